@@ -1,0 +1,1 @@
+"""The SageMaker contract: paths, environment, channels, exit codes, log lines and HTTP."""

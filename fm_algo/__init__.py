@@ -1,0 +1,1 @@
+"""Factorization machines: formats, model, kernels and training."""

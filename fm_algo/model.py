@@ -1,0 +1,151 @@
+"""The factorization machine itself: three parameter groups and how a row is scored."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_algo.sparse import CSRBatch, Float32Array
+
+PredictorType = Literal["regressor", "binary_classifier"]
+
+_GATHERED_NUMBERS = 1 << 22
+"""How many factors are held at once while scoring: 32 MB as float64."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FMModel:
+    """A second-order factorization machine.
+
+    Attributes
+    ----------
+    predictor_type : {"regressor", "binary_classifier"}
+        What the score is.
+    w0 : float32, shape (1,)
+        Bias.
+    w : float32, shape (feature_dim,)
+        Linear weights.
+    V : float32, shape (feature_dim, num_factors)
+        Factors, one row a feature.
+
+    Notes
+    -----
+    Rendle, "Factorization Machines", ICDM 2010.
+    """
+
+    predictor_type: PredictorType
+    w0: Float32Array
+    w: Float32Array
+    V: Float32Array
+
+    @property
+    def feature_dim(self) -> int:
+        """Number of features."""
+        return self.V.shape[0]
+
+    @property
+    def num_factors(self) -> int:
+        """Number of factors of a feature."""
+        return self.V.shape[1]
+
+    def margin(self, batch: CSRBatch) -> Float32Array:
+        """Bias, linear and pairwise part of each row, before the link function.
+
+        Parameters
+        ----------
+        batch : CSRBatch
+            n rows; its feature_dim must be the model's.
+
+        Returns
+        -------
+        float32, shape (n,)
+            Log-odds for binary_classifier, target units for regressor. Sums are carried in
+            float64.
+
+        Raises
+        ------
+        UserError
+            If feature_dim differs.
+
+        Notes
+        -----
+        Rendle 2010, lemma 3.1: O(num_entries * num_factors).
+        """
+        batch.check_feature_dim(self.feature_dim)
+        margin = np.empty(batch.num_rows, np.float32)
+        # Rows are taken in blocks, so that a large batch needs no more memory than a small one.
+        entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
+        start = 0
+        while start < batch.num_rows:
+            limit = batch.indptr[start] + entries_at_once
+            stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
+            stop = min(max(stop, start + 1), batch.num_rows)
+            margin[start:stop] = self._margin_of_block(batch.rows(start, stop))
+            start = stop
+        return margin
+
+    def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
+        x = batch.values.astype(np.float64)
+        linear = _sum_by_row(self.w[batch.indices] * x, batch)  # (n,)
+        factors = self.V[batch.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
+        sums = _sum_by_row(factors, batch)  # (n, num_factors)
+        squares = _sum_by_row(np.einsum("ef,ef->e", factors, factors), batch)  # (n,)
+        pairwise = 0.5 * (np.einsum("nf,nf->n", sums, sums) - squares)
+        return float(self.w0[0]) + linear + pairwise
+
+    def score(self, batch: CSRBatch) -> Float32Array:
+        """What `/invocations` answers: the margin for a regressor, its sigmoid for a classifier.
+
+        Parameters
+        ----------
+        batch : CSRBatch
+            n rows.
+
+        Returns
+        -------
+        float32, shape (n,)
+
+        Raises
+        ------
+        UserError
+            If feature_dim differs.
+        """
+        margin = self.margin(batch)
+        return sigmoid(margin) if self.predictor_type == "binary_classifier" else margin
+
+    def predicted_label(self, score: Float32Array) -> Float32Array | None:
+        """Class of each score: 1.0 from 0.5 up, else 0.0; None for a regressor.
+
+        The threshold is the built-in's (contract of its inference page, checked on its output).
+        """
+        if self.predictor_type == "regressor":
+            return None
+        return (score >= 0.5).astype(np.float32)
+
+
+def sigmoid(margin: Float32Array) -> Float32Array:
+    """1 / (1 + exp(-margin)), without overflow at either end.
+
+    Parameters
+    ----------
+    margin : float32, any shape
+
+    Returns
+    -------
+    float32, same shape
+    """
+    small = np.exp(-np.abs(margin))  # in (0, 1]: never overflows
+    return np.where(margin >= 0, 1, small).astype(margin.dtype) / (1 + small)
+
+
+def _sum_by_row(
+    entries: NDArray[np.float64], batch: CSRBatch
+) -> NDArray[np.float64]:
+    """Sum the entries (num_entries, ...) of each row to (num_rows, ...); empty rows give 0."""
+    sums = np.zeros((batch.num_rows, *entries.shape[1:]))
+    filled = np.flatnonzero(np.diff(batch.indptr))
+    if len(filled):
+        # reduceat sums from each start to the next: empty rows must not be among the starts.
+        sums[filled] = np.add.reduceat(entries, batch.indptr[filled], axis=0)
+    return sums
