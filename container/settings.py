@@ -1,0 +1,157 @@
+"""The environment, read once, and the /opt/ml paths. Nothing else reads the environment."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from fm_algo.errors import UserError
+
+_MEBIBYTE = 1 << 20
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The tree the platform mounts.
+
+    Attributes
+    ----------
+    base : Path
+        /opt/ml, or SAGEMAKER_BASE_DIR, the toolkits' own variable, to run without a container.
+    """
+
+    base: Path
+
+    @property
+    def input_config(self) -> Path:
+        """Where the platform puts hyperparameters.json and its sisters."""
+        return self.base / "input" / "config"
+
+    @property
+    def input_data(self) -> Path:
+        """Where each channel has its directory."""
+        return self.base / "input" / "data"
+
+    @property
+    def model(self) -> Path:
+        """What is here becomes model.tar.gz, and is what a server loads."""
+        return self.base / "model"
+
+    @property
+    def failure(self) -> Path:
+        """Why the job failed; the platform shows its first 1,024 characters."""
+        return self.base / "output" / "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the environment says.
+
+    Attributes
+    ----------
+    paths : Paths
+        Where the platform's tree is.
+    port : int
+        SAGEMAKER_BIND_TO_PORT; default 8080.
+    is_batch : bool
+        SAGEMAKER_BATCH: the server works for a batch transform job.
+    max_content_length : int
+        MAX_CONTENT_LENGTH, bytes: a longer request is answered 413. Default 25 MiB at an endpoint
+        (the platform's own limit), in batch SAGEMAKER_MAX_PAYLOAD_IN_MB or the platform's 100 MB.
+    num_workers : int
+        SAGEMAKER_MODEL_SERVER_WORKERS; default one a usable processor.
+    worker_timeout_s : int
+        SAGEMAKER_MODEL_SERVER_TIMEOUT; default 60, the platform's own limit for an answer.
+    default_accept : str or None
+        SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type where the request names none.
+    log_level : str
+        SAGEMAKER_CONTAINER_LOG_LEVEL, as a number or a name; default INFO.
+    """
+
+    paths: Paths
+    port: int
+    is_batch: bool
+    max_content_length: int
+    num_workers: int
+    worker_timeout_s: int
+    default_accept: str | None
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings.
+
+        Parameters
+        ----------
+        environment : mapping of str to str, optional
+            Instead of the process's own.
+
+        Raises
+        ------
+        UserError
+            If a variable has a value that is not allowed.
+        """
+        env = os.environ if environment is None else environment
+        is_batch = _read(env, "SAGEMAKER_BATCH", _boolean, default=False)
+        max_payload_mb = _read(env, "SAGEMAKER_MAX_PAYLOAD_IN_MB", _count, default=0)
+        default_length = (max_payload_mb or 100) * _MEBIBYTE if is_batch else 25 * _MEBIBYTE
+        return cls(
+            paths=Paths(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml")),
+            port=_read(env, "SAGEMAKER_BIND_TO_PORT", _positive, default=8080),
+            is_batch=is_batch,
+            max_content_length=_read(env, "MAX_CONTENT_LENGTH", _positive, default=default_length),
+            num_workers=_read(
+                env, "SAGEMAKER_MODEL_SERVER_WORKERS", _positive, default=usable_processors()
+            ),
+            worker_timeout_s=_read(env, "SAGEMAKER_MODEL_SERVER_TIMEOUT", _positive, default=60),
+            default_accept=env.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or None,
+            log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
+        )
+
+
+def usable_processors() -> int:
+    """Count the processors this process may run on; a container may be given fewer than exist."""
+    return len(os.sched_getaffinity(0))
+
+
+def _read(env: Mapping[str, str], name: str, parse: Callable[[str], _T], *, default: _T) -> _T:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UserError(f"environment variable {name} is {text!r}, allowed: {error}") from error
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in values:
+        raise ValueError("true or false")
+    return values[text.lower()]
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("a whole number, 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    try:
+        number = _count(text)
+    except ValueError:
+        number = 0
+    if number == 0:
+        raise ValueError("a whole number, 1 or more")
+    return number
+
+
+def _log_level(text: str) -> str:
+    names = {"10": "DEBUG", "20": "INFO", "30": "WARNING", "40": "ERROR", "50": "CRITICAL"}
+    name = names.get(text, text.upper())
+    if name not in names.values():
+        raise ValueError(f"one of {', '.join(names.values())}, or its number")
+    return name
