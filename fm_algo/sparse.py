@@ -59,7 +59,11 @@ class CSRBatch:
         """Return a batch of no rows."""
         labels = np.empty(0, np.float32) if labelled else None
         return cls(
-            np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), labels, feature_dim
+            np.zeros(1, np.int64),
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+            labels,
+            feature_dim,
         )
 
     @classmethod
@@ -106,7 +110,7 @@ class CSRBatch:
         lengths = np.diff(self.indptr)[order]
         indptr = np.zeros(len(order) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
-        # Entry e of the result stands in the source where its row starts, plus e's place in its row.
+        # Entry e of the result comes from where its row starts in the source, plus its place there.
         source = np.arange(indptr[-1]) + np.repeat(self.indptr[order] - indptr[:-1], lengths)
         return type(self)(
             indptr,
@@ -119,8 +123,13 @@ class CSRBatch:
     def combine_duplicates(self) -> Self:
         """Return the same rows with values of a feature that stands twice in a row added up.
 
-        That is what a CSR matrix product makes of duplicates. Rows without any are returned as
-        they are, in their own order.
+        That is what a CSR matrix product makes of duplicates. Features keep their order, by where
+        each stood first.
+
+        Raises
+        ------
+        UserError
+            If a sum is too large for float32.
         """
         if self.num_entries < 2:
             return self
@@ -129,14 +138,34 @@ class CSRBatch:
         if not np.any(same_row & (self.indices[1:] <= self.indices[:-1])):
             return self  # strictly ascending: the common case, one pass
         keys = row_of * np.int64(self.feature_dim) + self.indices
-        unique, place = np.unique(keys, return_inverse=True)
-        if len(unique) == len(keys):
+        _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+        if len(first) == len(keys):
             return self
-        values = np.bincount(place, weights=self.values, minlength=len(unique)).astype(np.float32)
-        rows, indices = np.divmod(unique, self.feature_dim)
+        with np.errstate(over="ignore"):
+            sums = np.bincount(place, self.values).astype(np.float32)
+        order = np.argsort(first)  # an entry stays where its feature first stood
+        kept, values = first[order], sums[order]
+        if not np.isfinite(values).all():
+            feature = self.indices[kept[~np.isfinite(values)][0]]
+            raise UserError(
+                f"the values of feature {feature}, which stands more than once in a row, add up to "
+                "more than a float32 holds"
+            )
         indptr = np.zeros(self.num_rows + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=self.num_rows), out=indptr[1:])
-        return type(self)(indptr, indices.astype(np.int32), values, self.labels, self.feature_dim)
+        np.cumsum(np.bincount(row_of[kept], minlength=self.num_rows), out=indptr[1:])
+        return type(self)(indptr, self.indices[kept], values, self.labels, self.feature_dim)
+
+    def require_labels(self) -> Float32Array:
+        """Return the labels, float32, shape (num_rows,).
+
+        Raises
+        ------
+        UserError
+            If the rows have none.
+        """
+        if self.labels is None:
+            raise UserError("these rows have no labels; training and evaluation need one a row")
+        return self.labels
 
     def check_feature_dim(self, feature_dim: int) -> None:
         """Check that these rows fit a model.

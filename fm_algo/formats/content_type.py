@@ -1,8 +1,8 @@
 """Names of the formats, and how a MIME type is read."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
 
 RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
 JSON = "application/json"
@@ -10,7 +10,13 @@ JSONLINES = "application/jsonlines"
 CSV = "text/csv"
 LIBSVM = "text/libsvm"
 
-_ALIASES = {"text/x-libsvm": LIBSVM, "application/jsonl": JSONLINES, "application/x-jsonlines": JSONLINES}
+_ALIASES = {
+    "text/x-libsvm": LIBSVM,
+    "application/jsonl": JSONLINES,
+    "application/x-jsonlines": JSONLINES,
+}
+
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,13 @@ class ContentType:
 def parse_content_type(text: str) -> ContentType:
     """Read a Content-Type header or the ContentType of a channel.
 
-    Case does not matter: AWS's own pages write ``application/JSON`` and ``text/CSV``.
+    Case does not matter: AWS's own pages write ``application/JSON`` and ``text/CSV``. Whatever is
+    not a parameter by RFC 9110, section 5.6.6, is passed over.
     """
-    message = Message()
-    message["content-type"] = text.strip()
-    pairs = message.get_params(failobj=[])
-    name = text.partition(";")[0].strip().lower()
-    parameters = {key.lower(): value for key, value in pairs[1:]}
+    name, semicolon, rest = text.partition(";")
+    name = name.strip().lower()
+    parameters = {
+        key.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip()
+        for key, quoted, plain in _PARAMETER.findall(semicolon + rest)
+    }
     return ContentType(_ALIASES.get(name, name), parameters)

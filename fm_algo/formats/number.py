@@ -1,0 +1,79 @@
+"""Numbers written as text."""
+
+import math
+import re
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_algo.sparse import Float32Array
+
+NUMBER_BYTES = b"0123456789+-.eE"
+"""What a finite number is written with."""
+
+TOO_LARGE = "is too large for float32"
+
+_FLOAT32_LIMIT = 2.0**128 - 2.0**103
+"""From here on a double rounds to an infinite float32 (IEEE 754, ties to even)."""
+
+_SHOWN_CHARACTERS = 40
+
+_list_decoder = msgspec.json.Decoder(list[float])
+
+
+def parse_numbers(text: bytes) -> NDArray[np.float64] | None:
+    """Read numbers separated by commas, all at once.
+
+    Parameters
+    ----------
+    text : bytes
+        Numbers as JSON writes them, with blanks around them or not.
+
+    Returns
+    -------
+    float64, shape (number of commas + 1,), or None
+        None if any is not a number or is written in a way that JSON does not know, such as ``+1``
+        or ``.5``: `parse_number` tells which.
+    """
+    try:
+        numbers = _list_decoder.decode(b"[%b]" % text)
+    except msgspec.MsgspecError:
+        return None
+    return np.fromiter(numbers, np.float64, len(numbers))
+
+
+def parse_number(text: bytes) -> float:
+    """Read one number.
+
+    Raises
+    ------
+    ValueError
+        If it is none that a float32 can hold; says so in words that fit behind the text, e.g.
+        "is not a number".
+    """
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise ValueError("is not a number") from error
+    if b"_" in text:  # Python's own way of writing thousands
+        raise ValueError("is not a number")
+    if not math.isfinite(number):
+        raise ValueError("is not a finite number")
+    if abs(number) >= _FLOAT32_LIMIT:
+        raise ValueError(TOO_LARGE)
+    return number
+
+
+def to_float32(numbers: NDArray[np.float64]) -> Float32Array:
+    """Round to float32; what is too large becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
+
+
+def shown(text: bytes) -> str:
+    """Return text from outside in a form that fits into a message of one line."""
+    word = text.decode("utf-8", "replace")
+    if len(word) > _SHOWN_CHARACTERS:
+        word = word[:_SHOWN_CHARACTERS] + "…"
+    return word if re.fullmatch(r"[\w.+:-]+", word, re.ASCII) else repr(word)

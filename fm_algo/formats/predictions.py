@@ -1,0 +1,115 @@
+"""Answers in text: scores to JSON, JSON Lines and CSV.
+
+The order of the keys and the digits of a number are those of the built-in algorithm's own answers:
+a score is a float32 written as a double, in full in JSON, cut to 15 significant digits in JSON
+Lines; `predicted_label` is 1.0 or 0.0.
+"""
+
+from decimal import ROUND_DOWN, Context
+
+import numpy as np
+
+from fm_algo.errors import AlgorithmError
+from fm_algo.sparse import Float32Array
+
+_TO_15_DIGITS = Context(prec=15, rounding=ROUND_DOWN)
+
+
+def encode_json(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
+    """Write ``{"predictions": [{"score": 0.25, "predicted_label": 0.0}, …]}``.
+
+    Parameters
+    ----------
+    score : float32, shape (n,)
+    predicted_label : float32, shape (n,), or None
+        None for a regressor, whose answers have no such key.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    scores = _finite(score)
+    if predicted_label is None:
+        predictions = [f'{{"score": {number}}}' for number in scores]
+    else:
+        predictions = [
+            f'{{"score": {number}, "predicted_label": {label}}}'
+            for number, label in zip(scores, predicted_label.tolist(), strict=True)
+        ]
+    return f'{{"predictions": [{", ".join(predictions)}]}}'.encode()
+
+
+def encode_jsonlines(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
+    r"""Write a line ``{"predicted_label":0.0,"score":0.25}\n`` a row.
+
+    Parameters
+    ----------
+    score : float32, shape (n,)
+    predicted_label : float32, shape (n,), or None
+        None for a regressor, whose lines have no such key.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    scores = _in_15_digits(score)
+    if predicted_label is None:
+        lines = [f'{{"score":{number}}}\n' for number in scores]
+    else:
+        lines = [
+            f'{{"predicted_label":{label},"score":{number}}}\n'
+            for number, label in zip(scores, predicted_label.tolist(), strict=True)
+        ]
+    return "".join(lines).encode()
+
+
+def encode_csv(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
+    r"""Write a line ``predicted_label,score\n`` a row, e.g. ``1,0.75``.
+
+    The built-in algorithm has no such answer. SageMaker Clarify reads it: a column for the label, a
+    column for the probability.
+
+    Parameters
+    ----------
+    score : float32, shape (n,)
+    predicted_label : float32, shape (n,), or None
+        None for a regressor, whose lines hold the score alone.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    scores = _finite(score)
+    if predicted_label is None:
+        lines = [f"{number}\n" for number in scores]
+    else:
+        lines = [
+            f"{label:.0f},{number}\n"
+            for number, label in zip(scores, predicted_label.tolist(), strict=True)
+        ]
+    return "".join(lines).encode()
+
+
+def _finite(score: Float32Array) -> list[float]:
+    """Widen the scores to doubles: JSON has no way to write one that is not finite."""
+    is_wrong = ~np.isfinite(score)
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        raise AlgorithmError(
+            f"the score of row {row} is {score[row]}, expected a finite number: the model or the "
+            "values of the row are too large"
+        )
+    numbers: list[float] = score.tolist()
+    return numbers
+
+
+def _in_15_digits(score: Float32Array) -> list[float]:
+    """Cut the scores, not rounding them, so that they are written with 15 digits at most.
+
+    That gives the text of all 47,739 scores of a published batch transform output of the built-in
+    algorithm; rounding differs from half of them. To float32 nothing is lost.
+    """
+    return [float(_TO_15_DIGITS.create_decimal(repr(number))) for number in _finite(score)]
