@@ -1,1 +1,17 @@
-"""Factorization machines: formats, model, kernels and training."""
+"""Factorization machines: formats, model, kernels and training.
+
+    read_recordio(source) -> rows, labels       RecordIO-protobuf to a scipy matrix
+    write_recordio(target, rows, labels)        and back
+
+What else is public is imported from the module it lives in:
+
+    fm_algo.sparse      CSRBatch, rows in sparse form
+    fm_algo.model       FMModel, which scores them
+    fm_algo.artifact    load_model and save_model
+    fm_algo.formats     bytes to rows and scores to bytes
+    fm_algo.errors      UserError, AlgorithmError and PlatformError, all FMError
+"""
+
+from fm_algo.recordio_file import read_recordio, write_recordio
+
+__all__ = ["read_recordio", "write_recordio"]

@@ -1,6 +1,6 @@
 """Save and load a model: one safetensors file, which appears whole or not at all.
 
-The file holds the tensors `w0` (1,), `w` (feature_dim,) and `V` (feature_dim, num_factors), float32,
+The file holds the float32 tensors `w0` (1,), `w` (feature_dim,) and `V` (feature_dim, num_factors)
 and a `Manifest` as JSON under the metadata key `fm_algo`. It holds no code. Loading maps it: the
 processes that serve one model share one copy, and opening a large one is immediate.
 """
@@ -132,8 +132,8 @@ def load_model(directory: Path) -> FMModel:
     w0, w, V = tensors["w0"], tensors["w"], tensors["V"]
     if w0.shape != (1,) or V.ndim != 2 or w.shape != (V.shape[0],):
         raise UserError(
-            f"{path} holds w0 {w0.shape}, w {w.shape} and V {V.shape}; expected (1,), (feature_dim,) "
-            "and (feature_dim, num_factors)"
+            f"{path} holds w0 {w0.shape}, w {w.shape} and V {V.shape}; expected (1,), "
+            "(feature_dim,) and (feature_dim, num_factors)"
         )
     return FMModel(manifest.predictor_type, w0, w, V)
 

@@ -42,12 +42,12 @@ class FMModel:
     @property
     def feature_dim(self) -> int:
         """Number of features."""
-        return self.V.shape[0]
+        return len(self.V)
 
     @property
     def num_factors(self) -> int:
         """Number of factors of a feature."""
-        return self.V.shape[1]
+        return int(self.V.shape[1])
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Bias, linear and pairwise part of each row, before the link function.
@@ -92,10 +92,11 @@ class FMModel:
         sums = _sum_by_row(factors, batch)  # (n, num_factors)
         squares = _sum_by_row(np.einsum("ef,ef->e", factors, factors), batch)  # (n,)
         pairwise = 0.5 * (np.einsum("nf,nf->n", sums, sums) - squares)
-        return float(self.w0[0]) + linear + pairwise
+        margin: NDArray[np.float64] = float(self.w0[0]) + linear + pairwise
+        return margin
 
     def score(self, batch: CSRBatch) -> Float32Array:
-        """What `/invocations` answers: the margin for a regressor, its sigmoid for a classifier.
+        """Score each row: the margin for a regressor, its sigmoid for a classifier.
 
         Parameters
         ----------
@@ -136,12 +137,11 @@ def sigmoid(margin: Float32Array) -> Float32Array:
     float32, same shape
     """
     small = np.exp(-np.abs(margin))  # in (0, 1]: never overflows
-    return np.where(margin >= 0, 1, small).astype(margin.dtype) / (1 + small)
+    score: Float32Array = np.where(margin >= 0, np.float32(1), small) / (1 + small)
+    return score
 
 
-def _sum_by_row(
-    entries: NDArray[np.float64], batch: CSRBatch
-) -> NDArray[np.float64]:
+def _sum_by_row(entries: NDArray[np.float64], batch: CSRBatch) -> NDArray[np.float64]:
     """Sum the entries (num_entries, ...) of each row to (num_rows, ...); empty rows give 0."""
     sums = np.zeros((batch.num_rows, *entries.shape[1:]))
     filled = np.flatnonzero(np.diff(batch.indptr))

@@ -1,0 +1,123 @@
+"""What the platform's files in input/config say, as one typed `TrainingJob`."""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from container.settings import Paths
+from fm_algo.errors import UserError
+from fm_algo.formats.content_type import RECORDIO_PROTOBUF
+from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+
+_T = TypeVar("_T")
+
+CHANNELS = ("train", "test", "validation")
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of inputdataconfig.json.
+
+    Attributes
+    ----------
+    content_type : str
+        Absent where the user gave none, as the SDK's `record_set` does; then RecordIO-protobuf.
+    input_mode : str
+        File, FastFile or Pipe.
+    record_wrapper : str
+        None or RecordIO; the latter wraps whole files and is not for data that is RecordIO itself.
+    """
+
+    content_type: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
+        name="ContentType", default=RECORDIO_PROTOBUF
+    )
+    input_mode: str = msgspec.field(name="TrainingInputMode", default="File")
+    record_wrapper: str = msgspec.field(name="RecordWrapperType", default="None")
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What is needed of resourceconfig.json.
+
+    Attributes
+    ----------
+    current_host : str
+        This host's name, e.g. algo-1.
+    hosts : tuple of str
+        Every host of the job, this one included.
+    """
+
+    current_host: str = "algo-1"
+    hosts: tuple[str, ...] = ("algo-1",)
+
+
+class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One training job, checked.
+
+    Attributes
+    ----------
+    hyperparameters : Hyperparameters
+    channels : dict of str to Channel
+        By name; train is among them.
+    resources : Resources
+    """
+
+    hyperparameters: Hyperparameters
+    channels: dict[str, Channel]
+    resources: Resources
+
+
+def load_job(paths: Paths) -> TrainingJob:
+    """Read and check hyperparameters.json, inputdataconfig.json and resourceconfig.json.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or malformed, a value is not allowed, the train channel is missing, a
+        channel is not one of ours, or the job has several hosts.
+    """
+    directory = paths.input_config
+    raw = _decode(directory / "hyperparameters.json", dict[str, object])
+    channels = _decode(directory / "inputdataconfig.json", dict[str, Channel])
+    resources = _decode(directory / "resourceconfig.json", Resources, default=Resources())
+    hyperparameters = parse_hyperparameters(raw)
+    _check_channels(channels)
+    if len(resources.hosts) > 1:
+        raise UserError(
+            f"the job has {len(resources.hosts)} hosts ({', '.join(resources.hosts)}); this "
+            "release trains on one: set the instance count to 1"
+        )
+    return TrainingJob(hyperparameters=hyperparameters, channels=channels, resources=resources)
+
+
+def _decode(path: Path, type_: type[_T], default: _T | None = None) -> _T:
+    """Decode one configuration file; `default` stands in for one that does not exist."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except FileNotFoundError as error:
+        if default is not None:
+            return default
+        raise UserError(f"{path} does not exist; the platform writes it for each job") from error
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _check_channels(channels: dict[str, Channel]) -> None:
+    found = ", ".join(sorted(channels)) or "none"
+    if "train" not in channels:
+        raise UserError(f"the train channel is missing; channels found: {found}")
+    unknown = sorted(channels.keys() - set(CHANNELS))
+    if unknown:
+        raise UserError(
+            f"unknown channel {', '.join(unknown)}; allowed are train (required), test and "
+            "validation"
+        )
+    for name, channel in channels.items():
+        if channel.input_mode not in {"File", "FastFile"}:
+            raise UserError(
+                f"{name} channel: TrainingInputMode is {channel.input_mode}; this release reads "
+                "File and FastFile"
+            )
+        if channel.record_wrapper != "None":
+            raise UserError(
+                f"{name} channel: RecordWrapperType is {channel.record_wrapper}; FM data needs None"
+            )

@@ -1,0 +1,304 @@
+"""Every hyperparameter, declared once: name, type, range, default, tuning range and text.
+
+The documentation page and the checks come from the declaration. Names, ranges and defaults are
+those of the SageMaker built-in Factorization Machines algorithm (its pages "hyperparameters" and
+"tuning"); the text says where one is ours.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from fm_algo.errors import UserError
+from fm_algo.sparse import MAX_FEATURE_DIM
+
+InitMethod = Literal["normal", "uniform", "constant"]
+
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+FeatureCount = Annotated[int, msgspec.Meta(ge=1, le=MAX_FEATURE_DIM)]
+ThreadCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+_CONTINUOUS = (1e-8, 512.0)
+"""The range the built-in's tuning page gives for each of its continuous hyperparameters."""
+
+
+def _text(description: str, *, tunable: tuple[float, float] | None = None) -> msgspec.Meta:
+    """Describe one hyperparameter; `tunable` is the range a tuner is advised to search."""
+    return msgspec.Meta(description=description, extra={"tunable": tunable})
+
+
+class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The hyperparameters of one job, checked.
+
+    Each field's annotation carries its bounds, its text and, where tuning makes sense, its range.
+    None means not set.
+    """
+
+    feature_dim: Annotated[FeatureCount, _text("Number of features of a row.")]
+    num_factors: Annotated[Count, _text("Number of factors of a feature; 64 is a good start.")]
+    predictor_type: Annotated[
+        Literal["binary_classifier", "regressor"],
+        _text("What is predicted: the probability of label 1, or a number."),
+    ]
+
+    epochs: Annotated[
+        Count, _text("Passes over the training data. `epoch` is taken as well.", tunable=(1, 1000))
+    ] = 1
+    mini_batch_size: Annotated[
+        Count, _text("Rows of one optimiser step.", tunable=(100, 10_000))
+    ] = 1000
+
+    bias_lr: Annotated[NotNegative, _text("Learning rate of the bias.", tunable=_CONTINUOUS)] = 0.1
+    bias_wd: Annotated[
+        NotNegative, _text("Weight decay (L2) of the bias.", tunable=_CONTINUOUS)
+    ] = 0.01
+    bias_init_method: Annotated[
+        InitMethod,
+        _text("Initial values of the bias: N(0, sigma), U(-scale, scale) or a constant."),
+    ] = "normal"
+    bias_init_sigma: Annotated[
+        NotNegative, _text("Standard deviation of the bias, for normal.", tunable=_CONTINUOUS)
+    ] = 0.01
+    bias_init_scale: Annotated[
+        NotNegative | None,
+        _text("Half width of the range of the bias; required for uniform.", tunable=_CONTINUOUS),
+    ] = None
+    bias_init_value: Annotated[
+        float | None,
+        _text("Initial value of the bias; required for constant.", tunable=_CONTINUOUS),
+    ] = None
+
+    linear_lr: Annotated[
+        NotNegative, _text("Learning rate of the linear weights.", tunable=_CONTINUOUS)
+    ] = 0.001
+    linear_wd: Annotated[
+        NotNegative, _text("Weight decay (L2) of the linear weights.", tunable=_CONTINUOUS)
+    ] = 0.001
+    linear_init_method: Annotated[
+        InitMethod,
+        _text("Initial values of the linear weights: N(0, sigma), U(-scale, scale) or a constant."),
+    ] = "normal"
+    linear_init_sigma: Annotated[
+        NotNegative,
+        _text("Standard deviation of the linear weights, for normal.", tunable=_CONTINUOUS),
+    ] = 0.01
+    linear_init_scale: Annotated[
+        NotNegative | None,
+        _text(
+            "Half width of the range of the linear weights; required for uniform.",
+            tunable=_CONTINUOUS,
+        ),
+    ] = None
+    linear_init_value: Annotated[
+        float | None,
+        _text("Initial value of the linear weights; required for constant.", tunable=_CONTINUOUS),
+    ] = None
+
+    factors_lr: Annotated[
+        NotNegative, _text("Learning rate of the factors.", tunable=_CONTINUOUS)
+    ] = 0.0001
+    factors_wd: Annotated[
+        NotNegative, _text("Weight decay (L2) of the factors.", tunable=_CONTINUOUS)
+    ] = 0.00001
+    factors_init_method: Annotated[
+        InitMethod,
+        _text("Initial values of the factors: N(0, sigma), U(-scale, scale) or a constant."),
+    ] = "normal"
+    factors_init_sigma: Annotated[
+        NotNegative, _text("Standard deviation of the factors, for normal.", tunable=_CONTINUOUS)
+    ] = 0.001
+    factors_init_scale: Annotated[
+        NotNegative | None,
+        _text("Half width of the range of the factors; required for uniform.", tunable=_CONTINUOUS),
+    ] = None
+    factors_init_value: Annotated[
+        float | None,
+        _text("Initial value of the factors; required for constant.", tunable=_CONTINUOUS),
+    ] = None
+
+    clip_gradient: Annotated[
+        float | None,
+        _text("Each gradient, decay included, is cut to [-value, value]; 0 or less is off."),
+    ] = None
+    eps: Annotated[Positive | None, _text("Adam's epsilon; not set means 1e-8.")] = None
+    rescale_grad: Annotated[
+        float | None,
+        _text("Factor of each gradient before decay; not set means 1 / mini_batch_size."),
+    ] = None
+
+    use_bias: Annotated[
+        bool, _text("Whether the model has a bias. Undocumented in the built-in.")
+    ] = True
+    use_linear: Annotated[
+        bool, _text("Whether the model has linear weights. Undocumented in the built-in.")
+    ] = True
+    batch_metrics_publish_interval: Annotated[
+        Count,
+        _text("Batches between metric lines within an epoch. Undocumented in the built-in."),
+    ] = 500
+
+    seed: Annotated[
+        Seed,
+        _text("Ours. Seed of initial values and shuffling: a job run twice gives the same model."),
+    ] = 0
+    shuffle: Annotated[
+        bool,
+        _text(
+            "Ours. Take the rows in a new order each epoch; false is the built-in's stored order."
+        ),
+    ] = True
+    num_threads: Annotated[
+        ThreadCount | None,
+        _text(
+            "Ours. Threads of the CPU kernel, by default one a usable processor. "
+            "The model does not depend on it."
+        ),
+    ] = None
+
+
+_ALIASES = {"epoch": "epochs"}  # the built-in's tuning page spells it so
+_INIT_GROUPS = ("bias", "linear", "factors")
+_UNSET = ("", "null", "None")
+
+
+def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
+    """Check the content of hyperparameters.json and turn it into typed values.
+
+    Values are strings in the encodings of all the SDKs: plain, wrapped in JSON quotes, booleans as
+    `True` or `true`; an empty string, `null` and `None` mean not set. Names that begin with `_` or
+    `sagemaker_` are the platform's and are ignored.
+
+    Parameters
+    ----------
+    raw : mapping of str to object
+        Name to value; strings, or JSON numbers and booleans.
+
+    Returns
+    -------
+    Hyperparameters
+
+    Raises
+    ------
+    UserError
+        With every problem at once: name, value and what is allowed.
+    """
+    fields = {field.name: field for field in msgspec.structs.fields(Hyperparameters)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for given_name, given in raw.items():
+        if given_name.startswith(("_", "sagemaker_")):
+            continue
+        name = _ALIASES.get(given_name, given_name)
+        text = _unwrap(given)
+        if name not in fields:
+            problems.append(_unknown(given_name, fields))
+        elif text in _UNSET:
+            continue
+        elif name in values:
+            problems.append(f"{name} is given twice, once as {_spellings(name)}")
+        else:
+            try:
+                values[name] = _convert(text, fields[name].type)
+            except msgspec.ValidationError:
+                problems.append(f"{given_name}={text!r} is not {describe_range(fields[name].type)}")
+    problems += [
+        f"{field.name} is required: {describe_range(field.type)}"
+        for field in fields.values()
+        if field.required and field.name not in values and not _mentioned(field.name, problems)
+    ]
+    problems += _missing_init_values(values)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UserError(f"{count} in the hyperparameters: {'; '.join(problems)}")
+    return Hyperparameters(**values)
+
+
+def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation has no type of its own
+    """Say in words what values a declared field takes, e.g. "a whole number >= 1"."""
+    info = _inspect(annotation)
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return f"one of {', '.join(str(value) for value in info.values)}"
+    if isinstance(info, msgspec.inspect.BoolType):
+        return "true or false"
+    if not isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        raise TypeError(f"no words for {annotation}")
+    noun = "a whole number" if isinstance(info, msgspec.inspect.IntType) else "a finite number"
+    bounds = [(">=", info.ge), (">", info.gt), ("<=", info.le), ("<", info.lt)]
+    limits = " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+    return f"{noun} {limits}".rstrip()
+
+
+def _inspect(annotation: Any) -> msgspec.inspect.Type:  # noqa: ANN401 - as above
+    """Look through description and `| None` at the type of the values."""
+    info = msgspec.inspect.type_info(annotation)
+    if isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    if isinstance(info, msgspec.inspect.UnionType):
+        info = next(kind for kind in info.types if not isinstance(kind, msgspec.inspect.NoneType))
+    return info
+
+
+def _unwrap(value: object) -> str:
+    """Strip what an SDK put around a value: blanks, then one pair of JSON quotes."""
+    text = str(value).strip()
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        text = text[1:-1].strip()
+    return text
+
+
+def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
+    """Turn text into a value of the annotated type; msgspec checks the bounds.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If it is not one of the allowed values.
+    """
+    value: object = msgspec.convert(_as_whole_number(text), annotation, strict=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise msgspec.ValidationError(
+            "not finite"
+        )  # msgspec lets inf through where no bound forbids it
+    return value
+
+
+def _as_whole_number(text: str) -> str:
+    """Rewrite a whole number that a tuner wrote with a point or an exponent: 1e3 is 1000."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else text
+
+
+def _unknown(name: str, known: Mapping[str, object]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"{name} is not a hyperparameter{hint}"
+
+
+def _spellings(name: str) -> str:
+    return " and once as ".join([name, *(alias for alias, of in _ALIASES.items() if of == name)])
+
+
+def _mentioned(name: str, problems: list[str]) -> bool:
+    """Whether a problem with this hyperparameter's value is reported already."""
+    return any(problem.startswith(f"{name}=") for problem in problems)
+
+
+def _missing_init_values(values: Mapping[str, Any]) -> list[str]:
+    """Find the initialisers whose one parameter is not set and has no default."""
+    needs = {"uniform": "scale", "constant": "value"}
+    return [
+        f"{group}_init_{needs[method]} is required when {group}_init_method is {method}"
+        for group in _INIT_GROUPS
+        if (method := values.get(f"{group}_init_method")) in needs
+        and f"{group}_init_{needs[method]}" not in values
+    ]

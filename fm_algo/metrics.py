@@ -1,0 +1,176 @@
+"""Quality of predictions, streamed: rows come in batches, results are those of all rows together.
+
+Names, and which are losses and which scores, are the built-in algorithm's; roc_auc_score is ours.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from fm_algo.model import PredictorType
+from fm_algo.sparse import Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number and how to read it.
+
+    Attributes
+    ----------
+    name : str
+        As in log lines.
+    kind : {"loss", "score"}
+        A loss is better when lower, a score when higher.
+    value : float
+    """
+
+    name: str
+    kind: Literal["loss", "score"]
+    value: float
+
+
+class MetricSums(Protocol):
+    """Sums over the rows seen so far."""
+
+    num_rows: int
+
+    @property
+    def loss(self) -> float:
+        """Mean loss so far, the number training makes small; nan or inf when it diverged."""
+        ...
+
+    def update(self, margin: Float32Array, labels: Float32Array) -> None:
+        """Add rows: margins and labels, float32, shape (n,)."""
+        ...
+
+    def results(self) -> list[Metric]:
+        """Return the metrics of all rows so far; none where there was no row."""
+        ...
+
+
+def metrics_for(predictor_type: PredictorType, *, with_auc: bool = False) -> MetricSums:
+    """Make the sums for a predictor type; `with_auc` adds roc_auc_score for a classifier."""
+    if predictor_type == "regressor":
+        return RegressionSums()
+    return ClassificationSums(AUCHistogram() if with_auc else None)
+
+
+class RegressionSums:
+    """Sums behind rmse, mse and absolute_loss."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self._squares = 0.0
+        self._absolutes = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean squared error so far."""
+        return self._squares / max(self.num_rows, 1)
+
+    def update(self, margin: Float32Array, labels: Float32Array) -> None:
+        """Add rows: predictions and labels, float32, shape (n,)."""
+        error = margin.astype(np.float64) - labels
+        self.num_rows += len(error)
+        self._squares += float(np.dot(error, error))
+        self._absolutes += float(np.abs(error).sum())
+
+    def results(self) -> list[Metric]:
+        """Return rmse (the root of the pooled mse, as the built-in's), mse and absolute_loss."""
+        if not self.num_rows:
+            return []
+        return [
+            Metric("rmse", "loss", math.sqrt(self.loss)),
+            Metric("mse", "loss", self.loss),
+            Metric("absolute_loss", "loss", self._absolutes / self.num_rows),
+        ]
+
+
+class ClassificationSums:
+    """Sums behind accuracy, cross entropy (natural log) and F1; label 1 is the positive class.
+
+    Parameters
+    ----------
+    auc : AUCHistogram, optional
+        Collects what roc_auc_score needs.
+    """
+
+    def __init__(self, auc: "AUCHistogram | None" = None) -> None:
+        self.num_rows = 0
+        self._cross_entropy = 0.0
+        self._true_positives = 0
+        self._predicted_positives = 0
+        self._positives = 0
+        self._auc = auc
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy so far."""
+        return self._cross_entropy / max(self.num_rows, 1)
+
+    def update(self, margin: Float32Array, labels: Float32Array) -> None:
+        """Add rows: log-odds and labels 0 or 1, float32, shape (n,)."""
+        m = margin.astype(np.float64)
+        # −y log σ(m) − (1 − y) log(1 − σ(m)), without taking the log of a rounded 0.
+        cross_entropy = np.maximum(m, 0) - m * labels + np.log1p(np.exp(-np.abs(m)))
+        predicted, actual = margin >= 0, labels == 1
+        self.num_rows += len(m)
+        self._cross_entropy += float(cross_entropy.sum())
+        self._true_positives += int(np.count_nonzero(predicted & actual))
+        self._predicted_positives += int(np.count_nonzero(predicted))
+        self._positives += int(np.count_nonzero(actual))
+        if self._auc is not None:
+            self._auc.update(margin, actual)
+
+    def results(self) -> list[Metric]:
+        """Return accuracy, cross entropy and F1, and roc_auc_score where both classes were seen.
+
+        F1 is 0 where there is no positive, neither predicted nor actual.
+        """
+        if not self.num_rows:
+            return []
+        wrong = self._predicted_positives + self._positives - 2 * self._true_positives
+        either = self._predicted_positives + self._positives
+        f1 = 2 * self._true_positives / either if either else 0.0
+        metrics = [
+            Metric("binary_classification_accuracy", "score", 1 - wrong / self.num_rows),
+            Metric("binary_classification_cross_entropy", "loss", self.loss),
+            Metric("binary_f_1.000", "score", f1),
+        ]
+        area = self._auc.area() if self._auc is not None else None
+        return metrics if area is None else [*metrics, Metric("roc_auc_score", "score", area)]
+
+
+class AUCHistogram:
+    """Area under the ROC curve, from counts of margins in 2^20 bins: any number of rows in 16 MB.
+
+    A bin holds the float32 numbers that share sign, exponent and the first 11 bits of the mantissa;
+    two margins closer than 1/2048 of their size count as tied.
+    """
+
+    _BITS = 20
+
+    def __init__(self) -> None:
+        self._counts: Int64Array = np.zeros((2, 1 << self._BITS), np.int64)
+
+    def update(
+        self, margin: Float32Array, is_positive: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    ) -> None:
+        """Count rows: margins float32, shape (n,), and whether the label is 1."""
+        bits = np.ascontiguousarray(margin, np.float32).view(np.uint32)
+        # Flip what makes the bits of floats sort like the floats: all of a negative, else the sign.
+        negative = (bits >> np.uint32(31)).astype(bool)
+        ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
+        bins = ordered >> np.uint32(32 - self._BITS)
+        np.add.at(self._counts, (is_positive.astype(np.intp), bins), 1)
+
+    def area(self) -> float | None:
+        """Chance that a positive scores above a negative, ties half; None without both."""
+        negatives, positives = self._counts
+        pairs = int(negatives.sum()) * int(positives.sum())
+        if not pairs:
+            return None
+        below = np.cumsum(negatives) - negatives
+        return float((positives * (below + 0.5 * negatives)).sum() / pairs)
