@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from fm_algo.errors import UserError
+from fm_algo.formats.content_type import CSV, JSON, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
+
+ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
+"""The MIME types a server can answer in, the preferred one first."""
 
 _MEBIBYTE = 1 << 20
 _T = TypeVar("_T")
+_D = TypeVar("_D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,17 @@ class Settings:
         SAGEMAKER_BIND_TO_PORT; default 8080.
     is_batch : bool
         SAGEMAKER_BATCH: the server works for a batch transform job.
+    is_multi_model : bool
+        SAGEMAKER_MULTI_MODEL: models are loaded and unloaded while the server runs.
+    max_payload_mb : int
+        SAGEMAKER_MAX_PAYLOAD_IN_MB: the longest request of a batch transform job; default 6, the
+        platform's own. 0 means that a whole object is sent, in chunks.
     max_content_length : int
         MAX_CONTENT_LENGTH, bytes: a longer request is answered 413. Default 25 MiB at an endpoint
         (the platform's own limit), in batch SAGEMAKER_MAX_PAYLOAD_IN_MB or the platform's 100 MB.
     num_workers : int
-        SAGEMAKER_MODEL_SERVER_WORKERS; default one a usable processor.
+        SAGEMAKER_MODEL_SERVER_WORKERS; default one a usable processor. Always 1 for many models:
+        the next request may be for any of them, and they are not shared between processes.
     worker_timeout_s : int
         SAGEMAKER_MODEL_SERVER_TIMEOUT; default 60, the platform's own limit for an answer.
     default_accept : str or None
@@ -73,6 +84,8 @@ class Settings:
     paths: Paths
     port: int
     is_batch: bool
+    is_multi_model: bool
+    max_payload_mb: int
     max_content_length: int
     num_workers: int
     worker_timeout_s: int
@@ -95,18 +108,24 @@ class Settings:
         """
         env = os.environ if environment is None else environment
         is_batch = _read(env, "SAGEMAKER_BATCH", _boolean, default=False)
-        max_payload_mb = _read(env, "SAGEMAKER_MAX_PAYLOAD_IN_MB", _count, default=0)
+        is_multi_model = _read(env, "SAGEMAKER_MULTI_MODEL", _boolean, default=False)
+        num_workers = _read(
+            env, "SAGEMAKER_MODEL_SERVER_WORKERS", _positive, default=usable_processors()
+        )
+        max_payload_mb = _read(env, "SAGEMAKER_MAX_PAYLOAD_IN_MB", _count, default=None)
         default_length = (max_payload_mb or 100) * _MEBIBYTE if is_batch else 25 * _MEBIBYTE
         return cls(
             paths=Paths(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml")),
             port=_read(env, "SAGEMAKER_BIND_TO_PORT", _positive, default=8080),
             is_batch=is_batch,
+            is_multi_model=is_multi_model,
+            max_payload_mb=6 if max_payload_mb is None else max_payload_mb,
             max_content_length=_read(env, "MAX_CONTENT_LENGTH", _positive, default=default_length),
-            num_workers=_read(
-                env, "SAGEMAKER_MODEL_SERVER_WORKERS", _positive, default=usable_processors()
-            ),
+            num_workers=1 if is_multi_model else num_workers,
             worker_timeout_s=_read(env, "SAGEMAKER_MODEL_SERVER_TIMEOUT", _positive, default=60),
-            default_accept=env.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or None,
+            default_accept=_read(
+                env, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", _answer_type, default=None
+            ),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
         )
 
@@ -116,7 +135,7 @@ def usable_processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _read(env: Mapping[str, str], name: str, parse: Callable[[str], _T], *, default: _T) -> _T:
+def _read(env: Mapping[str, str], name: str, parse: Callable[[str], _T], *, default: _D) -> _T | _D:
     text = env.get(name, "").strip()
     if not text:
         return default
@@ -147,6 +166,13 @@ def _positive(text: str) -> int:
     if number == 0:
         raise ValueError("a whole number, 1 or more")
     return number
+
+
+def _answer_type(text: str) -> str:
+    name = parse_content_type(text).name
+    if name not in ANSWER_TYPES:
+        raise ValueError(f"one of {', '.join(ANSWER_TYPES)}")
+    return name
 
 
 def _log_level(text: str) -> str:

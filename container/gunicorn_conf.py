@@ -1,0 +1,58 @@
+"""gunicorn's configuration: module variables under the names of its settings."""
+
+import gc
+import os
+
+from gunicorn.arbiter import Arbiter
+
+from container.invoker import MAX_REQUESTS
+from container.settings import Settings
+
+_SETTINGS = Settings.from_environment()
+
+wsgi_app = "container.app:create_app()"
+bind = f"0.0.0.0:{_SETTINGS.port}"  # the platform asks from outside the container
+
+# The model is loaded before the workers are forked: they share its memory.
+preload_app = True
+workers = _SETTINGS.num_workers
+worker_class = "gthread"
+threads = MAX_REQUESTS + 8  # what is left is for /ping, and to load and unload models
+
+timeout = _SETTINGS.worker_timeout_s
+graceful_timeout = 20  # the platform kills 30 s after SIGTERM
+keepalive = 75  # longer than the platform waits for an answer: it must not find a closed connection
+
+# Where the heartbeat files are: in memory; or where Python finds room, which is at worst /tmp.
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn's names there are random, and unlinked at once
+worker_tmp_dir = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+# The control socket would be written to the home directory.
+control_socket_disable = True
+
+loglevel = _SETTINGS.log_level.lower()
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "format": "[%(asctime)s %(levelname)s %(process)d] %(message)s",
+            "datefmt": "%m/%d/%Y %H:%M:%S",
+        }
+    },
+    "handlers": {
+        "stdout": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "stream": "ext://sys.stdout",
+        }
+    },
+    "root": {"level": _SETTINGS.log_level, "handlers": ["stdout"]},
+    "loggers": {
+        "gunicorn.error": {"level": _SETTINGS.log_level, "handlers": [], "propagate": True}
+    },
+}
+
+
+def when_ready(server: Arbiter) -> None:
+    # What the master has loaded lives for ever: let no worker look through it and copy its pages.
+    gc.freeze()
