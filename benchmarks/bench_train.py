@@ -5,14 +5,15 @@
 
 Each run is a process of its own; the peers take turns, so that a slow spell of the machine meets
 both. A line of JSON comes out for each peer: rows a second (median, best), the log loss of held-out
-rows after the epoch (quality beside speed), and where it was measured. The last lines are the ratios
-of the medians.
+rows after the epoch (quality beside speed), and where it was measured. The last lines are the
+ratios of the medians.
 
 Data: rows of 39 entries of value 1, one for each of 39 fields of equal width, over 1,000,000
 features drawn uniformly; labels drawn from a planted factorization machine.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -109,7 +110,8 @@ def run_torch(
     def margin(features: "torch.Tensor") -> "torch.Tensor":
         v = factors(features)  # (n, fields, num_factors)
         pairwise = 0.5 * (v.sum(1).pow(2) - v.pow(2).sum(1)).sum(1)
-        return bias + linear(features).sum((1, 2)) + pairwise
+        result: torch.Tensor = bias + linear(features).sum((1, 2)) + pairwise
+        return result
 
     def as_tensor(batch: CSRBatch) -> "torch.Tensor":
         return torch.from_numpy(batch.indices.astype(np.int64).reshape(-1, NUM_FIELDS))
@@ -122,7 +124,7 @@ def run_torch(
         sparse.zero_grad()
         dense.zero_grad()
         loss(margin(features[part]), labels[part]).backward()
-        sparse.step()
+        sparse.step()  # type: ignore[no-untyped-call] # torch's own gap
         dense.step()
     elapsed_s = time.perf_counter() - started
     with torch.no_grad():
@@ -130,16 +132,15 @@ def run_torch(
     return rows.num_rows / elapsed_s, log_loss(predicted, test.require_labels())
 
 
-def peers(names: list[str]) -> dict[str, Callable[[CSRBatch, CSRBatch, int], tuple[float, float]]]:
+Run = Callable[[CSRBatch, CSRBatch, int], tuple[float, float]]
+
+
+def peers(names: list[str]) -> dict[str, Run]:
     """Return the functions to measure: this library, and torch at each batch size."""
-    known: dict[str, Callable[[CSRBatch, CSRBatch, int], tuple[float, float]]] = {
-        "fm_algo": run_fm_algo
-    }
+    known: dict[str, Run] = {"fm_algo": run_fm_algo}
     for size in TORCH_BATCH_SIZES:
-        known[f"torch-{size}"] = lambda rows, test, k, size=size: run_torch(rows, test, k, size)
-    return {
-        name: run for name, run in known.items() if name.split("-")[0] in names or name in names
-    }
+        known[f"torch-{size}"] = functools.partial(run_torch, batch_size=size)
+    return {name: run for name, run in known.items() if {name, name.partition("-")[0]} & {*names}}
 
 
 def measure(peer: str, num_factors: int, num_rows: int, feature_dim: int) -> dict[str, float]:

@@ -5,8 +5,12 @@
 3. By columns: a feature's gradient and its optimiser update in one visit.
 
 Each number is computed by one thread in one order, so that the result does not depend on how many
-threads there are. What the passes wait for is memory: they fetch the parameters of features that
-come soon while they work on the present one.
+threads there are. What the passes wait for is memory. So all numbers of a feature stand side by
+side in one row of `parameters`, on cache lines of its own::
+
+    v (width) | first moments of v (width) | second moments of v (width) | w, its two moments | 0 …
+
+and the passes ask for the rows of features that come soon while they work on the present one.
 """
 
 from dataclasses import dataclass
@@ -32,6 +36,7 @@ from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
 _float32 = np.float32
 _CACHE_LINE = 16  # in floats
+_RADIX_BITS = 11  # a digit's counts fit the first-level cache
 
 # Pieces of work that threads take: small enough to share out, large enough to be worth taking.
 _ROWS_A_PIECE = 32
@@ -39,7 +44,9 @@ _COLUMNS_A_PIECE = 128
 
 # How far ahead parameters are fetched: about one memory access's time (measured, benchmarks/).
 _ENTRIES_AHEAD = 16
-_COLUMNS_AHEAD = 4
+_COLUMNS_AHEAD = 8
+
+_Triples = tuple[Int32Array, Int32Array, Float32Array]  # feature, row, value
 
 _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""
@@ -54,8 +61,7 @@ class CPUKernel:
     Parameters
     ----------
     model : FMModel
-        Where training starts. Its arrays become the kernel's own and change with each step,
-        save for V where num_factors is no multiple of the vector width.
+        Where training starts; copied.
     hyperparameters : Hyperparameters
         Rates, decay, clipping, threads and which parameter groups exist.
 
@@ -73,21 +79,16 @@ class CPUKernel:
         self._num_factors = model.num_factors
         self._num_steps = 0
 
-        feature_dim, width = model.feature_dim, -(-model.num_factors // WIDTH) * WIDTH
-        self._w0, self._w, self._V = model.w0, model.w, model.V
-        if width != model.num_factors:
-            # The columns added stay 0: their gradient, and so their update, is 0.
-            self._V = np.zeros((feature_dim, width), np.float32)
-            self._V[:, : model.num_factors] = model.V
-        # First and second moments of a feature side by side.
-        self._w0_moments = np.zeros(2, np.float32)
-        self._w_moments = np.zeros((feature_dim, 2), np.float32)
-        self._V_moments = np.zeros((feature_dim, 2 * width), np.float32)
-        self._slot_of_feature = np.full(feature_dim, -1, np.int32)
+        # Columns beyond num_factors stay 0: their gradient, and so their update, is 0.
+        self._width = -(-model.num_factors // WIDTH) * WIDTH
+        self._w0, self._w0_moments = model.w0.copy(), np.zeros(2, np.float32)
+        self._parameters = _aligned_zeros(model.feature_dim, 3 * self._width + 3)
+        self._parameters[:, : model.num_factors] = model.V
+        self._parameters[:, 3 * self._width] = model.w
 
     def step(self, batch: CSRBatch) -> Float32Array:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
-        columns = _transpose(batch, self._slot_of_feature)
+        columns = _transpose(batch)
         margin, residual, factor_sums = self._forward(batch)
         self._num_steps += 1
         self._update_bias(residual)
@@ -95,8 +96,7 @@ class CPUKernel:
         correction = bias_correction(self._num_steps)
         _update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            self._w, self._w_moments, self._V, self._V_moments,
-            hyperparameters.use_linear,
+            self._parameters, hyperparameters.use_linear,
             _float32(hyperparameters.linear_lr * correction), _float32(hyperparameters.linear_wd),
             _float32(hyperparameters.factors_lr * correction), _float32(hyperparameters.factors_wd),
             _float32(constants.rescale), _float32(constants.clip), _float32(constants.epsilon),
@@ -111,17 +111,18 @@ class CPUKernel:
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
-        return FMModel(self._predictor_type, self._w0, self._w, self._V[:, : self._num_factors])
+        w, V = self._parameters[:, 3 * self._width], self._parameters[:, : self._num_factors]
+        return FMModel(self._predictor_type, self._w0, w, V)
 
     def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
-        factor_sums = np.empty((n, self._V.shape[1]), np.float32)
+        factor_sums = np.empty((n, self._width), np.float32)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
         _forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._w0[0], self._w, self._V, self._predictor_type == "binary_classifier",
+            self._w0[0], self._parameters, self._predictor_type == "binary_classifier",
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums
@@ -153,55 +154,105 @@ class _Columns:
     values: Float32Array  # (num_entries,)
 
 
-def _transpose(batch: CSRBatch, slot_of_feature: Int32Array) -> _Columns:
-    """Group the entries by feature, in order of first appearance; the scratch array is all −1."""
+def _aligned_zeros(num_rows: int, row_floats: int) -> Float32Array:
+    """Rows of zeros, each on cache lines of its own."""
+    stride = -(-row_floats // _CACHE_LINE) * _CACHE_LINE
+    memory = np.zeros(num_rows * stride + _CACHE_LINE, np.float32)
+    first = -(memory.ctypes.data // 4) % _CACHE_LINE
+    return memory[first : first + num_rows * stride].reshape(num_rows, stride)
+
+
+def _transpose(batch: CSRBatch) -> _Columns:
+    """Group the entries by feature, features and each one's rows in ascending order."""
     entries = batch.num_entries
     features, starts = np.empty(entries, np.int32), np.empty(entries + 1, np.int32)
-    rows, values = np.empty(entries, np.int32), np.empty(entries, np.float32)
-    num_columns = _group_by_feature(
-        batch.indptr, batch.indices, batch.values, slot_of_feature, features, starts, rows, values
+    source = (
+        np.empty(entries, np.int32),
+        np.empty(entries, np.int32),
+        np.empty(entries, np.float32),
+    )
+    target = (
+        np.empty(entries, np.int32),
+        np.empty(entries, np.int32),
+        np.empty(entries, np.float32),
+    )
+    num_columns, rows, values = _sort_by_feature(
+        batch.indptr,
+        batch.indices,
+        batch.values,
+        max(batch.feature_dim - 1, 1).bit_length(),
+        source,
+        target,
+        features,
+        starts,
     )
     return _Columns(features[:num_columns], starts[: num_columns + 1], rows, values)
 
 
 @njit(nogil=True, cache=True)
-def _group_by_feature(
+def _digit_places(indices: Int32Array, feature_bits: int) -> tuple[Int32Array, int]:
+    """Where the first feature of each digit's value goes, (num_digits, 2^bits); bits of a digit."""
+    num_digits = (feature_bits + _RADIX_BITS - 1) // _RADIX_BITS
+    digit_bits = (feature_bits + num_digits - 1) // num_digits
+    mask = (1 << digit_bits) - 1
+    places = np.zeros((num_digits, mask + 1), np.int32)
+    for feature in indices:
+        for digit in range(num_digits):
+            places[digit, (feature >> (digit * digit_bits)) & mask] += 1
+    for digit in range(num_digits):
+        place = np.int32(0)
+        for value in range(mask + 1):
+            count = places[digit, value]
+            places[digit, value] = place
+            place += count
+    return places, digit_bits
+
+
+@njit(nogil=True, cache=True)
+def _sort_by_feature(
     indptr: Int64Array,
     indices: Int32Array,
     values: Float32Array,
-    slot_of_feature: Int32Array,
+    feature_bits: int,
+    source: _Triples,
+    target: _Triples,
     features: Int32Array,
     starts: Int32Array,
-    rows: Int32Array,
-    values_by_column: Float32Array,
-) -> int:
-    """Sort the entries by feature, by counting; return the number of columns."""
+) -> tuple[int, Int32Array, Float32Array]:
+    """Radix sort of (feature, row, value), lowest digit first: stable, so rows stay in order.
+
+    Returns the number of columns, and rows and values by column.
+    """
+    places, digit_bits = _digit_places(indices, feature_bits)
+    mask = (1 << digit_bits) - 1
+    sorted_features, rows, sorted_values = source
+    for r in range(len(indptr) - 1):
+        for e in range(indptr[r], indptr[r + 1]):
+            place = places[0, indices[e] & mask]
+            places[0, indices[e] & mask] += 1
+            sorted_features[place] = indices[e]
+            rows[place] = r
+            sorted_values[place] = values[e]
+    for digit in range(1, len(places)):
+        next_features, next_rows, next_values = target
+        for e in range(len(indices)):
+            value = (sorted_features[e] >> (digit * digit_bits)) & mask
+            place = places[digit, value]
+            places[digit, value] += 1
+            next_features[place] = sorted_features[e]
+            next_rows[place] = rows[e]
+            next_values[place] = sorted_values[e]
+        target = (sorted_features, rows, sorted_values)
+        sorted_features, rows, sorted_values = next_features, next_rows, next_values
+
     num_columns = 0
     for e in range(len(indices)):
-        feature = indices[e]
-        slot = slot_of_feature[feature]
-        if slot < 0:
-            slot = num_columns
-            slot_of_feature[feature] = slot
-            features[slot] = feature
-            starts[slot] = 0
+        if e == 0 or sorted_features[e] != sorted_features[e - 1]:
+            features[num_columns] = sorted_features[e]
+            starts[num_columns] = e
             num_columns += 1
-        starts[slot] += 1
-    end = 0
-    for c in range(num_columns):
-        end += starts[c]
-        starts[c] = end
-    starts[num_columns] = end
-    # Backwards, so that each column's pairs come out in the order of rows.
-    for r in range(len(indptr) - 2, -1, -1):
-        for e in range(indptr[r + 1] - 1, indptr[r] - 1, -1):
-            slot = slot_of_feature[indices[e]]
-            starts[slot] -= 1
-            rows[starts[slot]] = r
-            values_by_column[starts[slot]] = values[e]
-    for c in range(num_columns):
-        slot_of_feature[features[c]] = -1
-    return num_columns
+    starts[num_columns] = len(indices)
+    return num_columns, rows, sorted_values
 
 
 @njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -211,8 +262,7 @@ def _forward_rows(
     values: Float32Array,
     labels: Float32Array,
     w0: np.float32,
-    w: Float32Array,
-    V: Float32Array,
+    parameters: Float32Array,
     is_classifier: bool,
     margin: Float32Array,
     residual: Float32Array,
@@ -220,7 +270,7 @@ def _forward_rows(
 ) -> None:
     """Pass 1. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1."""
     num_rows, width = factor_sums.shape
-    w_column = w.reshape(-1, 1)
+    w_at = 3 * width
     zero = splat(_float32(0))
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         last_row = min(num_rows, (piece + 1) * _ROWS_A_PIECE)
@@ -233,14 +283,14 @@ def _forward_rows(
             for e in range(indptr[r], indptr[r + 1]):
                 if e + _ENTRIES_AHEAD < last_entry:
                     ahead = indices[e + _ENTRIES_AHEAD]
-                    prefetch(w_column, ahead, 0)
                     for j in range(0, width, _CACHE_LINE):
-                        prefetch(V, ahead, j)
+                        prefetch(parameters, ahead, j)
+                    prefetch(parameters, ahead, w_at)
                 i = indices[e]
-                linear += w[i] * values[e]
+                linear += parameters[i, w_at] * values[e]
                 x = splat(values[e])
                 for j in range(0, width, WIDTH):
-                    term = x * load(V, i, j)
+                    term = x * load(parameters, i, j)
                     store(factor_sums, r, j, load(factor_sums, r, j) + term)
                     squares = squares + term * term
             pairwise = zero - squares
@@ -265,10 +315,7 @@ def _update_columns(
     values: Float32Array,
     residual: Float32Array,
     factor_sums: Float32Array,
-    w: Float32Array,
-    w_moments: Float32Array,
-    V: Float32Array,
-    V_moments: Float32Array,
+    parameters: Float32Array,
     use_linear: bool,
     linear_lr: np.float32,
     linear_wd: np.float32,
@@ -279,20 +326,16 @@ def _update_columns(
     epsilon: np.float32,
 ) -> None:
     """Pass 3. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²; then lazy Adam."""
-    num_columns, width = len(features), V.shape[1]
-    w_column = w.reshape(-1, 1)
+    num_columns, width = len(features), factor_sums.shape[1]
+    first_at, second_at, w_at = width, 2 * width, 3 * width
     zero = splat(_float32(0))
     for piece in prange((num_columns + _COLUMNS_A_PIECE - 1) // _COLUMNS_A_PIECE):
         last_column = min(num_columns, (piece + 1) * _COLUMNS_A_PIECE)
         for c in range(piece * _COLUMNS_A_PIECE, last_column):
             if c + _COLUMNS_AHEAD < last_column:
                 ahead = features[c + _COLUMNS_AHEAD]
-                prefetch(w_column, ahead, 0)
-                prefetch(w_moments, ahead, 0)
-                for j in range(0, width, _CACHE_LINE):
-                    prefetch(V, ahead, j)
-                for j in range(0, 2 * width, _CACHE_LINE):
-                    prefetch(V_moments, ahead, j)
+                for j in range(0, w_at + 3, _CACHE_LINE):
+                    prefetch(parameters, ahead, j)
             i = features[c]
             first_pair, last_pair = starts[c], starts[c + 1]
 
@@ -303,13 +346,14 @@ def _update_columns(
                 linear += weighted
                 squares += weighted * values[p]
             if use_linear:
-                g = rescale * linear + linear_wd * w[i]
+                value = parameters[i, w_at]
+                g = rescale * linear + linear_wd * value
                 g = min(max(g, -clip_limit), clip_limit)
-                m = _beta1 * w_moments[i, 0] + _one_minus_beta1 * g
-                s = _beta2 * w_moments[i, 1] + _one_minus_beta2 * g * g
-                w_moments[i, 0] = m
-                w_moments[i, 1] = s
-                w[i] -= linear_lr * m / (np.sqrt(s) + epsilon)
+                m = _beta1 * parameters[i, w_at + 1] + _one_minus_beta1 * g
+                s = _beta2 * parameters[i, w_at + 2] + _one_minus_beta2 * g * g
+                parameters[i, w_at] = value - linear_lr * m / (np.sqrt(s) + epsilon)
+                parameters[i, w_at + 1] = m
+                parameters[i, w_at + 2] = s
 
             for j in range(0, width, WIDTH):
                 gradient = zero
@@ -317,14 +361,14 @@ def _update_columns(
                     r = rows[p]
                     weighted = splat(residual[r] * values[p])
                     gradient = gradient + weighted * load(factor_sums, r, j)
-                v = load(V, i, j)
+                v = load(parameters, i, j)
                 gradient = splat(rescale) * (gradient - v * splat(squares)) + splat(factors_wd) * v
                 gradient = clip(gradient, splat(clip_limit))
-                first = splat(_beta1) * load(V_moments, i, j)
+                first = splat(_beta1) * load(parameters, i, first_at + j)
                 first = first + splat(_one_minus_beta1) * gradient
-                second = splat(_beta2) * load(V_moments, i, width + j)
+                second = splat(_beta2) * load(parameters, i, second_at + j)
                 second = second + splat(_one_minus_beta2) * gradient * gradient
-                store(V_moments, i, j, first)
-                store(V_moments, i, width + j, second)
+                store(parameters, i, first_at + j, first)
+                store(parameters, i, second_at + j, second)
                 change = first / (square_root(second) + splat(epsilon))
-                store(V, i, j, v - splat(factors_lr) * change)
+                store(parameters, i, j, v - splat(factors_lr) * change)
