@@ -5,6 +5,7 @@ and a `Manifest` as JSON under the metadata key `fm_algo`. It holds no code. Loa
 processes that serve one model share one copy, and opening a large one is immediate.
 """
 
+import contextlib
 import math
 import os
 import struct
@@ -89,7 +90,8 @@ def save_model(directory: Path, model: FMModel, hyperparameters: dict[str, objec
         aside.replace(path)
         _sync(directory)
     except (OSError, safetensors.SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise PlatformError(f"the model could not be written to {path}: {error}") from error
     return path
 

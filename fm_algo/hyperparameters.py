@@ -7,6 +7,7 @@ those of the SageMaker built-in Factorization Machines algorithm (its pages "hyp
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,8 @@ from fm_algo.sparse import MAX_FEATURE_DIM
 InitMethod = Literal["normal", "uniform", "constant"]
 
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+FactorCount = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 FeatureCount = Annotated[int, msgspec.Meta(ge=1, le=MAX_FEATURE_DIM)]
 ThreadCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -42,7 +44,9 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     feature_dim: Annotated[FeatureCount, _text("Number of features of a row.")]
-    num_factors: Annotated[Count, _text("Number of factors of a feature; 64 is a good start.")]
+    num_factors: Annotated[
+        FactorCount, _text("Number of factors of a feature; 64 is a good start.")
+    ]
     predictor_type: Annotated[
         Literal["binary_classifier", "regressor"],
         _text("What is predicted: the probability of label 1, or a number."),
@@ -166,6 +170,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
 _ALIASES = {"epoch": "epochs"}  # the built-in's tuning page spells it so
 _INIT_GROUPS = ("bias", "linear", "factors")
 _UNSET = ("", "null", "None")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
@@ -213,7 +218,7 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
         for field in fields.values()
         if field.required and field.name not in values and not _mentioned(field.name, problems)
     ]
-    problems += _missing_init_values(values)
+    problems += _missing_init_values(values, problems)
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise UserError(f"{count} in the hyperparameters: {'; '.join(problems)}")
@@ -261,21 +266,21 @@ def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
     msgspec.ValidationError
         If it is not one of the allowed values.
     """
-    value: object = msgspec.convert(_as_whole_number(text), annotation, strict=False)
+    value: object = msgspec.convert(_plain_number(text), annotation, strict=False)
     if isinstance(value, float) and not math.isfinite(value):
-        raise msgspec.ValidationError(
-            "not finite"
-        )  # msgspec lets inf through where no bound forbids it
+        # msgspec lets inf through where no bound forbids it.
+        raise msgspec.ValidationError("not finite")
     return value
 
 
-def _as_whole_number(text: str) -> str:
-    """Rewrite a whole number that a tuner wrote with a point or an exponent: 1e3 is 1000."""
-    try:
-        number = float(text)
-    except ValueError:
+def _plain_number(text: str) -> str:
+    """Rewrite numbers that people and tuners write: 1e3 and 1000.0 are 1000, .5 is 0.5."""
+    if not _NUMBER.fullmatch(text):
         return text
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else text
+    number = float(text)
+    if not number.is_integer():  # inf is none either
+        return repr(number)
+    return str(int(number)) if abs(number) < 2**53 else text
 
 
 def _unknown(name: str, known: Mapping[str, object]) -> str:
@@ -293,12 +298,13 @@ def _mentioned(name: str, problems: list[str]) -> bool:
     return any(problem.startswith(f"{name}=") for problem in problems)
 
 
-def _missing_init_values(values: Mapping[str, Any]) -> list[str]:
+def _missing_init_values(values: Mapping[str, Any], problems: list[str]) -> list[str]:
     """Find the initialisers whose one parameter is not set and has no default."""
     needs = {"uniform": "scale", "constant": "value"}
     return [
-        f"{group}_init_{needs[method]} is required when {group}_init_method is {method}"
+        f"{name} is required when {group}_init_method is {method}"
         for group in _INIT_GROUPS
         if (method := values.get(f"{group}_init_method")) in needs
-        and f"{group}_init_{needs[method]}" not in values
+        and (name := f"{group}_init_{needs[method]}") not in values
+        and not _mentioned(name, problems)
     ]

@@ -114,7 +114,8 @@ class ClassificationSums:
         """Add rows: log-odds and labels 0 or 1, float32, shape (n,)."""
         m = margin.astype(np.float64)
         # −y log σ(m) − (1 − y) log(1 − σ(m)), without taking the log of a rounded 0.
-        cross_entropy = np.maximum(m, 0) - m * labels + np.log1p(np.exp(-np.abs(m)))
+        with np.errstate(invalid="ignore"):  # an infinite margin makes the loss nan or inf
+            cross_entropy = np.maximum(m, 0) - m * labels + np.log1p(np.exp(-np.abs(m)))
         predicted, actual = margin >= 0, labels == 1
         self.num_rows += len(m)
         self._cross_entropy += float(cross_entropy.sum())
@@ -159,7 +160,7 @@ class AUCHistogram:
         self, margin: Float32Array, is_positive: np.ndarray[tuple[int], np.dtype[np.bool_]]
     ) -> None:
         """Count rows: margins float32, shape (n,), and whether the label is 1."""
-        bits = np.ascontiguousarray(margin, np.float32).view(np.uint32)
+        bits = (margin + np.float32(0)).view(np.uint32)  # + 0 makes -0 the 0 it is equal to
         # Flip what makes the bits of floats sort like the floats: all of a negative, else the sign.
         negative = (bits >> np.uint32(31)).astype(bool)
         ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def rows_of(batch):
     bounds = batch.indptr.tolist()
     return [
         dict(zip(batch.indices[a:b].tolist(), batch.values[a:b].tolist(), strict=True))
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in pairwise(bounds)
     ]
 
 
@@ -87,9 +88,7 @@ def test_a_valid_file_is_a_valid_request(expectation):
 @pytest.mark.parametrize("expectation", VALID, ids=names(VALID))
 def test_a_valid_file_is_read_as_a_matrix(expectation):
     expected = json.loads(expectation.read_text())
-    rows, labels = read_recordio(
-        expectation.with_suffix(""), feature_dim=expected["feature_dim"]
-    )
+    rows, labels = read_recordio(expectation.with_suffix(""), feature_dim=expected["feature_dim"])
     dense = np.zeros(rows.shape, np.float32)
     for number, row in enumerate(rows_expected(expectation)):
         dense[number, list(row)] = list(row.values())
@@ -102,8 +101,6 @@ def test_a_valid_file_is_read_as_a_matrix(expectation):
 @pytest.mark.parametrize("expectation", INVALID, ids=names(INVALID))
 def test_an_invalid_file_is_refused_with_its_message(expectation, piece):
     with pytest.raises(UserError) as caught:
-        decode(
-            content(expectation), feature_dim=INVALID_FEATURE_DIM, labelled=True, piece=piece
-        )
+        decode(content(expectation), feature_dim=INVALID_FEATURE_DIM, labelled=True, piece=piece)
     assert caught.value.message == expectation.read_text().rstrip("\n")
     assert caught.value.http_status == 400
