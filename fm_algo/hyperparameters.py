@@ -227,7 +227,7 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
 
 def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation has no type of its own
     """Say in words what values a declared field takes, e.g. "a whole number >= 1"."""
-    info = _inspect(annotation)
+    info = value_type(annotation)
     if isinstance(info, msgspec.inspect.LiteralType):
         return f"one of {', '.join(str(value) for value in info.values)}"
     if isinstance(info, msgspec.inspect.BoolType):
@@ -240,7 +240,7 @@ def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation 
     return f"{noun} {limits}".rstrip()
 
 
-def _inspect(annotation: Any) -> msgspec.inspect.Type:  # noqa: ANN401 - as above
+def value_type(annotation: Any) -> msgspec.inspect.Type:  # noqa: ANN401 - as above
     """Look through description and `| None` at the type of the values."""
     info = msgspec.inspect.type_info(annotation)
     if isinstance(info, msgspec.inspect.Metadata):

@@ -1,0 +1,141 @@
+"""`register-algorithm`: the image as an algorithm of one's account, all its settings declared."""
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import arguments as flags
+from deploy.aws import Aws, Call
+from deploy.console import say
+from deploy.hyperparameter_specification import specifications
+from deploy.metric_definitions import METRIC_DEFINITIONS, OBJECTIVES
+from deploy.names import check_name
+from deploy.settings import Settings
+from deploy.training_request import CHANNELS
+from deploy.wait import Answer, Patience, wait_until
+from fm_algo.errors import AlgorithmError
+from fm_algo.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
+
+_LIMIT_S = 600
+_TRAINING_TYPES = [RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES]
+_REQUEST_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM]
+_ANSWER_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV]
+_TRAINING_INSTANCES = [
+    *(f"ml.m5.{size}" for size in ("large", "xlarge", "2xlarge", "4xlarge", "12xlarge")),
+    *(f"ml.c5.{size}" for size in ("xlarge", "2xlarge", "4xlarge", "9xlarge", "18xlarge")),
+    *(f"ml.g5.{size}" for size in ("xlarge", "2xlarge", "4xlarge")),
+]
+_SERVING_INSTANCES = [
+    *(f"ml.m5.{size}" for size in ("large", "xlarge", "2xlarge", "4xlarge")),
+    *(f"ml.c5.{size}" for size in ("large", "xlarge", "2xlarge", "4xlarge")),
+]
+_TEXTS = {
+    "train": "Labelled rows to train on.",
+    "test": "Labelled rows, scored once at the end.",
+    "validation": "Labelled rows, scored after each epoch.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAlgorithm:
+    """The command.
+
+    Attributes
+    ----------
+    name : str
+        Of the algorithm.
+    image : str
+    patience : Patience or None
+        None: return at once.
+    """
+
+    name: str
+    image: str
+    patience: Patience | None
+
+    def calls(self) -> list[Call]:
+        """Return the one call."""
+        parameters = {
+            "AlgorithmName": self.name,
+            "AlgorithmDescription": "Factorization machines, as SageMaker's built-in has them",
+            "TrainingSpecification": self._training(),
+            "InferenceSpecification": self._inference(),
+            "CertifyForMarketplace": False,
+        }
+        return [Call("sagemaker", "create_algorithm", parameters)]
+
+    def run(self, aws: Aws) -> None:
+        """Create the algorithm, unless there is one of its name; wait until AWS has checked it."""
+        if aws.find("sagemaker", "describe_algorithm", AlgorithmName=self.name) is not None:
+            say(f"algorithm {self.name} exists already; algorithms cannot be changed at AWS")
+        else:
+            aws.make(self.calls()[0])
+        if self.patience is not None:
+            self._wait(aws, self.patience)
+
+    def _wait(self, aws: Aws, patience: Patience) -> None:
+        def ask() -> Answer:
+            return aws.call("sagemaker", "describe_algorithm", AlgorithmName=self.name)
+
+        def is_done(answer: Answer) -> bool:
+            return answer["AlgorithmStatus"] in {"Completed", "Failed"}
+
+        answer = wait_until(ask, is_done, f"algorithm {self.name}", patience)
+        if answer["AlgorithmStatus"] == "Failed":
+            raise AlgorithmError(f"algorithm {self.name} failed AWS's check: {_reasons(answer)}")
+        say(f"algorithm {self.name}: {answer['AlgorithmArn']}")
+
+    def _training(self) -> dict[str, Any]:
+        return {
+            "TrainingImage": self.image,
+            "SupportedHyperParameters": specifications(),
+            "SupportedTrainingInstanceTypes": _TRAINING_INSTANCES,
+            "SupportsDistributedTraining": False,
+            "MetricDefinitions": [metric.as_request() for metric in METRIC_DEFINITIONS],
+            "TrainingChannels": [
+                {
+                    "Name": name,
+                    "Description": _TEXTS[name],
+                    "IsRequired": name == "train",
+                    "SupportedContentTypes": _TRAINING_TYPES,
+                    "SupportedCompressionTypes": ["None", "Gzip"],
+                    "SupportedInputModes": ["File", "FastFile"],
+                }
+                for name in CHANNELS
+            ],
+            "SupportedTuningJobObjectiveMetrics": [
+                {"Type": goal, "MetricName": name} for name, goal in OBJECTIVES.items()
+            ],
+        }
+
+    def _inference(self) -> dict[str, Any]:
+        return {
+            "Containers": [{"Image": self.image}],
+            "SupportedTransformInstanceTypes": _SERVING_INSTANCES,
+            "SupportedRealtimeInferenceInstanceTypes": _SERVING_INSTANCES,
+            "SupportedContentTypes": _REQUEST_TYPES,
+            "SupportedResponseMIMETypes": _ANSWER_TYPES,
+        }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument("--name", default="fm-algo", help="default %(default)s")
+    parser.add_argument("--image", help="image in ECR; default FM_IMAGE_URI")
+    flags.add_waiting(parser, _LIMIT_S)
+
+
+def from_arguments(arguments: argparse.Namespace, settings: Settings) -> RegisterAlgorithm:
+    """Turn the flags into the command."""
+    return RegisterAlgorithm(
+        name=check_name(arguments.name, longest=63),
+        image=flags.image(arguments, settings),
+        patience=flags.patience(arguments),
+    )
+
+
+def _reasons(answer: Answer) -> str:
+    details = answer.get("AlgorithmStatusDetails", {})
+    items = [*details.get("ValidationStatuses", []), *details.get("ImageScanStatuses", [])]
+    reasons = [" ".join(item["FailureReason"].split()) for item in items if "FailureReason" in item]
+    return "; ".join(reasons) or "AWS gives no reason"

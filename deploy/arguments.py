@@ -1,0 +1,127 @@
+"""Flags that several commands share, and what stands in for those that are not given."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from deploy.settings import Settings
+from deploy.uploads import Upload, plan_upload
+from deploy.wait import Patience
+from fm_algo.errors import UserError
+
+FOLDER = "fm-algo"
+"""Everything in the bucket is below this prefix."""
+
+
+def add_role(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of what runs at SageMaker: image and role."""
+    parser.add_argument("--image", help="image in ECR; default FM_IMAGE_URI")
+    parser.add_argument("--role", help="ARN of the role SageMaker takes on; default FM_ROLE_ARN")
+
+
+def add_bucket(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of the bucket."""
+    parser.add_argument("--bucket", help="for data and models; default FM_BUCKET")
+
+
+def add_instances(parser: argparse.ArgumentParser, instance_type: str) -> None:
+    """Add the flags of the machines."""
+    parser.add_argument("--instance-type", default=instance_type, help="default %(default)s")
+    parser.add_argument("--instance-count", type=int, default=1, help="default %(default)s")
+
+
+def add_waiting(parser: argparse.ArgumentParser, limit_s: int) -> None:
+    """Add the flags of waiting."""
+    parser.add_argument("--no-wait", action="store_true", help="return when AWS has the request")
+    parser.add_argument(
+        "--limit-s", type=float, default=limit_s, help="wait no longer; default %(default)s"
+    )
+    parser.add_argument(
+        "--poll-s", type=float, default=10, help="ask this often; default %(default)s"
+    )
+
+
+def patience(arguments: argparse.Namespace) -> Patience | None:
+    """Return how long to wait; None means not at all."""
+    if arguments.no_wait:
+        return None
+    return Patience(arguments.limit_s, arguments.poll_s)
+
+
+def required(value: str | None, flag: str, variable: str) -> str:
+    """Return a value that a flag or the environment gave.
+
+    Raises
+    ------
+    UserError
+        If neither did.
+    """
+    if value is None:
+        raise UserError(f"no {flag.removeprefix('--')} is given: add {flag} or set {variable}")
+    return value
+
+
+def image(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Return the image's URI."""
+    return required(arguments.image or settings.image, "--image", "FM_IMAGE_URI")
+
+
+def role(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Return the role's ARN."""
+    return required(arguments.role or settings.role, "--role", "FM_ROLE_ARN")
+
+
+def bucket(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Return the bucket's name."""
+    return required(arguments.bucket or settings.bucket, "--bucket", "FM_BUCKET")
+
+
+def output(arguments: argparse.Namespace, settings: Settings, folder: str) -> str:
+    """Return --output, or the folder of that name in the bucket."""
+    given: str | None = arguments.output
+    return given or f"s3://{bucket(arguments, settings)}/{FOLDER}/{folder}"
+
+
+def data(
+    source: str, arguments: argparse.Namespace, settings: Settings
+) -> tuple[str, Upload | None]:
+    """Return the S3 URI of a source, and its upload if it is a local one."""
+    if source.startswith("s3://"):
+        return source, None
+    upload = plan_upload(Path(source), bucket(arguments, settings), f"{FOLDER}/data")
+    return upload.uri, upload
+
+
+def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """Split NAME=VALUE texts.
+
+    Raises
+    ------
+    UserError
+        If one has no equals sign, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            raise UserError(f"{flag} {text}: give NAME=VALUE, each name once")
+        found[name] = value
+    return found
+
+
+def read_strings(path: Path) -> dict[str, str]:
+    """Read a JSON object whose values become strings, as in hyperparameters.json.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}, a JSON object is expected")
+    return {name: str(value) for name, value in content.items()}

@@ -1,0 +1,112 @@
+"""The command line: flags to a command, a command to its run or its dry run, errors to one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from deploy import algorithm, delete, endpoint, push, train, transform, tune
+from deploy.aws import Aws
+from deploy.console import say, say_json
+from deploy.settings import Settings
+from fm_algo.errors import FMError
+
+
+class Step(Protocol):
+    """A call of AWS, or a command of another program."""
+
+    def check(self) -> None:
+        """Check it as far as that goes without doing it."""
+        ...
+
+    def as_json(self) -> dict[str, object]:
+        """Return what a dry run prints."""
+        ...
+
+
+class Command(Protocol):
+    """What the flags of one command become."""
+
+    def calls(self) -> Sequence[Step]:
+        """Return what makes or changes something, in order."""
+        ...
+
+    def run(self, aws: Aws) -> None:
+        """Do it."""
+        ...
+
+
+_Adder = Callable[[argparse.ArgumentParser], None]
+_Maker = Callable[[argparse.Namespace, Settings], Command]
+_COMMANDS: dict[str, tuple[str, _Adder, _Maker]] = {
+    "push": ("push the image to ECR", push.add_arguments, push.from_arguments),
+    "train": ("run a training job", train.add_arguments, train.from_arguments),
+    "tune": ("search hyperparameters", tune.add_arguments, tune.from_arguments),
+    "endpoint": (
+        "serve a model: real time, serverless, async, or many models",
+        endpoint.add_arguments,
+        endpoint.from_arguments,
+    ),
+    "transform": ("score files in S3", transform.add_arguments, transform.from_arguments),
+    "register-algorithm": (
+        "make the image an algorithm of the account",
+        algorithm.add_arguments,
+        algorithm.from_arguments,
+    ),
+    "delete": ("delete an endpoint, stop a job, ...", delete.add_arguments, delete.from_arguments),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Instead of the process's own arguments.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 1 with one line on standard error, or 130 when interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    settings = Settings.from_environment()
+    make: _Maker = arguments.make
+    try:
+        command = make(arguments, settings)
+        if arguments.dry_run:
+            _dry_run(command)
+        else:
+            command.run(Aws(arguments.region or settings.region))
+    except FMError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; what AWS has been asked for goes on there")
+        return 130
+    return 0
+
+
+def _dry_run(command: Command) -> None:
+    steps = command.calls()
+    for step in steps:
+        step.check()
+    say_json([step.as_json() for step in steps])
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--region", help="default AWS_REGION, or the AWS profile's")
+    common.add_argument(
+        "--dry-run", action="store_true", help="print the calls as JSON and make none"
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy", description="Factorization machines on SageMaker."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (text, add_arguments, make) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, parents=[common])
+        add_arguments(command)
+        command.set_defaults(make=make)
+    return parser

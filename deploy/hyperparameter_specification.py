@@ -1,0 +1,96 @@
+"""The hyperparameter declaration in AWS's words: specifications and tuning ranges."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fm_algo.hyperparameters import Hyperparameters, value_type
+
+_FLOAT_MAX = "3.4028235e+38"
+"""AWS wants both ends of a range; numbers here end as float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunable:
+    """A hyperparameter that a tuner may search.
+
+    Attributes
+    ----------
+    low, high : float
+        The range it is advised to search.
+    is_integer : bool
+    """
+
+    low: float
+    high: float
+    is_integer: bool
+
+
+def specifications() -> list[dict[str, Any]]:
+    """Return every hyperparameter as CreateAlgorithm takes it, in the order they are declared."""
+    return [_specification(field) for field in msgspec.structs.fields(Hyperparameters)]
+
+
+def tunables() -> dict[str, Tunable]:
+    """Return the hyperparameters that are declared tunable, by name."""
+    found = {}
+    for field in msgspec.structs.fields(Hyperparameters):
+        given = _declared(field).extra or {}
+        if given.get("tunable"):
+            low, high = given["tunable"]
+            is_integer = isinstance(value_type(field.type), msgspec.inspect.IntType)
+            found[field.name] = Tunable(low, high, is_integer)
+    return found
+
+
+def _specification(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
+    declared = _declared(field)
+    type_, range_ = _type_and_range(value_type(field.type))
+    specification = {
+        "Name": field.name,
+        "Description": (declared.extra_json_schema or {}).get("description", ""),
+        "Type": type_,
+        "Range": range_,
+        "IsTunable": bool((declared.extra or {}).get("tunable")),
+        "IsRequired": field.required,
+    }
+    if not field.required and field.default is not None:
+        specification["DefaultValue"] = _spell(field.default)
+    return specification
+
+
+def _type_and_range(kind: msgspec.inspect.Type) -> tuple[str, dict[str, Any]]:
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return _categorical([str(value) for value in kind.values])
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return _categorical(["true", "false"])
+    if isinstance(kind, msgspec.inspect.IntType):
+        # 0 is outside "> 0", which no whole number here is declared with
+        ends = {"MinValue": str(kind.ge), "MaxValue": str(kind.le)}
+        return "Integer", {"IntegerParameterRangeSpecification": ends}
+    if isinstance(kind, msgspec.inspect.FloatType):
+        low = next((end for end in (kind.ge, kind.gt) if end is not None), None)
+        high = next((end for end in (kind.le, kind.lt) if end is not None), None)
+        ends = {
+            "MinValue": f"-{_FLOAT_MAX}" if low is None else _spell(low),
+            "MaxValue": _FLOAT_MAX if high is None else _spell(high),
+        }
+        return "Continuous", {"ContinuousParameterRangeSpecification": ends}
+    raise TypeError(f"AWS has no word for {kind}")
+
+
+def _categorical(values: list[str]) -> tuple[str, dict[str, Any]]:
+    return "Categorical", {"CategoricalParameterRangeSpecification": {"Values": values}}
+
+
+def _declared(field: msgspec.structs.FieldInfo) -> msgspec.inspect.Metadata:
+    declared = msgspec.inspect.type_info(field.type)
+    if not isinstance(declared, msgspec.inspect.Metadata):
+        raise TypeError(f"{field.name} is declared without a text")
+    return declared
+
+
+def _spell(value: object) -> str:
+    """Spell a value as one would write it in hyperparameters.json."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,128 @@
+"""What all jobs have in common: created once under a name, then asked for until they end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.aws import Aws, Call
+from deploy.console import say
+from deploy.wait import Answer, Patience, wait_until
+from fm_algo.errors import AlgorithmError, UserError
+
+_ENDS = ("Completed", "Failed", "Stopped")
+_OBSERVERS = ("MetricDefinitions", "DebugHookConfig", "ProfilerConfig")
+"""Parameters that only say how a job is watched: they do not make it another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """How AWS names a kind of job and its calls.
+
+    Attributes
+    ----------
+    words : str
+        For people, e.g. training job.
+    calls : str
+        In its methods: create_<calls>, describe_<calls>, stop_<calls>.
+    field : str
+        Its fields: <field>Name, <field>Status.
+    """
+
+    words: str
+    calls: str
+    field: str
+
+    def describe(self, aws: Aws, name: str) -> Answer | None:
+        """Return what AWS knows of the job; None if there is none of that name."""
+        key = {f"{self.field}Name": name}
+        return aws.find("sagemaker", f"describe_{self.calls}", **key)
+
+    def status(self, answer: Answer) -> str:
+        """Return the job's status out of an answer."""
+        return str(answer[f"{self.field}Status"])
+
+    def is_over(self, answer: Answer) -> bool:
+        """Whether the job has ended, well or not."""
+        return self.status(answer) in _ENDS
+
+
+TRAINING = JobKind("training job", "training_job", "TrainingJob")
+TRANSFORM = JobKind("transform job", "transform_job", "TransformJob")
+TUNING = JobKind("tuning job", "hyper_parameter_tuning_job", "HyperParameterTuningJob")
+
+
+def create(aws: Aws, kind: JobKind, call: Call) -> None:
+    """Create the job, unless one of its name was created with the same parameters before.
+
+    Raises
+    ------
+    UserError
+        If the name is taken by a job with other parameters.
+    """
+    name = call.parameters[f"{kind.field}Name"]
+    found = kind.describe(aws, name)
+    if found is None:
+        aws.make(call)
+        say(f"{kind.words} {name} is created")
+        return
+    other = _differences(call.parameters, found)
+    if other:
+        raise UserError(
+            f"a {kind.words} {name} exists already, with another {', '.join(other)}: AWS never "
+            "gives a job's name again, so take another --name"
+        )
+    say(f"{kind.words} {name} exists already, with the same parameters")
+
+
+def finish(
+    aws: Aws,
+    kind: JobKind,
+    name: str,
+    patience: Patience,
+    watch: Callable[[Answer], None] = lambda _: None,
+) -> Answer:
+    """Wait until the job ends, and return what AWS knows of it then.
+
+    `watch` sees each answer, the last one included.
+
+    Raises
+    ------
+    AlgorithmError
+        If the job failed: with the reason AWS has.
+    UserError
+        If it was stopped, or the wait reaches its limit.
+    """
+
+    def ask() -> Answer:
+        answer = aws.call("sagemaker", f"describe_{kind.calls}", **{f"{kind.field}Name": name})
+        watch(answer)
+        return answer
+
+    answer = wait_until(ask, kind.is_over, f"{kind.words} {name}", patience)
+    status = kind.status(answer)
+    if status == "Failed":
+        reason = " ".join(answer.get("FailureReason", "AWS gives no reason").split())
+        raise AlgorithmError(f"{kind.words} {name} failed: {reason}")
+    if status == "Stopped":
+        raise UserError(f"{kind.words} {name} was stopped before its end")
+    return answer
+
+
+def _differences(asked: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that were asked for and are otherwise in what AWS describes."""
+    return [
+        name
+        for name, value in asked.items()
+        if name not in _OBSERVERS and not _holds(found.get(name), value)
+    ]
+
+
+def _holds(found: object, asked: object) -> bool:
+    """Whether what AWS describes is what was asked for; it may add defaults of its own."""
+    if isinstance(asked, Mapping):
+        return isinstance(found, Mapping) and not _differences(asked, found)
+    if isinstance(asked, list):
+        return (
+            isinstance(found, list) and len(found) == len(asked) and all(map(_holds, found, asked))
+        )
+    return found == asked

@@ -1,0 +1,49 @@
+"""Names of things at AWS: checked, timed, or made from their content."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fm_algo.errors import UserError
+
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+_DIGEST_LENGTH = 8
+
+
+def check_name(name: str, longest: int) -> str:
+    """Return a name that AWS takes.
+
+    Raises
+    ------
+    UserError
+        If it is not letters, digits and inner hyphens, or longer than `longest`.
+    """
+    if not _NAME.fullmatch(name) or len(name) > longest:
+        raise UserError(
+            f"name {name!r} is not allowed: letters, digits and hyphens between them, at most "
+            f"{longest} characters"
+        )
+    return name
+
+
+def timed_name(prefix: str) -> str:
+    """Make a name that is new each second, e.g. fm-20261123-052500."""
+    return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+
+
+def content_name(base: str, content: Mapping[str, Any]) -> str:
+    """Make a name from what the thing holds: the same content has the same name, and no other.
+
+    Models and endpoint configurations cannot be changed at AWS; so named, "it exists" means "it is
+    what was asked for".
+    """
+    text = json.dumps(content, sort_keys=True)
+    return f"{base}-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]}"
+
+
+def is_content_name(name: str, base: str) -> bool:
+    """Whether `content_name` may have made the name from this base."""
+    return re.fullmatch(rf"{re.escape(base)}-[0-9a-f]{{{_DIGEST_LENGTH}}}", name) is not None

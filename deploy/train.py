@@ -1,0 +1,120 @@
+"""`train`: one training job, from local data to final metrics."""
+
+import argparse
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import arguments as flags
+from deploy import job, training_request
+from deploy.aws import Aws, Call
+from deploy.console import Progress, say, say_table
+from deploy.job_log import TRAINING_LOG, JobLog
+from deploy.metric_definitions import PROGRESS
+from deploy.names import check_name, timed_name
+from deploy.settings import Settings
+from deploy.training_request import TrainingRequest
+from deploy.wait import Answer, Patience
+
+_LIMIT_S = 26 * 3600
+"""A day, the default of a job's runtime, and time to start."""
+_LOG_DELAY_S = 5
+"""The last lines reach CloudWatch a little after the job's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """The command.
+
+    Attributes
+    ----------
+    name : str
+        Of the job.
+    request : TrainingRequest
+    with_debugger : bool
+        Send what the AWS SDK sends for its Debugger and profiler; they cost nothing by themselves.
+    patience : Patience or None
+        None: don't follow the job.
+    """
+
+    name: str
+    request: TrainingRequest
+    with_debugger: bool
+    patience: Patience | None
+
+    def calls(self) -> list[Call]:
+        """Return the calls: uploads, then the job."""
+        uploads = [call for upload in self.request.uploads for call in upload.calls()]
+        return [*uploads, self._create()]
+
+    def run(self, aws: Aws) -> None:
+        """Upload what is not in S3 yet, create the job, follow its log, print what came out."""
+        for upload in self.request.uploads:
+            upload.make(aws)
+        job.create(aws, job.TRAINING, self._create())
+        if self.patience is not None:
+            _report(self._follow(aws, self.patience))
+
+    def _create(self) -> Call:
+        output = self.request.output
+        parameters: dict[str, Any] = {
+            "TrainingJobName": self.name,
+            **self.request.common(),
+            "HyperParameters": dict(self.request.hyperparameters),
+            "ResourceConfig": self.request.resources(),
+        }
+        if self.with_debugger:
+            parameters["DebugHookConfig"] = {"S3OutputPath": output, "CollectionConfigurations": []}
+            parameters["ProfilerConfig"] = {"S3OutputPath": output, "DisableProfiler": False}
+        return Call("sagemaker", "create_training_job", parameters)
+
+    def _follow(self, aws: Aws, patience: Patience) -> Answer:
+        log = JobLog(aws, TRAINING_LOG, self.name)
+        with Progress(self.name) as progress:
+
+            def watch(answer: Answer) -> None:
+                progress.show(answer.get("SecondaryStatus", answer["TrainingJobStatus"]))
+                if job.TRAINING.is_over(answer):
+                    time.sleep(min(patience.poll_s, _LOG_DELAY_S))
+                for line in log.new_lines():
+                    say(line)
+                    found = re.search(PROGRESS.regex, line)
+                    if found:
+                        progress.show("Training", float(found[1]))
+
+            return job.finish(aws, job.TRAINING, self.name, patience, watch)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument("--name", help="of the job; default made from the time")
+    training_request.add_arguments(parser)
+    parser.add_argument(
+        "--no-debugger",
+        action="store_true",
+        help="leave out the settings of AWS's Debugger, which some regions do not have",
+    )
+    flags.add_waiting(parser, _LIMIT_S)
+
+
+def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Train:
+    """Turn the flags into the command."""
+    return Train(
+        name=check_name(arguments.name or timed_name("fm"), longest=63),
+        request=training_request.from_arguments(arguments, settings),
+        with_debugger=not arguments.no_debugger,
+        patience=flags.patience(arguments),
+    )
+
+
+def _report(answer: Answer) -> None:
+    final = answer.get("FinalMetricDataList", [])
+    metrics = {metric["MetricName"]: metric["Value"] for metric in final}
+    say_table(
+        {
+            **metrics,
+            "billable seconds": answer.get("BillableTimeInSeconds", "not known yet"),
+            "model": answer["ModelArtifacts"]["S3ModelArtifacts"],
+        }
+    )

@@ -1,0 +1,242 @@
+"""What a training job is asked for with, alike for a single job and for each of a tuning job."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy import arguments as flags
+from deploy.metric_definitions import METRIC_DEFINITIONS
+from deploy.settings import Settings
+from deploy.uploads import Upload
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters import parse_hyperparameters
+
+CHANNELS = ("train", "test", "validation")
+_MAX_RUNTIME_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One channel of data.
+
+    Attributes
+    ----------
+    name : str
+    uri : str
+        Prefix or manifest in S3.
+    content_type : str or None
+        None means RecordIO-protobuf.
+    distribution : str
+        ShardedByS3Key or FullyReplicated.
+    """
+
+    name: str
+    uri: str
+    content_type: str | None
+    distribution: str
+
+    def as_request(self) -> dict[str, Any]:
+        """Return the form AWS takes."""
+        is_manifest = self.uri.endswith(".manifest")
+        source = {
+            "S3DataType": "ManifestFile" if is_manifest else "S3Prefix",
+            "S3Uri": self.uri,
+            "S3DataDistributionType": self.distribution,
+        }
+        request: dict[str, Any] = {
+            "ChannelName": self.name,
+            "DataSource": {"S3DataSource": source},
+        }
+        if self.content_type is not None:
+            request["ContentType"] = self.content_type
+        return request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRequest:
+    """The parts of CreateTrainingJob that CreateHyperParameterTuningJob has as well.
+
+    Attributes
+    ----------
+    image, role : str
+    hyperparameters : mapping of str to str
+        Checked, yet as the user wrote them.
+    channels : tuple of Channel
+    uploads : tuple of Upload
+        Local data to bring to S3 first.
+    output : str
+        S3 prefix of the models.
+    input_mode : str
+        File, FastFile or Pipe.
+    instance_type : str
+    instance_count : int
+    volume_gb : int
+    max_runtime_s : int
+    max_wait_s : int or None
+        Longest time with waiting for spot machines; None means no spot.
+    checkpoints : str or None
+        S3 prefix of checkpoints.
+    """
+
+    image: str
+    role: str
+    hyperparameters: Mapping[str, str]
+    channels: tuple[Channel, ...]
+    uploads: tuple[Upload, ...]
+    output: str
+    input_mode: str
+    instance_type: str
+    instance_count: int
+    volume_gb: int
+    max_runtime_s: int
+    max_wait_s: int | None
+    checkpoints: str | None
+
+    def common(self) -> dict[str, Any]:
+        """Return the parameters that both calls have."""
+        stopping = {"MaxRuntimeInSeconds": self.max_runtime_s}
+        request: dict[str, Any] = {
+            "AlgorithmSpecification": {
+                "TrainingImage": self.image,
+                "TrainingInputMode": self.input_mode,
+                "MetricDefinitions": [metric.as_request() for metric in METRIC_DEFINITIONS],
+            },
+            "RoleArn": self.role,
+            "InputDataConfig": [channel.as_request() for channel in self.channels],
+            "OutputDataConfig": {"S3OutputPath": self.output},
+            "StoppingCondition": stopping,
+        }
+        if self.max_wait_s is not None:
+            request["EnableManagedSpotTraining"] = True
+            stopping["MaxWaitTimeInSeconds"] = self.max_wait_s
+        if self.checkpoints is not None:
+            request["CheckpointConfig"] = {"S3Uri": self.checkpoints}
+        return request
+
+    def resources(self) -> dict[str, Any]:
+        """Return what the job runs on."""
+        return {
+            "InstanceCount": self.instance_count,
+            "InstanceType": self.instance_type,
+            "VolumeSizeInGB": self.volume_gb,
+        }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a training job."""
+    flags.add_role(parser)
+    flags.add_bucket(parser)
+    flags.add_instances(parser, "ml.c5.2xlarge")
+    for name in CHANNELS:
+        parser.add_argument(
+            f"--{name}",
+            metavar="PATH_OR_S3_URI",
+            required=name == "train",
+            help=f"data of the {name} channel; local files are uploaded, .manifest is a manifest",
+        )
+    parser.add_argument("--content-type", help="of all channels; default RecordIO-protobuf")
+    parser.add_argument(
+        "--distribution",
+        choices=["ShardedByS3Key", "FullyReplicated"],
+        default="ShardedByS3Key",
+        help="of the files over several machines; default %(default)s",
+    )
+    parser.add_argument(
+        "--input-mode",
+        choices=["File", "FastFile", "Pipe"],
+        default="File",
+        help="default %(default)s",
+    )
+    parser.add_argument(
+        "-H",
+        "--hyperparameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="e.g. -H num_factors=64; checked here, before a machine is started",
+    )
+    parser.add_argument(
+        "--hyperparameters", type=Path, metavar="FILE", help="JSON object; -H goes before it"
+    )
+    parser.add_argument("--output", metavar="S3_URI", help="default a folder of the bucket")
+    parser.add_argument("--volume-gb", type=int, default=30, help="disk; default %(default)s")
+    parser.add_argument(
+        "--max-runtime-s", type=int, default=_MAX_RUNTIME_S, help="default %(default)s"
+    )
+    parser.add_argument("--spot", action="store_true", help="cheaper machines, may be taken away")
+    parser.add_argument(
+        "--max-wait-s", type=int, help="with waiting for spot machines; default twice the runtime"
+    )
+    parser.add_argument(
+        "--checkpoints", metavar="S3_URI", help="keep checkpoints there and go on from them"
+    )
+
+
+def from_arguments(arguments: argparse.Namespace, settings: Settings) -> TrainingRequest:
+    """Turn the flags into a request.
+
+    Raises
+    ------
+    UserError
+        If something is missing or not allowed, wrong hyperparameters included.
+    """
+    given = flags.pairs(arguments.hyperparameter, "-H")
+    if arguments.hyperparameters is not None:
+        given = flags.read_strings(arguments.hyperparameters) | given
+    parse_hyperparameters(given)
+    channels, uploads = _channels(arguments, settings)
+    return TrainingRequest(
+        image=flags.image(arguments, settings),
+        role=flags.role(arguments, settings),
+        hyperparameters=given,
+        channels=channels,
+        uploads=uploads,
+        output=flags.output(arguments, settings, "models"),
+        input_mode=arguments.input_mode,
+        instance_type=arguments.instance_type,
+        instance_count=arguments.instance_count,
+        volume_gb=arguments.volume_gb,
+        max_runtime_s=arguments.max_runtime_s,
+        max_wait_s=_max_wait_s(arguments),
+        checkpoints=arguments.checkpoints,
+    )
+
+
+def _channels(
+    arguments: argparse.Namespace, settings: Settings
+) -> tuple[tuple[Channel, ...], tuple[Upload, ...]]:
+    channels: list[Channel] = []
+    uploads: list[Upload] = []
+    for name in CHANNELS:
+        source: str | None = getattr(arguments, name)
+        if source is None:
+            continue
+        uri, upload = flags.data(source, arguments, settings)
+        uploads += [upload] if upload else []
+        channels.append(
+            Channel(
+                name=name,
+                uri=uri,
+                content_type=arguments.content_type,
+                distribution=arguments.distribution,
+            )
+        )
+    return tuple(channels), tuple(uploads)
+
+
+def _max_wait_s(arguments: argparse.Namespace) -> int | None:
+    max_wait_s: int | None = arguments.max_wait_s
+    if not arguments.spot:
+        if max_wait_s is not None:
+            raise UserError("--max-wait-s is for spot machines only: add --spot")
+        return None
+    if max_wait_s is None:
+        return 2 * int(arguments.max_runtime_s)
+    if max_wait_s < arguments.max_runtime_s:
+        raise UserError(
+            f"--max-wait-s is {max_wait_s}: it holds the runtime too, so at least "
+            f"--max-runtime-s, {arguments.max_runtime_s}"
+        )
+    return max_wait_s

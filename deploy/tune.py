@@ -1,0 +1,241 @@
+"""`tune`: search hyperparameters by many training jobs."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deploy import arguments as flags
+from deploy import job, training_request
+from deploy.aws import Aws, Call
+from deploy.console import Progress, say_table
+from deploy.hyperparameter_specification import Tunable, tunables
+from deploy.metric_definitions import OBJECTIVES
+from deploy.names import check_name, timed_name
+from deploy.settings import Settings
+from deploy.training_request import TrainingRequest
+from deploy.wait import Answer, Patience
+from fm_algo.errors import UserError
+
+_LIMIT_S = 72 * 3600
+_SCALES = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
+_DEFAULT_OBJECTIVES = {"regressor": "rmse", "binary_classifier": "binary_classification_accuracy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What is searched of one hyperparameter.
+
+    Attributes
+    ----------
+    name : str
+    low, high : str
+    scale : str
+        One of AWS's scaling types.
+    is_integer : bool
+    """
+
+    name: str
+    low: str
+    high: str
+    scale: str
+    is_integer: bool
+
+    def as_request(self) -> dict[str, str]:
+        """Return the form AWS takes."""
+        return {
+            "Name": self.name,
+            "MinValue": self.low,
+            "MaxValue": self.high,
+            "ScalingType": self.scale,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tune:
+    """The command.
+
+    Attributes
+    ----------
+    name : str
+        Of the tuning job.
+    request : TrainingRequest
+        Of each training job.
+    ranges : tuple of Range
+    objective : str
+        Name of a metric.
+    strategy : str
+    max_jobs, max_parallel : int
+    early_stopping : bool
+        End training jobs that do not look well.
+    patience : Patience or None
+        None: don't wait for the end.
+    """
+
+    name: str
+    request: TrainingRequest
+    ranges: tuple[Range, ...]
+    objective: str
+    strategy: str
+    max_jobs: int
+    max_parallel: int
+    early_stopping: bool
+    patience: Patience | None
+
+    def calls(self) -> list[Call]:
+        """Return the calls: uploads, then the tuning job."""
+        uploads = [call for upload in self.request.uploads for call in upload.calls()]
+        return [*uploads, self._create()]
+
+    def run(self, aws: Aws) -> None:
+        """Upload what is not in S3 yet, create the job, wait for the end, print the best."""
+        for upload in self.request.uploads:
+            upload.make(aws)
+        job.create(aws, job.TUNING, self._create())
+        if self.patience is None:
+            return
+        with Progress(self.name) as progress:
+
+            def watch(answer: Answer) -> None:
+                ended = sum(answer.get("TrainingJobStatusCounters", {}).values())
+                progress.show(f"{ended} jobs of {self.max_jobs}")
+
+            _report(job.finish(aws, job.TUNING, self.name, self.patience, watch))
+
+    def _create(self) -> Call:
+        searched = {one.name for one in self.ranges}
+        fixed = {
+            name: value
+            for name, value in self.request.hyperparameters.items()
+            if name not in searched
+        }
+        parameters = {
+            "HyperParameterTuningJobName": self.name,
+            "HyperParameterTuningJobConfig": {
+                "Strategy": self.strategy,
+                "HyperParameterTuningJobObjective": {
+                    "Type": OBJECTIVES[self.objective],
+                    "MetricName": self.objective,
+                },
+                "ResourceLimits": {
+                    "MaxNumberOfTrainingJobs": self.max_jobs,
+                    "MaxParallelTrainingJobs": self.max_parallel,
+                },
+                "ParameterRanges": {
+                    "IntegerParameterRanges": self._ranges(is_integer=True),
+                    "ContinuousParameterRanges": self._ranges(is_integer=False),
+                    "CategoricalParameterRanges": [],
+                },
+                "TrainingJobEarlyStoppingType": "Auto" if self.early_stopping else "Off",
+            },
+            "TrainingJobDefinition": {
+                **self.request.common(),
+                "StaticHyperParameters": fixed,
+                "HyperParameterTuningResourceConfig": self.request.resources(),
+            },
+        }
+        return Call("sagemaker", "create_hyper_parameter_tuning_job", parameters)
+
+    def _ranges(self, *, is_integer: bool) -> list[dict[str, str]]:
+        return [one.as_request() for one in self.ranges if one.is_integer == is_integer]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument("--name", help="of the tuning job; default made from the time")
+    training_request.add_arguments(parser)
+    parser.add_argument(
+        "--range",
+        dest="ranges",
+        action="append",
+        default=[],
+        metavar="NAME[=LOW:HIGH[:SCALE]]",
+        help="what to search, e.g. factors_lr=1e-5:0.1:Logarithmic; a name alone takes its "
+        f"declared range; SCALE is one of {', '.join(_SCALES)}; default every rate and decay "
+        "that -H leaves open",
+    )
+    parser.add_argument("--objective", choices=sorted(OBJECTIVES), help="metric to make best")
+    parser.add_argument(
+        "--strategy", choices=["Bayesian", "Random"], default="Bayesian", help="default %(default)s"
+    )
+    parser.add_argument("--max-jobs", type=int, default=20, help="default %(default)s")
+    parser.add_argument("--max-parallel", type=int, default=2, help="default %(default)s")
+    parser.add_argument(
+        "--early-stopping", action="store_true", help="end training jobs that do not look well"
+    )
+    flags.add_waiting(parser, _LIMIT_S)
+
+
+def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Tune:
+    """Turn the flags into the command.
+
+    Raises
+    ------
+    UserError
+        If something is missing or not allowed.
+    """
+    request = training_request.from_arguments(arguments, settings)
+    return Tune(
+        name=check_name(arguments.name or timed_name("fm"), longest=32),
+        request=request,
+        ranges=_ranges(arguments.ranges, request.hyperparameters),
+        objective=arguments.objective or _default_objective(request),
+        strategy=arguments.strategy,
+        max_jobs=arguments.max_jobs,
+        max_parallel=arguments.max_parallel,
+        early_stopping=arguments.early_stopping,
+        patience=flags.patience(arguments),
+    )
+
+
+def _ranges(texts: list[str], given: Mapping[str, str]) -> tuple[Range, ...]:
+    allowed = tunables()
+    if not texts:
+        texts = [name for name in allowed if name.endswith(("_lr", "_wd")) and name not in given]
+    names = [text.partition("=")[0] for text in texts]
+    for name in names:
+        if name not in allowed:
+            raise UserError(f"--range {name}: tunable are {', '.join(sorted(allowed))}")
+        if names.count(name) > 1:
+            raise UserError(f"--range {name} is given twice")
+    return tuple(_range(text, name, allowed[name]) for text, name in zip(texts, names, strict=True))
+
+
+def _range(text: str, name: str, declared: Tunable) -> Range:
+    ends = text.partition("=")[2] or f"{declared.low:g}:{declared.high:g}"
+    low, _, rest = ends.partition(":")
+    high, _, scale = rest.partition(":")
+    scale = scale or "Auto"
+    kind = int if declared.is_integer else float
+    try:
+        is_right = kind(low) < kind(high) and scale in _SCALES
+    except ValueError:
+        is_right = False
+    if not is_right:
+        noun = "whole numbers" if declared.is_integer else "numbers"
+        raise UserError(
+            f"--range {text}: give NAME=LOW:HIGH or NAME=LOW:HIGH:SCALE, two {noun}, the lower "
+            f"first, SCALE one of {', '.join(_SCALES)}"
+        )
+    return Range(name=name, low=low, high=high, scale=scale, is_integer=declared.is_integer)
+
+
+def _default_objective(request: TrainingRequest) -> str:
+    names = {channel.name for channel in request.channels}
+    for channel in ("validation", "test"):
+        if channel in names:
+            return f"{channel}:{_DEFAULT_OBJECTIVES[request.hyperparameters['predictor_type']]}"
+    raise UserError("tuning compares jobs by a validation or a test channel: add one of them")
+
+
+def _report(answer: Answer) -> None:
+    best = answer.get("BestTrainingJob")
+    if not best:
+        raise UserError(f"tuning job {answer['HyperParameterTuningJobName']} found no best job")
+    metric = best.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+    say_table(
+        {
+            "best job": best["TrainingJobName"],
+            metric.get("MetricName", "objective"): metric.get("Value", "not known"),
+            **best.get("TunedHyperParameters", {}),
+        }
+    )

@@ -1,0 +1,57 @@
+"""Wait until AWS is done, for a limited time."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.aws import CallError
+from fm_algo.errors import UserError
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how often.
+
+    Attributes
+    ----------
+    limit_s : float
+        After this long it is an error.
+    poll_s : float
+        Between two questions.
+    """
+
+    limit_s: float
+    poll_s: float
+
+
+def wait_until(
+    ask: Callable[[], Answer], is_done: Callable[[Answer], bool], what: str, patience: Patience
+) -> Answer:
+    """Ask until the answer says that it is done, and return that answer.
+
+    A throttled question is asked again; it has changed nothing.
+
+    Raises
+    ------
+    UserError
+        If the limit passes, or a question fails otherwise.
+    """
+    end = time.monotonic() + patience.limit_s
+    while True:
+        try:
+            answer = ask()
+        except CallError as error:
+            if not error.is_passing:
+                raise
+        else:
+            if is_done(answer):
+                return answer
+        if time.monotonic() + patience.poll_s > end:
+            raise UserError(
+                f"{what} is not done after {patience.limit_s:g} s; it goes on at AWS: give a longer"
+                " --limit-s and run the same command again to go on waiting"
+            )
+        time.sleep(patience.poll_s)

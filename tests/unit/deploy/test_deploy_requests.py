@@ -1,0 +1,205 @@
+"""What the commands ask AWS for: as the AWS SDK asks for the built-in, as botocore's models say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.cli import main
+
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = {
+    "FM_ROLE_ARN": "arn:aws:iam::123456789012:role/fm",
+    "FM_BUCKET": "bucket",
+    "FM_IMAGE_URI": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/fm-algo:latest",
+}
+HYPERPARAMETERS = (
+    *("-H", "feature_dim=2625", "-H", "num_factors=64", "-H", "predictor_type=binary_classifier"),
+    *("-H", "epochs=20", "-H", "factors_lr=0.001", "-H", "mini_batch_size=200"),
+)
+TRAINING = (
+    *("--train", "s3://bucket/data/train.manifest", "--test", "s3://bucket/data/test.manifest"),
+    *("--output", "s3://bucket/models", *HYPERPARAMETERS),
+)
+MODEL = ("--name", "fm", "--model", "s3://bucket/model.tar.gz")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def dry_run(capsys):
+    """Run a command dry, which checks each call by botocore's own model of the service."""
+
+    def run(*argv):
+        code = main([argv[0], "--dry-run", *argv[1:]])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return json.loads(captured.out)
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    def run(*argv):
+        assert main([argv[0], "--dry-run", *argv[1:]]) == 1
+        return capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def sdk_requests():
+    """Made by record_sdk_requests.py beside it, with version 2.257.7."""
+    return json.loads((ROOT / "tests/data/deploy/sdk_requests.json").read_bytes())
+
+
+def without_image_and_metrics(specification):
+    return {
+        k: v for k, v in specification.items() if k not in {"TrainingImage", "MetricDefinitions"}
+    }
+
+
+def test_train_sends_what_the_sdk_sends_for_the_built_in(dry_run, sdk_requests):
+    (step,) = dry_run("train", "--name", "fm-1", *TRAINING)
+    ours, theirs = step["parameters"], sdk_requests["CreateTrainingJob"]
+    for request in (ours, theirs):
+        specification = request["AlgorithmSpecification"]
+        request["AlgorithmSpecification"] = without_image_and_metrics(specification)
+    assert ours == theirs
+
+
+def test_tune_sends_what_the_sdk_sends_for_the_built_in(dry_run, sdk_requests):
+    searched = ("--range", "factors_lr", "--range", "epochs", "--objective")
+    limits = ("--max-jobs", "4", "--max-parallel", "2")
+    name = ("--name", "fm-tune")
+    objective = "test:binary_classification_accuracy"
+    (step,) = dry_run("tune", *name, *TRAINING, *searched, objective, *limits)
+    ours, theirs = step["parameters"], sdk_requests["CreateHyperParameterTuningJob"]
+    for request in (ours, theirs):
+        definition = request["TrainingJobDefinition"]
+        specification = definition["AlgorithmSpecification"]
+        definition["AlgorithmSpecification"] = without_image_and_metrics(specification)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["push"],
+        ["train", *TRAINING, "--spot", "--checkpoints", "s3://bucket/checkpoints"],
+        ["train", *TRAINING, "--input-mode", "FastFile", "--content-type", "text/csv"],
+        ["tune", *TRAINING],
+        ["tune", *TRAINING, "--range", "epochs=1:9:Linear", "--strategy", "Random"],
+        ["endpoint", *MODEL],
+        ["endpoint", *MODEL, "--serverless"],
+        ["endpoint", *MODEL, "--async-output", "s3://bucket/answers", "--env", "A=b"],
+        ["endpoint", "--name", "fm", "--model", "s3://bucket/models/", "--multi-model"],
+        ["transform", *MODEL, "--input", "s3://bucket/in", "--strategy", "SingleRecord"],
+        ["register-algorithm"],
+        ["delete", "endpoint", "fm"],
+        ["delete", "model", "fm"],
+        ["delete", "algorithm", "fm"],
+        ["delete", "repository", "fm"],
+        ["delete", "training-job", "fm"],
+        ["delete", "transform-job", "fm"],
+        ["delete", "tuning-job", "fm"],
+    ],
+    ids=" ".join,
+)
+def test_every_call_fits_botocores_model_of_the_service(dry_run, argv):
+    assert dry_run(*argv)
+
+
+def test_a_call_that_does_not_fit_is_refused_by_the_dry_run(refused):
+    message = refused("endpoint", *MODEL, "--instance-count", "0")
+    assert "valid min value: 1" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_spot_asks_for_spot_machines_and_gives_them_time(dry_run):
+    checkpoints = ("--checkpoints", "s3://bucket/c")
+    (step,) = dry_run("train", *TRAINING, "--spot", "--max-runtime-s", "60", *checkpoints)
+    request = step["parameters"]
+    assert request["EnableManagedSpotTraining"] is True
+    stopping = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 120}
+    assert request["StoppingCondition"] == stopping
+    assert request["CheckpointConfig"] == {"S3Uri": "s3://bucket/c"}
+
+
+def test_hyperparameters_come_from_a_file_and_flags_go_before_it(dry_run, tmp_path):
+    file = tmp_path / "hyperparameters.json"
+    file.write_text('{"epochs": 3, "feature_dim": 9, "predictor_type": "regressor"}')
+    data = ("--train", "s3://bucket/train")
+    more = ("-H", "num_factors=2", "-H", "epochs=4")
+    (step,) = dry_run("train", *data, "--hyperparameters", str(file), *more)
+    found = step["parameters"]["HyperParameters"]
+    expected = {"feature_dim": "9", "num_factors": "2", "predictor_type": "regressor"}
+    assert found == expected | {"epochs": "4"}
+
+
+def test_tune_searches_every_open_rate_and_decay_by_itself(dry_run):
+    (step,) = dry_run("tune", *TRAINING)
+    config = step["parameters"]["HyperParameterTuningJobConfig"]
+    ranges = config["ParameterRanges"]
+    names = [one["Name"] for one in ranges["ContinuousParameterRanges"]]
+    assert names == ["bias_lr", "bias_wd", "linear_lr", "linear_wd", "factors_wd"]
+    objective = {"Type": "Maximize", "MetricName": "test:binary_classification_accuracy"}
+    assert config["HyperParameterTuningJobObjective"] == objective
+    fixed = step["parameters"]["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert fixed["factors_lr"] == "0.001"
+
+
+def test_tune_does_not_fix_what_it_searches(dry_run):
+    (step,) = dry_run("tune", *TRAINING, "--range", "factors_lr=1e-5:0.1:Logarithmic")
+    config = step["parameters"]["HyperParameterTuningJobConfig"]
+    expected = {
+        "Name": "factors_lr",
+        "MinValue": "1e-5",
+        "MaxValue": "0.1",
+        "ScalingType": "Logarithmic",
+    }
+    assert config["ParameterRanges"]["ContinuousParameterRanges"] == [expected]
+    fixed = step["parameters"]["TrainingJobDefinition"]["StaticHyperParameters"]
+    assert "factors_lr" not in fixed
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["tune", *TRAINING, "--range", "num_factors"], "--range num_factors: tunable are"),
+        (["tune", *TRAINING, "--range", "epochs=1.5:2"], "two whole numbers, the lower first"),
+        (["tune", *TRAINING, "--range", "bias_lr=2:1"], "two numbers, the lower first"),
+        (["tune", *TRAINING, "--range", "bias_lr=1:2:Log"], "SCALE one of Auto, Linear"),
+        (["tune", *TRAINING, "--range", "bias_lr=1"], "two numbers"),
+        (["tune", *TRAINING, "--range", "bias_lr", "--range", "bias_lr=1:2"], "is given twice"),
+        (["tune", *HYPERPARAMETERS, "--train", "s3://b/x"], "validation or a test channel"),
+        (["tune", *TRAINING, "--name", "a" * 33], "at most 32 characters"),
+        (["train", *TRAINING, "--name", "fm_1"], "name 'fm_1' is not allowed"),
+        (["train", *TRAINING, "--max-wait-s", "9"], "add --spot"),
+        (["train", *TRAINING, "--spot", "--max-wait-s", "9"], "at least --max-runtime-s"),
+        (["train", *TRAINING, "-H", "epochs"], "-H epochs: give NAME=VALUE"),
+        (["train", *TRAINING, "-H", "bias_lr=-1"], "bias_lr='-1' is not a finite number >= 0"),
+        (["train", "--train", "no/such/file", *HYPERPARAMETERS], "no/such/file holds no file"),
+        (["endpoint", *MODEL, "--serverless", "--multi-model"], "do not go together"),
+    ],
+)
+def test_what_is_not_allowed_says_what_is(refused, argv, message):
+    said = refused(*argv)
+    assert said.startswith("error: ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "flag"),
+    [("FM_ROLE_ARN", "--role"), ("FM_BUCKET", "--bucket"), ("FM_IMAGE_URI", "--image")],
+)
+def test_what_is_missing_says_flag_and_variable(refused, monkeypatch, variable, flag):
+    monkeypatch.delenv(variable)
+    message = refused("train", "--train", "s3://bucket/x", *HYPERPARAMETERS)
+    assert f"add {flag} or set {variable}" in message
