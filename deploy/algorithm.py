@@ -99,7 +99,7 @@ class RegisterAlgorithm:
                     "IsRequired": name == "train",
                     "SupportedContentTypes": _TRAINING_TYPES,
                     "SupportedCompressionTypes": ["None", "Gzip"],
-                    "SupportedInputModes": ["File", "FastFile"],
+                    "SupportedInputModes": ["File", "FastFile", "Pipe"],
                 }
                 for name in CHANNELS
             ],
