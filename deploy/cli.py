@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; what AWS has been asked for goes on there")
+        say("interrupted; what AWS was asked for goes on there, the same --name follows it again")
         return 130
     return 0
 

@@ -51,7 +51,7 @@ def wait_until(
                 return answer
         if time.monotonic() + patience.poll_s > end:
             raise UserError(
-                f"{what} is not done after {patience.limit_s:g} s; it goes on at AWS: give a longer"
-                " --limit-s and run the same command again to go on waiting"
+                f"{what} is not done after {patience.limit_s:g} s; it goes on at AWS: to wait "
+                "longer, give the same command with this --name and a longer --limit-s"
             )
         time.sleep(patience.poll_s)
