@@ -15,6 +15,7 @@ from deploy.settings import Settings
 from deploy.training_request import TrainingRequest
 from deploy.wait import Answer, Patience
 from fm_algo.errors import UserError
+from fm_algo.hyperparameters import parse_hyperparameters
 
 _LIMIT_S = 72 * 3600
 _SCALES = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
@@ -174,10 +175,13 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Tune:
         If something is missing or not allowed.
     """
     request = training_request.from_arguments(arguments, settings)
+    ranges = _ranges(arguments.ranges, request.hyperparameters)
+    for ends in ({one.name: one.low for one in ranges}, {one.name: one.high for one in ranges}):
+        parse_hyperparameters({**request.hyperparameters, **ends})
     return Tune(
         name=check_name(arguments.name or timed_name("fm"), longest=32),
         request=request,
-        ranges=_ranges(arguments.ranges, request.hyperparameters),
+        ranges=ranges,
         objective=arguments.objective or _default_objective(request),
         strategy=arguments.strategy,
         max_jobs=arguments.max_jobs,

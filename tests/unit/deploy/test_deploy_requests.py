@@ -177,6 +177,8 @@ def test_tune_does_not_fix_what_it_searches(dry_run):
         (["tune", *TRAINING, "--range", "bias_lr=1:2:Log"], "SCALE one of Auto, Linear"),
         (["tune", *TRAINING, "--range", "bias_lr=1"], "two numbers"),
         (["tune", *TRAINING, "--range", "bias_lr", "--range", "bias_lr=1:2"], "is given twice"),
+        (["tune", *TRAINING, "--range", "epochs=0:9"], "epochs='0' is not a whole number >= 1"),
+        (["tune", *TRAINING, "--range", "bias_lr=-1:1"], "bias_lr='-1' is not a finite number"),
         (["tune", *HYPERPARAMETERS, "--train", "s3://b/x"], "validation or a test channel"),
         (["tune", *TRAINING, "--name", "a" * 33], "at most 32 characters"),
         (["train", *TRAINING, "--name", "fm_1"], "name 'fm_1' is not allowed"),
