@@ -68,6 +68,43 @@ def log(client, stream, *lines):
     logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
 
 
+def test_the_whole_life_twice_in_a_row(deploy, train, data, docker, client, aws):
+    job = ("--job", "fm-1")
+    life = [
+        lambda: deploy("push"),
+        train,
+        lambda: deploy("endpoint", "--name", "fm", *job),
+        lambda: deploy(
+            *("transform", "--name", "score-1", *job, "--input", str(data)),
+            *("--content-type", "text/csv"),
+        ),
+        lambda: deploy(
+            *("tune", "--name", "tune-1", "--train", str(data), "--test", str(data)),
+            *("--content-type", "text/csv", *HYPERPARAMETERS),
+        ),
+    ]
+    aws.fail("CreateEndpoint", "ThrottlingException", "Rate exceeded")
+    for step in life:
+        ended = step()
+        assert ended.code == 0, ended.error
+    made = aws.operations()
+    body = json.dumps({"instances": [{"features": [1, 0, 0]}]})
+    client("sagemaker-runtime").invoke_endpoint(
+        EndpointName="fm", ContentType="application/json", Body=body
+    )
+    for step in life:
+        ended = step()
+        assert ended.code == 0, ended.error
+    again = aws.operations()[len(made) :]
+    assert again == ["CreateRepository"]  # how one asks ECR whether it is there
+    ends = [("endpoint", "fm"), ("transform-job", "score-1"), ("repository", "fm-algo")]
+    for kind, name in 2 * ends:
+        ended = deploy("delete", kind, name)
+        assert ended.code == 0, ended.error
+    assert client("sagemaker").list_models()["Models"] == []
+    assert client("sagemaker").list_endpoints()["Endpoints"] == []
+
+
 class TestPush:
     def test_makes_the_repository_logs_in_tags_and_pushes(self, deploy, docker, client):
         ended = deploy("push", "--image", "fm-algo:1", "--tag", "v1")
