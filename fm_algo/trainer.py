@@ -99,7 +99,7 @@ def train(
         sums = metrics_for(hyperparameters.predictor_type)
         stopped, num_batches = False, 0
         for number, batch in enumerate(_mini_batches(rows, hyperparameters, epoch)):
-            margin = kernel.step(batch)
+            margin = kernel.step(kernel.prepare(batch))
             sums.update(margin, batch.require_labels())
             num_batches += 1
             if not math.isfinite(sums.loss):
