@@ -1,10 +1,11 @@
 """A channel's directory to a stream of rows."""
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 import numpy as np
 
@@ -49,7 +50,10 @@ def read_channel(paths: Paths, job: TrainingJob, name: str) -> Iterator[CSRBatch
     """
     directory = paths.input_data / name
     place = f"{name} channel"
-    files = _files(directory, place)
+    try:
+        files = _files(directory, place)
+    except OSError as error:
+        raise PlatformError(f"{place}: {directory} cannot be read: {error}") from error
     num_rows = 0
     for file in files:
         where = f"{place}, {file.relative_to(directory)}"
@@ -71,12 +75,20 @@ def _files(directory: Path, place: str) -> list[Path]:
     """List the data files of a channel, sorted, so that runs repeat."""
     if not directory.is_dir():
         raise UserError(f"{place}: {directory} does not exist")
-    files = []
-    for path in sorted(directory.rglob("*")):
-        hidden = any(part.startswith((".", "_")) for part in path.relative_to(directory).parts)
-        if not hidden and path.is_file() and path.stat().st_size:
-            files.append(path)
-    return files
+    files: list[Path] = []
+    for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
+        folders[:] = filter(_is_visible, folders)
+        files += [Path(folder, name) for name in names if _is_visible(name)]
+    return sorted(file for file in files if file.stat().st_size)
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "_"))
+
+
+def _raise(error: OSError) -> NoReturn:
+    """Make a folder that cannot be listed an error: its rows would be missing silently."""
+    raise error
 
 
 def _read_file(file: Path, job: TrainingJob, channel: Channel) -> Iterator[CSRBatch]:

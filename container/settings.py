@@ -29,6 +29,12 @@ class Paths:
 
     base: Path
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read SAGEMAKER_BASE_DIR: any value will do, so this cannot fail."""
+        env = os.environ if environment is None else environment
+        return cls(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml"))
+
     @property
     def input_config(self) -> Path:
         """Where the platform puts hyperparameters.json and its sisters."""
@@ -115,7 +121,7 @@ class Settings:
         max_payload_mb = _read(env, "SAGEMAKER_MAX_PAYLOAD_IN_MB", _count, default=None)
         default_length = (max_payload_mb or 100) * _MEBIBYTE if is_batch else 25 * _MEBIBYTE
         return cls(
-            paths=Paths(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml")),
+            paths=Paths.from_environment(env),
             port=_read(env, "SAGEMAKER_BIND_TO_PORT", _positive, default=8080),
             is_batch=is_batch,
             is_multi_model=is_multi_model,

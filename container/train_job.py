@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import signal
 import sys
 import threading
@@ -33,29 +34,24 @@ _FAILURE_CLASSES = {
 
 def main() -> NoReturn:
     """Run the job that the platform's files describe; exit with 0, or with 1 and a failure file."""
-    # Until the settings are read, the place of the failure file is not known.
-    logs.set_up("INFO")
-    try:
-        settings = Settings.from_environment()
-    except UserError as error:
-        _log.error("%s", error)
-        sys.exit(1)
-    logs.set_up(settings.log_level)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.set())
+    logs.set_up("INFO")
+    paths = Paths.from_environment()
     try:
-        run(settings.paths, stop)
+        logs.set_up(Settings.from_environment().log_level)
+        run(paths, stop)
     except FMError as error:
         with_traceback = None if isinstance(error, UserError) else error
         _log.log(logging.ERROR, "%s", error, exc_info=with_traceback)
-        _fail(settings.paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
+        _fail(paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
     except MemoryError as error:
         _log.exception("out of memory")
-        _fail(settings.paths, f"ClientError: out of memory: use a larger instance ({error})")
+        _fail(paths, f"ClientError: out of memory: use a larger instance ({error})")
     except Exception as error:  # noqa: BLE001 - the one place: a job must say why it failed
         _log.exception("internal error")
         _fail(
-            settings.paths,
+            paths,
             f"AlgorithmError: internal error: {error} (caused by {type(error).__name__})",
         )
     sys.exit(0)
@@ -78,6 +74,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
     """
     job = load_job(paths)
     hyperparameters = job.hyperparameters
+    _make_model_directory(paths)
     # All channels are read before training: a mistake in the last of them is found at once.
     rows = {}
     for name in job.channels:
@@ -94,9 +91,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
         rows["train"].num_rows,
         hyperparameters,
     )
-    log = logs.JobLog(
-        job.resources.current_host, hyperparameters.epochs, hyperparameters.mini_batch_size
-    )
+    log = logs.JobLog(job.resources.current_host, hyperparameters.epochs)
     reports = train(kernel, rows["train"], hyperparameters, stop.is_set)
     for report in _with_progress_bar(reports, job, rows["train"]):
         if isinstance(report, BatchReport):
@@ -105,7 +100,6 @@ def run(paths: Paths, stop: threading.Event) -> None:
             validation = rows.get("validation")
             log.epoch(report, evaluate(kernel, kernel.model(), validation) if validation else [])
 
-    paths.model.mkdir(parents=True, exist_ok=True)
     path = save_model(paths.model, kernel.model(), msgspec.to_builtins(hyperparameters))
     _log.info("model written to %s", path)
     if stop.is_set():
@@ -113,6 +107,16 @@ def run(paths: Paths, stop: threading.Event) -> None:
     elif "test" in rows:
         log.test(evaluate(kernel, kernel.model(), rows["test"]))
     log.end()
+
+
+def _make_model_directory(paths: Paths) -> None:
+    """Make sure that there is a place for the model, before hours of training are lost."""
+    try:
+        paths.model.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"the model directory {paths.model} cannot be made: {error}") from error
+    if not os.access(paths.model, os.W_OK):
+        raise PlatformError(f"the model directory {paths.model} cannot be written to")
 
 
 def _load_channel(paths: Paths, job: TrainingJob, name: str, stop: threading.Event) -> CSRBatch:

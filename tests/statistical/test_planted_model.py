@@ -1,7 +1,6 @@
 """Training recovers a model that the data was drawn from."""
 
 import numpy as np
-import pytest
 
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import initial_model
