@@ -20,6 +20,8 @@ def initial_model(hyperparameters: Hyperparameters) -> FMModel:
     FMModel
     """
     feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
+    # The largest group first: what does not fit in memory fails at once.
+    V = _draw(hyperparameters, "factors", (feature_dim, num_factors))
     w0 = (
         _draw(hyperparameters, "bias", (1,))
         if hyperparameters.use_bias
@@ -30,7 +32,6 @@ def initial_model(hyperparameters: Hyperparameters) -> FMModel:
         if hyperparameters.use_linear
         else np.zeros(feature_dim, np.float32)
     )
-    V = _draw(hyperparameters, "factors", (feature_dim, num_factors))
     return FMModel(hyperparameters.predictor_type, w0, w, V)
 
 

@@ -122,8 +122,8 @@ def _ftrl(
     """FTRL-Proximal: z = z + lr · g − (√(n + g²) − √n) θ, n = n + g².
 
     θ = −shrink(z, lr · λ1) / (β + √n), shrink(z, a) = sign(z) max(|z| − a, 0), β = 1. McMahan and
-    others, "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1, with z multiplied by its
-    α, our lr, so that a rate of 0 leaves θ where it is. Its λ2 is our decay, part of g already.
+    others, "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1, with z times
+    its α, our lr, so that a rate of 0 leaves θ where it is. Its λ2 is our decay, part of g.
     """
     z, n = states
     new_n = n + g**2
