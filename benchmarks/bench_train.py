@@ -29,6 +29,7 @@ import numpy as np
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import initial_model
 from fm_algo.model import FMModel, sigmoid
+from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch, Float32Array
 
 NUM_FIELDS = 39
@@ -83,10 +84,10 @@ def run_fm_algo(rows: CSRBatch, test: CSRBatch, num_factors: int) -> tuple[float
             "batch_metrics_publish_interval": 10**9,
         }
     )
-    kernel = CPUKernel(initial_model(hyperparameters), hyperparameters)
+    kernel = CPUKernel.starting_from(initial_model(hyperparameters), hyperparameters)
     kernel.margin(rows.rows(0, 1))  # loads the compiled kernel
     started = time.perf_counter()
-    for _report in train(kernel, rows, hyperparameters):
+    for _report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
         pass
     elapsed_s = time.perf_counter() - started
     return rows.num_rows / elapsed_s, log_loss(kernel.margin(test), test.require_labels())

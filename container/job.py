@@ -34,6 +34,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     input_mode: str = msgspec.field(name="TrainingInputMode", default="File")
     record_wrapper: str = msgspec.field(name="RecordWrapperType", default="None")
 
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the channel comes through FIFOs."""
+        return self.input_mode == "Pipe"
+
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed of resourceconfig.json.
@@ -116,10 +121,10 @@ def _check_channels(channels: dict[str, Channel]) -> None:
             "validation"
         )
     for name, channel in channels.items():
-        if channel.input_mode not in {"File", "FastFile"}:
+        if channel.input_mode not in {"File", "FastFile", "Pipe"}:
             raise UserError(
-                f"{name} channel: TrainingInputMode is {channel.input_mode}; this release reads "
-                "File and FastFile"
+                f"{name} channel: TrainingInputMode is {channel.input_mode}; allowed are File, "
+                "FastFile and Pipe"
             )
         if channel.record_wrapper != "None":
             raise UserError(

@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 
 from fm_algo.errors import UserError
 from fm_algo.formats.content_type import CSV, JSON, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
+from fm_algo.machine import usable_processors
 
 ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
 """The MIME types a server can answer in, the preferred one first."""
@@ -134,11 +135,6 @@ class Settings:
             ),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
         )
-
-
-def usable_processors() -> int:
-    """Count the processors this process may run on; a container may be given fewer than exist."""
-    return len(os.sched_getaffinity(0))
 
 
 def _read(env: Mapping[str, str], name: str, parse: Callable[[str], _T], *, default: _D) -> _T | _D:

@@ -157,6 +157,13 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative,
         _text("Ours. L1 strength of ftrl, in units of a rescaled gradient.", tunable=_CONTINUOUS),
     ] = 0.0
+    memory_budget_mb: Annotated[
+        Count | None,
+        _text(
+            "Ours. MiB of decoded rows kept in memory; what does not fit is read again each epoch. "
+            "By default half of what the container may use."
+        ),
+    ] = None
     seed: Annotated[
         Seed,
         _text("Ours. Seed of initial values and shuffling: a job run twice gives the same model."),

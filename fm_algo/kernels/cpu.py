@@ -14,6 +14,8 @@ side in one row of `parameters`, on cache lines of its own::
 where an optimiser has them, each part of v as wide as v.
 """
 
+from typing import Self
+
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
@@ -28,16 +30,20 @@ from fm_algo.sparse import CSRBatch, Float32Array
 _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""
 
+_FTRL_ROWS = 1 << 16
+"""Features whose states are set at once."""
+
 
 class CPUKernel:
     """Mini-batch training; the formulas are `ReferenceKernel`'s.
 
+    All parameters and states are 0 at first: write the initial ones into `model()`, which is a view
+    of them, before the first step.
+
     Parameters
     ----------
-    model : FMModel
-        Where training starts; copied.
     hyperparameters : Hyperparameters
-        Rates, decay, clipping, threads and which parameter groups exist.
+        Shapes, optimiser, rates, decay, clipping, threads and which parameter groups exist.
 
     Attributes
     ----------
@@ -45,36 +51,39 @@ class CPUKernel:
         Threads in use.
     """
 
-    def __init__(self, model: FMModel, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
         self.num_threads = threads.set_up(hyperparameters.num_threads)
         self._hyperparameters = hyperparameters
         self._constants = Constants.of(hyperparameters)
         self._rule = UPDATE_RULES[hyperparameters.optimizer]
-        self._predictor_type = model.predictor_type
-        self._num_factors = model.num_factors
         self._num_steps = 0
 
         # Columns beyond num_factors stay 0: their gradient, and so their update, is 0.
-        self._width = -(-model.num_factors // WIDTH) * WIDTH
+        self._width = -(-hyperparameters.num_factors // WIDTH) * WIDTH
         is_rowwise = hyperparameters.optimizer == "rowwise_adagrad"
         self._w_at = self._width * (1 if is_rowwise else 1 + self._rule.num_states)
         row_floats = self._w_at + 1 + self._rule.num_states + is_rowwise
-        self._parameters = _aligned_zeros(model.feature_dim, row_floats)
-        self._parameters[:, : model.num_factors] = model.V
-        self._parameters[:, self._w_at] = model.w
-        self._w0 = model.w0.copy()
+        self._parameters = _aligned_zeros(hyperparameters.feature_dim, row_floats)
+        self._w0 = np.zeros(1, np.float32)
         self._w0_states = [np.zeros(1, np.float32) for _ in range(self._rule.num_states)]
-        if hyperparameters.optimizer == "ftrl":
-            self._start_ftrl()
+
+    @classmethod
+    def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
+        """Make a kernel whose parameters are a copy of `model`'s."""
+        kernel = cls(hyperparameters)
+        own = kernel.model()
+        own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
+        return kernel
 
     def _start_ftrl(self) -> None:
         """Set the first states so that FTRL starts from the initial parameters."""
         l1, width = self._constants.l1, self._width
         rates = self._hyperparameters
         self._w0_states[0] = initial_ftrl_z(self._w0, rates.bias_lr, l1)
-        w, V = self._parameters[:, self._w_at], self._parameters[:, :width]
-        self._parameters[:, self._w_at + 1] = initial_ftrl_z(w, rates.linear_lr, l1)
-        self._parameters[:, width : 2 * width] = initial_ftrl_z(V, rates.factors_lr, l1)
+        for start in range(0, len(self._parameters), _FTRL_ROWS):
+            rows = self._parameters[start : start + _FTRL_ROWS]
+            rows[:, self._w_at + 1] = initial_ftrl_z(rows[:, self._w_at], rates.linear_lr, l1)
+            rows[:, width : 2 * width] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Transpose a mini-batch, ahead of its step; may run beside other steps."""
@@ -84,13 +93,15 @@ class CPUKernel:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward(prepared.batch)
+        if self._num_steps == 0 and self._hyperparameters.optimizer == "ftrl":
+            self._start_ftrl()
         self._num_steps += 1
         self._update_bias(residual)
         hyperparameters, constants = self._hyperparameters, self._constants
         optimizer, step = hyperparameters.optimizer, self._num_steps
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            self._parameters, self._w_at, self._num_factors,
+            self._parameters, self._w_at, hyperparameters.num_factors,
             OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
             np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
             np.float32(hyperparameters.linear_wd),
@@ -109,8 +120,9 @@ class CPUKernel:
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
-        w, V = self._parameters[:, self._w_at], self._parameters[:, : self._num_factors]
-        return FMModel(self._predictor_type, self._w0, w, V)
+        hyperparameters = self._hyperparameters
+        w, V = self._parameters[:, self._w_at], self._parameters[:, : hyperparameters.num_factors]
+        return FMModel(hyperparameters.predictor_type, self._w0, w, V)
 
     def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
@@ -118,9 +130,10 @@ class CPUKernel:
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
         factor_sums = np.empty((n, self._width), np.float32)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
+        is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._w0[0], self._parameters, self._w_at, self._predictor_type == "binary_classifier",
+            self._w0[0], self._parameters, self._w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums

@@ -20,7 +20,7 @@ def main() -> None:
         np.ones(1, np.float32),
         2,
     )
-    kernel = CPUKernel(initial_model(hyperparameters), hyperparameters)
+    kernel = CPUKernel.starting_from(initial_model(hyperparameters), hyperparameters)
     kernel.step(kernel.prepare(rows))
 
 

@@ -178,7 +178,7 @@ def test_an_unknown_channel(tree):
 @pytest.mark.parametrize(
     ("described", "message"),
     [
-        ({"TrainingInputMode": "Pipe"}, "train channel: TrainingInputMode is Pipe; this release"),
+        ({"TrainingInputMode": "Turbo"}, "train channel: TrainingInputMode is Turbo; "),
         ({"RecordWrapperType": "RecordIO"}, "train channel: RecordWrapperType is RecordIO; FM da"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 
 import numpy as np
@@ -58,8 +59,14 @@ def test_only_the_model_file_is_left(tmp_path, model):
     assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]
 
 
-def test_everyone_may_read_the_file(tmp_path, model):
-    assert save_model(tmp_path, model, {}).stat().st_mode & 0o777 == 0o644
+def test_everyone_may_read_the_file_whatever_the_umask(tmp_path, model):
+    before = os.umask(0o077)
+    try:
+        path = save_model(tmp_path, model, {})
+    finally:
+        os.umask(before)
+
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_a_loaded_model_cannot_be_changed(tmp_path, model):

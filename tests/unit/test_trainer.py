@@ -9,6 +9,7 @@ from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import initial_model
 from fm_algo.kernels.reference import ReferenceKernel
 from fm_algo.metrics import metrics_for
+from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
 
@@ -73,7 +74,9 @@ class BreakingKernel(ReferenceKernel):
 def trained(should_stop=lambda: False, **changes):
     hyperparameters = hyperparameters_of(**changes)
     kernel = RecordingKernel(hyperparameters)
-    reports = list(train(kernel, numbered_rows(), hyperparameters, should_stop))
+    reports = list(
+        train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters, should_stop)
+    )
     return kernel, reports
 
 
@@ -177,7 +180,7 @@ def test_a_loss_that_is_not_finite_ends_training(batch):
     kernel = BreakingKernel(hyperparameters, breaks_at=3 + batch, group="w0")
 
     with pytest.raises(AlgorithmError) as caught:
-        list(train(kernel, numbered_rows(), hyperparameters))
+        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
     assert caught.value.message == (
         f"training diverged in epoch 1, mini-batch {batch + 1}: the loss is nan; try lower "
         "bias_lr, linear_lr and factors_lr, scale the feature values to about 1, or set "
@@ -192,7 +195,7 @@ def test_parameters_that_no_loss_has_seen_are_checked(group, value):
     kernel = BreakingKernel(hyperparameters, breaks_at=2, group=group, value=value)
 
     with pytest.raises(AlgorithmError, match=f"diverged in epoch 0: {group} holds numbers"):
-        list(train(kernel, numbered_rows(), hyperparameters))
+        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
 
 
 @pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
@@ -206,7 +209,7 @@ def test_evaluation_scores_every_row(monkeypatch, predictor_type):
     expected = metrics_for(predictor_type, with_auc=True)
     expected.update(kernel.model().margin(rows), rows.labels)
 
-    found = evaluate(kernel, kernel.model(), rows)
+    found = evaluate(kernel, kernel.model().predictor_type, [rows])
 
     assert [metric.name for metric in found] == [metric.name for metric in expected.results()]
     for metric, wanted in zip(found, expected.results(), strict=True):

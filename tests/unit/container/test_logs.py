@@ -259,8 +259,9 @@ log.test([Metric("rmse", "loss", 1.5)])
 log.end()
 os._exit(0)  # what is still buffered is lost
 """
+    # An empty environment: PYTHONUNBUFFERED must not be what makes this hold.
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True, timeout=60
     )
 
     assert [line.partition("#")[2].split()[0] for line in done.stdout.splitlines()] == [

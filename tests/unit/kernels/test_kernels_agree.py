@@ -51,7 +51,7 @@ def step(kernel, batch):
 
 def assert_same_training(chosen: Hyperparameters, batches) -> None:
     reference = ReferenceKernel(initial_model(chosen), chosen)
-    fast = CPUKernel(initial_model(chosen), chosen)
+    fast = CPUKernel.starting_from(initial_model(chosen), chosen)
     for batch in batches:
         np.testing.assert_allclose(step(fast, batch), step(reference, batch), rtol=2e-5, atol=2e-5)
     for name in ("w0", "w", "V"):
@@ -119,7 +119,7 @@ def test_batches_of_any_size_agree_with_empty_rows_and_without_rows(seed, num_ro
 def test_they_agree_with_the_default_eps_wherever_the_gradient_is_not_rounding():
     chosen = hyperparameters(eps="")
     reference = ReferenceKernel(initial_model(chosen), chosen)
-    fast = CPUKernel(initial_model(chosen), chosen)
+    fast = CPUKernel.starting_from(initial_model(chosen), chosen)
     for seed in range(10):
         batch = random_batch(seed, 32, density=0.2)
         step(reference, batch)
@@ -132,7 +132,7 @@ def test_one_and_two_threads_give_the_same_bits():
     trained = []
     for num_threads in (1, 2):
         chosen = hyperparameters(num_threads=num_threads, mini_batch_size=500)
-        kernel = CPUKernel(initial_model(chosen), chosen)
+        kernel = CPUKernel.starting_from(initial_model(chosen), chosen)
         for seed in range(5):
             step(kernel, random_batch(seed, 500, density=0.3))
         trained.append(kernel.model())
@@ -143,7 +143,9 @@ def test_one_and_two_threads_give_the_same_bits():
 
 def test_features_that_are_not_in_the_batch_stay_as_they_are():
     chosen = hyperparameters(linear_wd=1.0, factors_wd=1.0)
-    for kernel in (kind(initial_model(chosen), chosen) for kind in (CPUKernel, ReferenceKernel)):
+    for kernel in (
+        make(initial_model(chosen), chosen) for make in (CPUKernel.starting_from, ReferenceKernel)
+    ):
         step(kernel, random_batch(0, 32, density=1.0))  # moments of all features are now set
         before = initial_copy(kernel.model())
         batch = random_batch(1, 32, density=0.02)
