@@ -76,7 +76,7 @@ def local_target(location: str) -> Iterator[Path]:
         return
     bucket, key = _parse(location)
     with tempfile.TemporaryDirectory(prefix="fm-s3-") as directory:
-        path = Path(directory) / (key.rstrip("/").rpartition("/")[2] or "root")
+        path = Path(directory) / _name(key)
         yield path
         with _s3_errors(location):
             client = _client()
@@ -95,6 +95,12 @@ def _parse(location: str) -> tuple[str, str]:
     return bucket, key
 
 
+def _name(key: str) -> str:
+    """Return the last part of a key; another name where that one leads elsewhere."""
+    name = key.rstrip("/").rpartition("/")[2]
+    return "object" if name in {"", ".", ".."} else name
+
+
 def _download(
     bucket: str, key: str, directory: Path, is_wanted: Callable[[str], bool]
 ) -> Path | None:
@@ -103,7 +109,7 @@ def _download(
 
     client = _client()
     if key and not key.endswith("/"):
-        path = directory / key.rpartition("/")[2]
+        path = directory / _name(key)
         try:
             client.download_file(bucket, key, str(path))
         except ClientError as error:

@@ -106,7 +106,9 @@ def read_builtin_model(path: Path) -> tuple[FMModel, dict[str, object]]:
     found = find_builtin_model(path) if path.is_dir() else path
     if found is None or not found.exists():
         raise UserError(f"no model of the built-in algorithm at {path}: expected {ARCHIVE}")
-    files = _read_loose(found) if found.is_dir() else read_zip(found, _NAMES)
+    files: Mapping[str, bytes | bytearray] = (
+        _read_loose(found) if found.is_dir() else read_zip(found, _NAMES)
+    )
     try:
         return _decode(files)
     except UserError as error:
@@ -171,18 +173,16 @@ def save_builtin_model(
     return path
 
 
-def _read_loose(directory: Path) -> dict[str, bytearray]:
+def _read_loose(directory: Path) -> dict[str, bytes]:
     try:
         return {
-            name: bytearray((directory / name).read_bytes())
-            for name in _NAMES
-            if (directory / name).is_file()
+            name: (directory / name).read_bytes() for name in _NAMES if (directory / name).is_file()
         }
     except OSError as error:
         raise UserError(f"{directory} cannot be read: {error}") from error
 
 
-def _decode(files: Mapping[str, bytearray]) -> tuple[FMModel, dict[str, object]]:
+def _decode(files: Mapping[str, bytes | bytearray]) -> tuple[FMModel, dict[str, object]]:
     meta, symbol, params = (
         next((files[name] for name in names if name in files), None)
         for names in (_META, _SYMBOL, _PARAMS)
@@ -206,14 +206,14 @@ def _decode(files: Mapping[str, bytearray]) -> tuple[FMModel, dict[str, object]]
     return FMModel(predictor_type, w0, w, V), hyperparameters
 
 
-def _decode_meta(data: bytearray) -> dict[str, object]:
+def _decode_meta(data: bytes | bytearray) -> dict[str, object]:
     try:
         return msgspec.json.decode(data, type=_Meta).training_parameters
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UserError(f"meta.json cannot be read: {error}") from error
 
 
-def _decode_params(data: bytearray) -> tuple[Float32Array, Float32Array, Float32Array]:
+def _decode_params(data: bytes | bytearray) -> tuple[Float32Array, Float32Array, Float32Array]:
     """Find w0, w and V under either set of names; the older one has its matrices transposed."""
     try:
         arrays = {

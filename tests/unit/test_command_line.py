@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -175,3 +177,17 @@ def test_the_package_is_a_program_that_loads_no_more_than_it_needs(tmp_path):
 
     assert (tmp_path / "model.safetensors").is_file()
     assert set(done.stdout.split()) & {"torch", "numba", "boto3", "scipy.sparse", "flask"} == set()
+
+
+def test_the_commands_of_the_page_are_right(root, monkeypatch):
+    page = (root / "docs" / "artifacts.md").read_text()
+    commands = re.findall(r"^python -m fm_algo (.*)$", page, re.MULTILINE)
+    ran = []
+    for name in ("_convert", "_export_vectors", "_score"):
+        monkeypatch.setattr(cli, name, ran.append)
+
+    for command in commands:
+        cli.main(shlex.split(command, comments=True))
+
+    assert len(ran) == len(commands) >= 8
+    assert any(options.target == "model.tar.gz" and options.to == "builtin" for options in ran[:3])

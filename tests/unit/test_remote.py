@@ -76,7 +76,7 @@ def test_a_model_goes_from_s3_to_s3(s3, tmp_path):
     assert load_builtin_model(tmp_path).V.shape == (30, 4)
 
 
-@pytest.mark.parametrize("prefix", ["unpacked", "unpacked/", ""])
+@pytest.mark.parametrize("prefix", ["unpacked", "unpacked/", "", "a/..", "."])
 def test_a_directory_becomes_a_prefix_and_a_prefix_a_directory(prefix, s3, tmp_path):
     target = f"s3://{BUCKET}/{prefix}"
 
