@@ -261,6 +261,7 @@ def test_a_directory_is_packed_as_sagemaker_does_and_always_into_the_same_bytes(
     pack_tar(source, path)
 
     assert path.read_bytes() == once
+    assert once[4:8] == bytes(4)  # the time, in gzip's header
     with tarfile.open(path, "r:gz") as archive:
         members = archive.getmembers()
     assert [(member.name, member.size) for member in members] == [("a", 100_000), ("b", 1)]

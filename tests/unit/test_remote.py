@@ -11,6 +11,7 @@ from moto.server import ThreadedMotoServer
 from fm_algo import cli, remote
 from fm_algo.builtin.artifact import load_builtin_model
 from fm_algo.errors import UserError
+from fm_algo.model_source import is_model_file
 
 PACKED = Path(__file__).parents[1] / "data" / "builtin" / "regression-k4-d30" / "model.tar.gz"
 BUCKET = "models"
@@ -87,6 +88,8 @@ def test_a_directory_becomes_a_prefix_and_a_prefix_a_directory(prefix, s3, tmp_p
     folder = f"{prefix.rstrip('/')}/".lstrip("/")
     assert keys(s3) == [f"{folder}model_algo-1", f"{folder}note.txt"]
     assert np.load(tmp_path / "items.npy").shape == (30, 5)
+    with remote.local_source(target, is_model_file) as path:
+        assert [file.name for file in path.iterdir()] == ["model_algo-1"]
 
 
 def test_rows_to_score_may_be_in_s3(s3, capsys):

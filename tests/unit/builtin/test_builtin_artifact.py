@@ -252,6 +252,13 @@ def test_without_meta_json_the_network_tells_the_predictor_type(loose):
     assert hyperparameters == {}
 
 
+def test_meta_json_has_the_last_word(loose):
+    meta = (loose / "meta.json").read_text().replace('"regressor"', '"binary_classifier"')
+    (loose / "meta.json").write_text(meta)
+
+    assert load_builtin_model(loose).predictor_type == "binary_classifier"
+
+
 def test_without_symbol_json_meta_json_tells_the_predictor_type(loose):
     (loose / "symbol.json").unlink()
 
