@@ -19,7 +19,7 @@ from fm_algo.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
 from fm_algo.formats.factory import ROW_TYPES, make_decoder
 from fm_algo.formats.predictions import encode_jsonlines
 from fm_algo.model import FMModel
-from fm_algo.model_source import is_model_file, load_any_model, read_any_model
+from fm_algo.model_source import PACKED, is_model_file, load_any_model, read_any_model
 from fm_algo.remote import local_source, local_target
 from fm_algo.sparse import CSRBatch
 
@@ -123,15 +123,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_source(name: str) -> bool:
+    """Tell which objects below a prefix of S3 are copied."""
+    return name == PACKED or is_model_file(name)
+
+
 def _convert(options: argparse.Namespace) -> None:
-    with local_source(options.source, is_model_file) as source:
+    with local_source(options.source, _is_source) as source:
         model, hyperparameters = read_any_model(source)
         save = _LAYOUTS[options.to]
         _write(options.target, lambda directory: save(directory, model, hyperparameters))
 
 
 def _export_vectors(options: argparse.Namespace) -> None:
-    with local_source(options.source, is_model_file) as source:
+    with local_source(options.source, _is_source) as source:
         model = load_any_model(source)
         _write(
             options.target,
@@ -140,7 +145,7 @@ def _export_vectors(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    with local_source(options.source, is_model_file) as source:
+    with local_source(options.source, _is_source) as source:
         model = load_any_model(source)
     content_type = parse_content_type(options.content_type)
     decoder = make_decoder(content_type, feature_dim=model.feature_dim, labelled=False)

@@ -92,6 +92,14 @@ def test_a_directory_becomes_a_prefix_and_a_prefix_a_directory(prefix, s3, tmp_p
         assert [file.name for file in path.iterdir()] == ["model_algo-1"]
 
 
+def test_the_output_of_a_job_is_a_prefix_with_a_packed_model(s3, tmp_path):
+    s3.upload_file(str(PACKED), BUCKET, "job/output/model.tar.gz")
+
+    cli.main(["convert", f"s3://{BUCKET}/job/output", str(tmp_path)])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
 def test_rows_to_score_may_be_in_s3(s3, capsys):
     s3.put_object(Bucket=BUCKET, Key="rows", Body=b"3:1\n")
 
