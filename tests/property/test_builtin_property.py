@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -39,6 +39,7 @@ def stored_arrays(draw):
     return StoredArray(values, (10, *shape), np.array(rows, np.int64))
 
 
+@settings(deadline=None)  # a file is waited for until it is on disk
 @given(models(), st.dictionaries(st.text().map("_{}".format), st.text()))
 def test_a_model_written_is_the_model_read(model, hyperparameters):
     with tempfile.TemporaryDirectory() as directory:
