@@ -114,21 +114,12 @@ def load_model(directory: Path) -> FMModel:
     UserError
         If there is no model file, or it is not one of ours.
     """
+    manifest = load_manifest(directory)
     path = directory / MODEL_FILE
-    if not path.is_file():
-        raise UserError(f"no model in {directory}: expected a file {MODEL_FILE}")
     try:
-        with safetensors.safe_open(path, framework="numpy") as opened:  # checks sizes and offsets
-            metadata = opened.metadata() or {}
-        manifest = msgspec.json.decode(metadata.get(_METADATA_KEY, ""), type=Manifest)
         tensors = _map_tensors(path)
-    except (OSError, safetensors.SafetensorError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise UserError(f"{path} is not a model file of this library: {error}") from error
-    if manifest.format_version > FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format_version {manifest.format_version}; this release reads up to "
-            f"{FORMAT_VERSION}"
-        )
     if tensors.keys() != {"w0", "w", "V"}:
         raise UserError(f"{path} holds the tensors {sorted(tensors)}, expected V, w and w0")
     w0, w, V = tensors["w0"], tensors["w"], tensors["V"]
@@ -138,6 +129,40 @@ def load_model(directory: Path) -> FMModel:
             "(feature_dim,) and (feature_dim, num_factors)"
         )
     return FMModel(manifest.predictor_type, w0, w, V)
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read what the model file in `directory` says of itself.
+
+    Parameters
+    ----------
+    directory : Path
+        E.g. /opt/ml/model.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    UserError
+        If there is no model file, or it is not one of ours.
+    """
+    path = directory / MODEL_FILE
+    if not path.is_file():
+        raise UserError(f"no model in {directory}: expected a file {MODEL_FILE}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as opened:  # checks sizes and offsets
+            metadata = opened.metadata() or {}
+        manifest = msgspec.json.decode(metadata.get(_METADATA_KEY, ""), type=Manifest)
+    except (OSError, safetensors.SafetensorError, msgspec.MsgspecError) as error:
+        raise UserError(f"{path} is not a model file of this library: {error}") from error
+    if manifest.format_version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format_version {manifest.format_version}; this release reads up to "
+            f"{FORMAT_VERSION}"
+        )
+    return manifest
 
 
 def _write(file: BinaryIO, model: FMModel, manifest: str) -> None:
