@@ -5,8 +5,8 @@
     python benchmarks/bench_train.py --peers fm_algo-adam --runs 3
 
 xLearn and libFM are measured where their programs are (xlearn_train, libFM). Each run is a process
-of its own; the peers take turns, so that a slow spell of the machine meets all. A line of JSON comes
-out for each peer: rows a second (median, best), the log loss of held-out rows (quality beside
+of its own; the peers take turns, so that a slow spell of the machine meets all. A line of JSON
+comes out for each peer: rows a second (median, best), the log loss of held-out rows (quality beside
 speed), and where it was measured. The last lines are the ratios of the medians.
 
 Data: rows of 39 entries of value 1, one for each of 39 fields of equal width, over 1,000,000
