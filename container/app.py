@@ -12,9 +12,9 @@ from container.error_answer import answer_error
 from container.invoker import Invoker
 from container.model_registry import ModelRegistry
 from container.settings import Settings
-from fm_algo.artifact import load_model
 from fm_algo.errors import FMError, UserError
 from fm_algo.model import FMModel
+from fm_algo.model_source import load_any_model
 
 _MAX_TRANSFORM_MB = 100
 """The platform's limit for concurrency times payload of a transform job (CreateTransformJob)."""
@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
 def _load(settings: Settings) -> tuple[FMModel | None, str]:
     """Return the model and a line that describes it, or None and why there is none."""
     try:
-        model = load_model(settings.paths.model)
+        model = load_any_model(settings.paths.model)
     except FMError as error:
         # Not the end of the server: the platform asks it, and its users read the answer.
         _log.error("Unable to load model: %s", error.message)

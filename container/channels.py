@@ -1,14 +1,17 @@
-"""A channel's directory to a stream of rows."""
+"""A channel's files or FIFOs to a stream of rows."""
 
 import gzip
+import io
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 import numpy as np
 
-from container.job import Channel, TrainingJob
+from container.fifo import open_fifo
+from container.job import TrainingJob
 from container.settings import Paths
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.formats.content_type import parse_content_type
@@ -20,12 +23,19 @@ _READ_BYTES = 8 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_channel(paths: Paths, job: TrainingJob, name: str) -> Iterator[CSRBatch]:
-    """Read the labelled rows of a channel, file by file in the order of their paths.
+def read_channel(
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    epoch: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[CSRBatch]:
+    """Read the labelled rows of a channel once.
 
-    Every file below the channel's directory counts, whatever its name, save for empty ones and
-    those whose name, or whose directory's, begins with "." or "_". Files that begin like gzip are
-    unpacked. The directory is only read.
+    File and FastFile mode: file by file in the order of their paths. Every file below the channel's
+    directory counts, whatever its name, save for empty ones and those whose name, or whose
+    directory's, begins with "." or "_". The directory is only read. Pipe mode: the FIFO of the
+    epoch, waited for. What begins like gzip is unpacked.
 
     Parameters
     ----------
@@ -34,6 +44,10 @@ def read_channel(paths: Paths, job: TrainingJob, name: str) -> Iterator[CSRBatch
         Names feature_dim, the predictor type and the channel's content type.
     name : str
         A channel of the job.
+    epoch : int
+        From 0; in Pipe mode each pass has its own FIFO.
+    should_stop : callable
+        Asked between reads, and while a FIFO is waited for; once it says True no more rows come.
 
     Yields
     ------
@@ -47,62 +61,102 @@ def read_channel(paths: Paths, job: TrainingJob, name: str) -> Iterator[CSRBatch
     PlatformError
         If a file cannot be read.
     """
-    directory = paths.input_data / name
     place = f"{name} channel"
-    files = _files(directory, place)
-    num_rows = 0
-    for file in files:
-        where = f"{place}, {file.relative_to(directory)}"
+    num_rows = num_sources = 0
+    for source, stream in _open_sources(paths, job, name, epoch, should_stop):
+        num_sources += 1
+        where = f"{place}, {source}"
         try:
-            for batch in _read_file(file, job, job.channels[name]):
-                num_rows += batch.num_rows
-                yield batch
+            with stream:
+                for batch in _read(stream, job, name, should_stop):
+                    num_rows += batch.num_rows
+                    yield batch
         except UserError as error:
             raise error.within(where) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{where}: the gzip data is damaged: {error}") from error
         except OSError as error:
-            raise PlatformError(f"{where}: {file} cannot be read: {error}") from error
-    if not num_rows:
-        raise UserError(f"{place} is empty: no rows in {len(files)} files below {directory}")
+            raise PlatformError(f"{where}: it cannot be read: {error}") from error
+    if not num_rows and not should_stop():
+        what = "pipe" if job.channels[name].is_pipe else f"{num_sources} files"
+        raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
+
+
+def _open_sources(
+    paths: Paths, job: TrainingJob, name: str, epoch: int, should_stop: Callable[[], bool]
+) -> Iterator[tuple[str, BinaryIO]]:
+    """Open one after the other what a pass over the channel reads; give their names too."""
+    if job.channels[name].is_pipe:
+        fifo = paths.input_data / f"{name}_{epoch}"
+        yield fifo.name, open_fifo(fifo, should_stop)
+        return
+    directory = paths.input_data / name
+    try:
+        files = _files(directory, f"{name} channel")
+    except OSError as error:
+        message = f"{name} channel: {directory} cannot be read: {error}"
+        raise PlatformError(message) from error
+    for file in files:
+        source = str(file.relative_to(directory))
+        try:
+            stream = file.open("rb")
+        except OSError as error:
+            message = f"{name} channel, {source}: {file} cannot be read: {error}"
+            raise PlatformError(message) from error
+        yield source, stream
 
 
 def _files(directory: Path, place: str) -> list[Path]:
     """List the data files of a channel, sorted, so that runs repeat."""
     if not directory.is_dir():
         raise UserError(f"{place}: {directory} does not exist")
-    files = []
-    for path in sorted(directory.rglob("*")):
-        hidden = any(part.startswith((".", "_")) for part in path.relative_to(directory).parts)
-        if not hidden and path.is_file() and path.stat().st_size:
-            files.append(path)
-    return files
+    files: list[Path] = []
+    for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
+        folders[:] = filter(_is_visible, folders)
+        files += [Path(folder, name) for name in names if _is_visible(name)]
+    return sorted(file for file in files if file.stat().st_size)
 
 
-def _read_file(file: Path, job: TrainingJob, channel: Channel) -> Iterator[CSRBatch]:
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "_"))
+
+
+def _raise(error: OSError) -> NoReturn:
+    """Make a folder that cannot be listed an error: its rows would be missing silently."""
+    raise error
+
+
+def _read(
+    stream: BinaryIO, job: TrainingJob, name: str, should_stop: Callable[[], bool]
+) -> Iterator[CSRBatch]:
+    """Decode a stream; end early, within a row perhaps, once a stop is asked for."""
     hyperparameters = job.hyperparameters
     decoder = make_decoder(
-        parse_content_type(channel.content_type),
+        parse_content_type(job.channels[name].content_type),
         feature_dim=hyperparameters.feature_dim,
         labelled=True,
     )
     num_rows = 0
-    with _open(file) as stream:
-        while data := stream.read(_READ_BYTES):
-            batch = decoder.feed(data)
-            _check_labels(batch, hyperparameters.predictor_type, num_rows)
-            num_rows += batch.num_rows
-            yield batch
+    unpacked = _unpack(stream)
+    while data := unpacked.read(_READ_BYTES):
+        if should_stop():
+            return
+        batch = decoder.feed(data)
+        _check_labels(batch, hyperparameters.predictor_type, num_rows)
+        num_rows += batch.num_rows
+        yield batch
+    if should_stop():
+        return
     batch = decoder.close()
     _check_labels(batch, hyperparameters.predictor_type, num_rows)
     yield batch
 
 
-def _open(file: Path) -> BinaryIO:
-    """Open for plain, sequential reading, unpacking gzip on the way."""
-    with file.open("rb") as stream:
-        is_gzip = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-    return cast("BinaryIO", gzip.open(file)) if is_gzip else file.open("rb")
+def _unpack(stream: BinaryIO) -> BinaryIO:
+    """Look at the first bytes; what begins like gzip is unpacked on the way."""
+    peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
+    is_gzip = peeked.startswith(_GZIP_MAGIC)
+    return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip else stream
 
 
 def _check_labels(batch: CSRBatch, predictor_type: PredictorType, first_row: int) -> None:

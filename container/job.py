@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from container.settings import Paths
-from fm_algo.errors import UserError
+from fm_algo.errors import PlatformError, UserError
 from fm_algo.formats.content_type import RECORDIO_PROTOBUF
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 
@@ -33,6 +33,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     )
     input_mode: str = msgspec.field(name="TrainingInputMode", default="File")
     record_wrapper: str = msgspec.field(name="RecordWrapperType", default="None")
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the channel comes through FIFOs."""
+        return self.input_mode == "Pipe"
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +79,8 @@ def load_job(paths: Paths) -> TrainingJob:
     UserError
         If a file is missing or malformed, a value is not allowed, the train channel is missing, a
         channel is not one of ours, or the job has several hosts.
+    PlatformError
+        If a file is there but cannot be read.
     """
     directory = paths.input_config
     raw = _decode(directory / "hyperparameters.json", dict[str, object])
@@ -97,8 +104,10 @@ def _decode(path: Path, type_: type[_T], default: _T | None = None) -> _T:
         if default is not None:
             return default
         raise UserError(f"{path} does not exist; the platform writes it for each job") from error
-    except msgspec.MsgspecError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise PlatformError(f"{path} cannot be read: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not what the platform writes: {error}") from error
 
 
 def _check_channels(channels: dict[str, Channel]) -> None:
@@ -112,10 +121,10 @@ def _check_channels(channels: dict[str, Channel]) -> None:
             "validation"
         )
     for name, channel in channels.items():
-        if channel.input_mode not in {"File", "FastFile"}:
+        if channel.input_mode not in {"File", "FastFile", "Pipe"}:
             raise UserError(
-                f"{name} channel: TrainingInputMode is {channel.input_mode}; this release reads "
-                "File and FastFile"
+                f"{name} channel: TrainingInputMode is {channel.input_mode}; allowed are File, "
+                "FastFile and Pipe"
             )
         if channel.record_wrapper != "None":
             raise UserError(

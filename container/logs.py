@@ -6,6 +6,7 @@ none after `batch=0`, angle brackets literal.
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from fm_algo.metrics import Metric
 from fm_algo.trainer import BatchReport, EpochReport
 
-_log = logging.getLogger("fm_algo")
+_log = logging.getLogger("fm_algo.metrics")
 
 
 class _UTCFormatter(logging.Formatter):
@@ -28,6 +29,8 @@ def set_up(level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    _log.setLevel(logging.INFO)  # tuning reads these lines: no level hides them
+    logging.getLogger("numba").setLevel(logging.WARNING)  # DEBUG is about ours, not the compiler's
 
 
 class JobLog:
@@ -39,14 +42,11 @@ class JobLog:
         Name of this host.
     epochs : int
         How many epochs are planned.
-    mini_batch_size : int
-        Rows of a mini-batch.
     """
 
-    def __init__(self, host: str, epochs: int, mini_batch_size: int) -> None:
+    def __init__(self, host: str, epochs: int) -> None:
         self._host = host
         self._epochs = epochs
-        self._mini_batch_size = mini_batch_size
         self._started = time.time()
         self._records_seen = 0
         self._batches_seen = 0
@@ -77,6 +77,7 @@ class JobLog:
 
     def test(self, metrics: Sequence[Metric]) -> None:
         """Write the metrics of the test channel, in both of the built-in's forms."""
+        metrics = _finite("test", metrics)
         for metric in metrics:
             _log.info("#test_score (%s) : (%r, %r)", self._host, metric.name, metric.value)
         self._quality("test", metrics)
@@ -87,7 +88,7 @@ class JobLog:
         self._metrics({"totaltime": elapsed_s * 1000}, elapsed_s)
 
     def _quality(self, what: str, metrics: Sequence[Metric]) -> None:
-        for metric in metrics:
+        for metric in _finite(what, metrics):
             _log.info(
                 "#quality_metric: host=%s, %s %s <%s>=%r",
                 self._host,
@@ -135,3 +136,11 @@ class JobLog:
         }
         sys.stdout.write(f"#metrics {json.dumps(line)}\n")
         sys.stdout.flush()
+
+
+def _finite(what: str, metrics: Sequence[Metric]) -> list[Metric]:
+    """Leave out, with a warning, what is nan or inf: tuning could not read it."""
+    for metric in metrics:
+        if not math.isfinite(metric.value):
+            _log.warning("%s %s is %r: not written as a metric", what, metric.name, metric.value)
+    return [metric for metric in metrics if math.isfinite(metric.value)]

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fm_algo.artifact import load_model
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
+from fm_algo.model_source import load_any_model
 
 _OUT_OF_RESOURCES = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
@@ -138,7 +138,7 @@ class ModelRegistry:
 
 def _load(name: str, url: str) -> FMModel:
     try:
-        return load_model(Path(url))
+        return load_any_model(Path(url))
     except MemoryError as error:
         raise UserError(f"no memory for model {name!r}", http_status=507) from error
     except UserError as error:

@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 
 from fm_algo.errors import UserError
 from fm_algo.formats.content_type import CSV, JSON, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
+from fm_algo.machine import usable_processors
 
 ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
 """The MIME types a server can answer in, the preferred one first."""
@@ -28,6 +29,12 @@ class Paths:
     """
 
     base: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read SAGEMAKER_BASE_DIR: any value will do, so this cannot fail."""
+        env = os.environ if environment is None else environment
+        return cls(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml"))
 
     @property
     def input_config(self) -> Path:
@@ -115,7 +122,7 @@ class Settings:
         max_payload_mb = _read(env, "SAGEMAKER_MAX_PAYLOAD_IN_MB", _count, default=None)
         default_length = (max_payload_mb or 100) * _MEBIBYTE if is_batch else 25 * _MEBIBYTE
         return cls(
-            paths=Paths(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml")),
+            paths=Paths.from_environment(env),
             port=_read(env, "SAGEMAKER_BIND_TO_PORT", _positive, default=8080),
             is_batch=is_batch,
             is_multi_model=is_multi_model,
@@ -128,11 +135,6 @@ class Settings:
             ),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
         )
-
-
-def usable_processors() -> int:
-    """Count the processors this process may run on; a container may be given fewer than exist."""
-    return len(os.sched_getaffinity(0))
 
 
 def _read(env: Mapping[str, str], name: str, parse: Callable[[str], _T], *, default: _D) -> _T | _D:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import signal
 import sys
 import threading
@@ -12,13 +13,16 @@ import msgspec
 import tqdm
 
 from container import logs
-from container.channels import read_channel
-from container.job import TrainingJob, load_job
+from container.channel_rows import ChannelRows, load_channel
+from container.job import CHANNELS, TrainingJob, load_job
 from container.settings import Paths, Settings
 from fm_algo.artifact import save_model
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
-from fm_algo.initialization import initial_model
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.initialization import draw_initial
 from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.machine import usable_memory_bytes
+from fm_algo.metrics import Metric
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
 
@@ -33,29 +37,24 @@ _FAILURE_CLASSES = {
 
 def main() -> NoReturn:
     """Run the job that the platform's files describe; exit with 0, or with 1 and a failure file."""
-    # Until the settings are read, the place of the failure file is not known.
-    logs.set_up("INFO")
-    try:
-        settings = Settings.from_environment()
-    except UserError as error:
-        _log.error("%s", error)
-        sys.exit(1)
-    logs.set_up(settings.log_level)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.set())
+    logs.set_up("INFO")
+    paths = Paths.from_environment()
     try:
-        run(settings.paths, stop)
+        logs.set_up(Settings.from_environment().log_level)
+        run(paths, stop)
     except FMError as error:
         with_traceback = None if isinstance(error, UserError) else error
         _log.log(logging.ERROR, "%s", error, exc_info=with_traceback)
-        _fail(settings.paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
+        _fail(paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
     except MemoryError as error:
         _log.exception("out of memory")
-        _fail(settings.paths, f"ClientError: out of memory: use a larger instance ({error})")
+        _fail(paths, f"ClientError: out of memory: use a larger instance ({error})")
     except Exception as error:  # noqa: BLE001 - the one place: a job must say why it failed
         _log.exception("internal error")
         _fail(
-            settings.paths,
+            paths,
             f"AlgorithmError: internal error: {error} (caused by {type(error).__name__})",
         )
     sys.exit(0)
@@ -78,58 +77,72 @@ def run(paths: Paths, stop: threading.Event) -> None:
     """
     job = load_job(paths)
     hyperparameters = job.hyperparameters
-    # All channels are read before training: a mistake in the last of them is found at once.
-    rows = {}
-    for name in job.channels:
-        rows[name] = _load_channel(paths, job, name, stop)
+    _make_model_directory(paths)
+    # Channels are read before training: a mistake in the last of them is found at once.
+    budget_bytes = _memory_budget_bytes(hyperparameters)
+    channels: dict[str, ChannelRows] = {}
+    for name in CHANNELS:
+        if name in job.channels:
+            channels[name] = load_channel(paths, job, name, budget_bytes, stop.is_set)
+            budget_bytes -= channels[name].cached_bytes
         if stop.is_set():
             _log.warning("stopped before training began: no model is written")
             return
 
-    kernel = CPUKernel(initial_model(hyperparameters), hyperparameters)
+    kernel = CPUKernel(hyperparameters)
+    draw_initial(kernel.model(), hyperparameters)
     _log.info(
-        "fm-algo %s, %d CPU threads, %d training rows, %s",
+        "fm-algo %s, %d CPU threads, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
         kernel.num_threads,
-        rows["train"].num_rows,
+        "read again each epoch" if (rows := channels["train"].cached) is None else rows.num_rows,
         hyperparameters,
     )
-    log = logs.JobLog(
-        job.resources.current_host, hyperparameters.epochs, hyperparameters.mini_batch_size
-    )
-    reports = train(kernel, rows["train"], hyperparameters, stop.is_set)
-    for report in _with_progress_bar(reports, job, rows["train"]):
+    log = logs.JobLog(job.resources.current_host, hyperparameters.epochs)
+
+    def evaluated(name: str, epoch: int) -> list[Metric]:
+        if name not in channels or stop.is_set():
+            return []
+        return evaluate(kernel, hyperparameters.predictor_type, channels[name].blocks(epoch))
+
+    source = channels["train"].source(job, budget_bytes // 2)
+    reports = train(kernel, source, hyperparameters, stop.is_set)
+    for report in _with_progress_bar(reports, job, channels["train"].cached):
         if isinstance(report, BatchReport):
             log.batch(report)
         else:
-            validation = rows.get("validation")
-            log.epoch(report, evaluate(kernel, kernel.model(), validation) if validation else [])
+            log.epoch(report, evaluated("validation", report.epoch))
 
-    paths.model.mkdir(parents=True, exist_ok=True)
     path = save_model(paths.model, kernel.model(), msgspec.to_builtins(hyperparameters))
     _log.info("model written to %s", path)
     if stop.is_set():
         _log.warning("stopped by SIGTERM: the model is that of the last mini-batch trained")
-    elif "test" in rows:
-        log.test(evaluate(kernel, kernel.model(), rows["test"]))
+    log.test(evaluated("test", 0))
     log.end()
 
 
-def _load_channel(paths: Paths, job: TrainingJob, name: str, stop: threading.Event) -> CSRBatch:
-    """Read a whole channel into memory; what was read so far, once a stop is asked for."""
-    batches = [CSRBatch.empty(job.hyperparameters.feature_dim, labelled=True)]
-    for batch in read_channel(paths, job, name):
-        batches.append(batch)
-        if stop.is_set():
-            break
-    return CSRBatch.join(batches)
+def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:
+    """Memory for decoded rows: as asked for, else half of what this process may use."""
+    if hyperparameters.memory_budget_mb is not None:
+        return hyperparameters.memory_budget_mb << 20
+    return usable_memory_bytes() // 2
+
+
+def _make_model_directory(paths: Paths) -> None:
+    """Make sure that there is a place for the model, before hours of training are lost."""
+    try:
+        paths.model.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"the model directory {paths.model} cannot be made: {error}") from error
+    if not os.access(paths.model, os.W_OK):
+        raise PlatformError(f"the model directory {paths.model} cannot be written to")
 
 
 def _with_progress_bar(
-    reports: Iterator[BatchReport | EpochReport], job: TrainingJob, rows: CSRBatch
+    reports: Iterator[BatchReport | EpochReport], job: TrainingJob, rows: CSRBatch | None
 ) -> Iterator[BatchReport | EpochReport]:
     """Pass the reports on; on an interactive terminal, show how far training is."""
-    total = job.hyperparameters.epochs * rows.num_rows
+    total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
     # disable=None: no bar where standard error is no terminal, so that no log holds one.
     with tqdm.tqdm(total=total, unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
         for report in reports:

@@ -10,11 +10,11 @@ import math
 import os
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 import safetensors
-import safetensors.numpy
 
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.model import FMModel, PredictorType
@@ -24,6 +24,9 @@ MODEL_FILE = "model.safetensors"
 FORMAT_VERSION = 1
 
 _METADATA_KEY = "fm_algo"
+
+_BLOCK_NUMBERS = 1 << 22
+"""Numbers written at once: the memory needed beside the model's own, 16 MB."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,18 +81,15 @@ def save_model(directory: Path, model: FMModel, hyperparameters: dict[str, objec
     )
     path = directory / MODEL_FILE
     aside = directory / f".{MODEL_FILE}.partial"
-    tensors = {"w0": model.w0, "w": model.w, "V": model.V}
     try:
-        safetensors.numpy.save_file(
-            {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
-            aside,
-            metadata={_METADATA_KEY: msgspec.json.encode(manifest).decode()},
-        )
+        with aside.open("wb") as file:
+            _write(file, model, msgspec.json.encode(manifest).decode())
+            file.flush()
+            os.fsync(file.fileno())
         aside.chmod(0o644)  # whoever packs or serves the model need not be who trained it
-        _sync(aside)
         aside.replace(path)
         _sync(directory)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise PlatformError(f"the model could not be written to {path}: {error}") from error
@@ -114,21 +114,12 @@ def load_model(directory: Path) -> FMModel:
     UserError
         If there is no model file, or it is not one of ours.
     """
+    manifest = load_manifest(directory)
     path = directory / MODEL_FILE
-    if not path.is_file():
-        raise UserError(f"no model in {directory}: expected a file {MODEL_FILE}")
     try:
-        with safetensors.safe_open(path, framework="numpy") as opened:  # checks sizes and offsets
-            metadata = opened.metadata() or {}
-        manifest = msgspec.json.decode(metadata.get(_METADATA_KEY, ""), type=Manifest)
         tensors = _map_tensors(path)
-    except (OSError, safetensors.SafetensorError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise UserError(f"{path} is not a model file of this library: {error}") from error
-    if manifest.format_version > FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format_version {manifest.format_version}; this release reads up to "
-            f"{FORMAT_VERSION}"
-        )
     if tensors.keys() != {"w0", "w", "V"}:
         raise UserError(f"{path} holds the tensors {sorted(tensors)}, expected V, w and w0")
     w0, w, V = tensors["w0"], tensors["w"], tensors["V"]
@@ -138,6 +129,60 @@ def load_model(directory: Path) -> FMModel:
             "(feature_dim,) and (feature_dim, num_factors)"
         )
     return FMModel(manifest.predictor_type, w0, w, V)
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read what the model file in `directory` says of itself.
+
+    Parameters
+    ----------
+    directory : Path
+        E.g. /opt/ml/model.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    UserError
+        If there is no model file, or it is not one of ours.
+    """
+    path = directory / MODEL_FILE
+    if not path.is_file():
+        raise UserError(f"no model in {directory}: expected a file {MODEL_FILE}")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as opened:  # checks sizes and offsets
+            metadata = opened.metadata() or {}
+        manifest = msgspec.json.decode(metadata.get(_METADATA_KEY, ""), type=Manifest)
+    except (OSError, safetensors.SafetensorError, msgspec.MsgspecError) as error:
+        raise UserError(f"{path} is not a model file of this library: {error}") from error
+    if manifest.format_version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format_version {manifest.format_version}; this release reads up to "
+            f"{FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def _write(file: BinaryIO, model: FMModel, manifest: str) -> None:
+    """Write a safetensors file in blocks: its own library wants whole, contiguous tensors.
+
+    A model under training is a view of the optimiser's rows; a copy of it may not fit in memory.
+    """
+    header: dict[str, object] = {"__metadata__": {_METADATA_KEY: manifest}}
+    tensors = {"w0": model.w0, "w": model.w, "V": model.V}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + 4 * tensor.size
+        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (start, end)}
+    encoded = msgspec.json.encode(header)
+    encoded += b" " * (-len(encoded) % 8)  # so that the data is aligned
+    file.write(struct.pack("<Q", len(encoded)) + encoded)
+    for tensor in tensors.values():
+        rows = max(1, _BLOCK_NUMBERS // tensor[0].size)
+        for first in range(0, len(tensor), rows):
+            file.write(tensor[first : first + rows].astype("<f4", order="C").data)
 
 
 def _map_tensors(path: Path) -> dict[str, Float32Array]:

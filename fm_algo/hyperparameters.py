@@ -17,6 +17,7 @@ from fm_algo.errors import UserError
 from fm_algo.sparse import MAX_FEATURE_DIM
 
 InitMethod = Literal["normal", "uniform", "constant"]
+Optimizer = Literal["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"]
 
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -148,6 +149,21 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text("Batches between metric lines within an epoch. Undocumented in the built-in."),
     ] = 500
 
+    optimizer: Annotated[
+        Optimizer,
+        _text("Ours. How gradients become updates; adam is the built-in's."),
+    ] = "adam"
+    l1: Annotated[
+        NotNegative,
+        _text("Ours. L1 strength of ftrl, in units of a rescaled gradient.", tunable=_CONTINUOUS),
+    ] = 0.0
+    memory_budget_mb: Annotated[
+        Count | None,
+        _text(
+            "Ours. MiB of decoded rows kept in memory; what does not fit is read again each epoch. "
+            "By default half of what the container may use."
+        ),
+    ] = None
     seed: Annotated[
         Seed,
         _text("Ours. Seed of initial values and shuffling: a job run twice gives the same model."),

@@ -6,47 +6,59 @@ from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array
 
+_BLOCK_NUMBERS = 1 << 22
+"""Numbers drawn at once: the memory needed beside the model's own, 16 MB."""
+
 
 def initial_model(hyperparameters: Hyperparameters) -> FMModel:
-    """Draw the initial parameters: every feature's, also of those never seen in the data.
+    """Make a model and draw its initial parameters, as `draw_initial`."""
+    feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
+    model = FMModel(
+        hyperparameters.predictor_type,
+        np.zeros(1, np.float32),
+        np.zeros(feature_dim, np.float32),
+        np.zeros((feature_dim, num_factors), np.float32),
+    )
+    draw_initial(model, hyperparameters)
+    return model
+
+
+def draw_initial(model: FMModel, hyperparameters: Hyperparameters) -> None:
+    """Draw the initial parameters in place: every feature's, also of those never seen in the data.
 
     Parameters
     ----------
+    model : FMModel
+        Its arrays, views or not, are written to.
     hyperparameters : Hyperparameters
         Methods, their numbers and the seed. A group switched off by use_bias or use_linear is 0.
-
-    Returns
-    -------
-    FMModel
     """
-    feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
-    w0 = (
-        _draw(hyperparameters, "bias", (1,))
-        if hyperparameters.use_bias
-        else np.zeros(1, np.float32)
-    )
-    w = (
-        _draw(hyperparameters, "linear", (feature_dim,))
-        if hyperparameters.use_linear
-        else np.zeros(feature_dim, np.float32)
-    )
-    V = _draw(hyperparameters, "factors", (feature_dim, num_factors))
-    return FMModel(hyperparameters.predictor_type, w0, w, V)
+    is_on = {
+        "bias": hyperparameters.use_bias,
+        "linear": hyperparameters.use_linear,
+        "factors": True,
+    }
+    for group, values in (("bias", model.w0), ("linear", model.w), ("factors", model.V)):
+        # The group's name in the seed keeps the groups' numbers apart whatever their shapes.
+        random = np.random.default_rng([hyperparameters.seed, *group.encode()])
+        rows = max(1, _BLOCK_NUMBERS // values[0].size)
+        for start in range(0, len(values), rows):
+            block = values[start : start + rows]
+            block[:] = _draw(hyperparameters, group, block.shape, random) if is_on[group] else 0
 
 
-def _draw(hyperparameters: Hyperparameters, group: str, shape: tuple[int, ...]) -> Float32Array:
-    """Draw one group: N(0, sigma), U(-scale, scale) or a constant, in place."""
-    # The group's name in the seed keeps the groups' numbers apart whatever their shapes.
-    random = np.random.default_rng([hyperparameters.seed, *group.encode()])
+def _draw(
+    hyperparameters: Hyperparameters,
+    group: str,
+    shape: tuple[int, ...],
+    random: np.random.Generator,
+) -> Float32Array:
+    """Draw numbers of one group: N(0, sigma), U(-scale, scale) or a constant."""
     method = getattr(hyperparameters, f"{group}_init_method")
     if method == "constant":
         return np.full(shape, getattr(hyperparameters, f"{group}_init_value"), np.float32)
     if method == "uniform":
         scale = np.float32(getattr(hyperparameters, f"{group}_init_scale"))
-        values = random.random(shape, np.float32)
-        values *= 2 * scale
-        values -= scale
-        return values
-    values = random.standard_normal(shape, np.float32)
-    values *= np.float32(getattr(hyperparameters, f"{group}_init_sigma"))
-    return values
+        return random.random(shape, np.float32) * (2 * scale) - scale
+    sigma = np.float32(getattr(hyperparameters, f"{group}_init_sigma"))
+    return random.standard_normal(shape, np.float32) * sigma

@@ -54,6 +54,12 @@ class CSRBatch:
         """Number of stored entries."""
         return len(self.indices)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the arrays."""
+        labels_bytes = 0 if self.labels is None else self.labels.nbytes
+        return self.indptr.nbytes + self.indices.nbytes + self.values.nbytes + labels_bytes
+
     @classmethod
     def empty(cls, feature_dim: int, *, labelled: bool) -> Self:
         """Return a batch of no rows."""

@@ -1,8 +1,9 @@
 """The one epoch loop, for every kernel."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,12 @@ from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import Kernel
 from fm_algo.metrics import Metric, metrics_for
-from fm_algo.model import FMModel
+from fm_algo.model import FMModel, PredictorType
+from fm_algo.row_source import ReadAhead, RowSource
 from fm_algo.sparse import CSRBatch
+
+_BATCHES_AHEAD = 4
+"""Mini-batches prepared while one is trained on."""
 
 _EVALUATED_AT_ONCE = 1 << 16
 """Rows scored at once by `evaluate`."""
@@ -67,7 +72,7 @@ class EpochReport:
 
 def train(
     kernel: Kernel,
-    rows: CSRBatch,
+    source: RowSource,
     hyperparameters: Hyperparameters,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[BatchReport | EpochReport]:
@@ -77,10 +82,11 @@ def train(
     ----------
     kernel : Kernel
         Holds the parameters, which change.
-    rows : CSRBatch
-        All training rows, with labels.
+    source : RowSource
+        The training rows, with labels. A thread of its own takes and prepares the next mini-batches
+        while the kernel works.
     hyperparameters : Hyperparameters
-        epochs, mini_batch_size, shuffle, seed.
+        epochs and batch_metrics_publish_interval.
     should_stop : callable, optional
         Asked after each mini-batch; once it says True the epoch ends there and is the last.
 
@@ -98,17 +104,19 @@ def train(
         started = time.perf_counter()
         sums = metrics_for(hyperparameters.predictor_type)
         stopped, num_batches = False, 0
-        for number, batch in enumerate(_mini_batches(rows, hyperparameters, epoch)):
-            margin = kernel.step(batch)
-            sums.update(margin, batch.require_labels())
-            num_batches += 1
-            if not math.isfinite(sums.loss):
-                raise _diverged(f"epoch {epoch}, mini-batch {number}: the loss is {sums.loss}")
-            published = sums.results() if number % interval == 0 else []
-            yield BatchReport(epoch, number, batch.num_rows, published)
-            stopped = should_stop()
-            if stopped:
-                break
+        prepared_ahead = ReadAhead(map(kernel.prepare, source.mini_batches(epoch)), _BATCHES_AHEAD)
+        with contextlib.closing(prepared_ahead):
+            for number, prepared in enumerate(prepared_ahead):
+                margin = kernel.step(prepared)
+                sums.update(margin, prepared.batch.require_labels())
+                num_batches += 1
+                if not math.isfinite(sums.loss):
+                    raise _diverged(f"epoch {epoch}, mini-batch {number}: the loss is {sums.loss}")
+                published = sums.results() if number % interval == 0 else []
+                yield BatchReport(epoch, number, prepared.batch.num_rows, published)
+                stopped = should_stop()
+                if stopped:
+                    break
         is_last = stopped or epoch + 1 == hyperparameters.epochs
         elapsed_s = time.perf_counter() - started
         if is_last:
@@ -118,36 +126,26 @@ def train(
             return
 
 
-def evaluate(kernel: Kernel, model: FMModel, rows: CSRBatch) -> list[Metric]:
+def evaluate(
+    kernel: Kernel, predictor_type: PredictorType, blocks: Iterable[CSRBatch]
+) -> list[Metric]:
     """Return the metrics of rows that are not trained on.
 
     Parameters
     ----------
     kernel : Kernel
         Scores the rows.
-    model : FMModel
-        Says what is predicted.
-    rows : CSRBatch
-        With labels.
+    predictor_type : {"regressor", "binary_classifier"}
+        Which metrics.
+    blocks : iterable of CSRBatch
+        The rows in blocks of any size, with labels.
     """
-    sums = metrics_for(model.predictor_type, with_auc=True)
-    for start in range(0, rows.num_rows, _EVALUATED_AT_ONCE):
-        block = rows.rows(start, min(start + _EVALUATED_AT_ONCE, rows.num_rows))
-        sums.update(kernel.margin(block), block.require_labels())
+    sums = metrics_for(predictor_type, with_auc=True)
+    for rows in blocks:
+        for start in range(0, rows.num_rows, _EVALUATED_AT_ONCE):
+            block = rows.rows(start, min(start + _EVALUATED_AT_ONCE, rows.num_rows))
+            sums.update(kernel.margin(block), block.require_labels())
     return sums.results()
-
-
-def _mini_batches(
-    rows: CSRBatch, hyperparameters: Hyperparameters, epoch: int
-) -> Iterator[CSRBatch]:
-    """Cut the rows into mini-batches; the last one may be shorter."""
-    size = hyperparameters.mini_batch_size
-    # Seeded by the epoch too: an epoch's order does not depend on how many came before.
-    random = np.random.default_rng([hyperparameters.seed, epoch])
-    order = random.permutation(rows.num_rows) if hyperparameters.shuffle else None
-    for start in range(0, rows.num_rows, size):
-        stop = min(start + size, rows.num_rows)
-        yield rows.rows(start, stop) if order is None else rows.take(order[start:stop])
 
 
 def _diverged(found: str) -> AlgorithmError:

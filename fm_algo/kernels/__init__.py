@@ -4,16 +4,58 @@ A kernel is made from an initial model and the hyperparameters, and holds parame
 state in whatever layout suits it.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """A mini-batch by columns.
+
+    Column c is feature `features[c]`; its pairs are `starts[c]:starts[c + 1]` of rows and values.
+
+    Attributes
+    ----------
+    features : int32, shape (num_columns,)
+        Ascending.
+    starts : int32, shape (num_columns + 1,)
+    rows : int32, shape (num_entries,)
+        Ascending within a column.
+    values : float32, shape (num_entries,)
+    """
+
+    features: Int32Array
+    starts: Int32Array
+    rows: Int32Array
+    values: Float32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedBatch:
+    """A mini-batch and what a kernel worked out of it ahead of its step.
+
+    Attributes
+    ----------
+    batch : CSRBatch
+    columns : Columns or None
+        None where the kernel wants none.
+    """
+
+    batch: CSRBatch
+    columns: Columns | None = None
 
 
 class Kernel(Protocol):
     """What the trainer asks of a kernel."""
 
-    def step(self, batch: CSRBatch) -> Float32Array:
+    def prepare(self, batch: CSRBatch) -> PreparedBatch:
+        """Do the part of a step that needs the data alone; may run beside another batch's step."""
+        ...
+
+    def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once from a mini-batch with labels.
 
         Returns

@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels.adam import BETA1, BETA2, AdamConstants, bias_correction
+from fm_algo.kernels import PreparedBatch
+from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z, learning_rate
 from fm_algo.model import FMModel, sigmoid
 from fm_algo.sparse import CSRBatch, Float32Array
 
 
 class ReferenceKernel:
-    """Mini-batch training with MXNet's lazy Adam, as the built-in algorithm does it.
+    """Mini-batch training, by default as the built-in algorithm does it: MXNet's lazy Adam.
 
     Parameters
     ----------
@@ -25,14 +26,9 @@ class ReferenceKernel:
     alike. By the parameters (Rendle 2010, equation 4): 1 for w0, x_i for w_i, and
     x_i S_f − v_if x_i² for v_if, with S_f = Σ_j v_jf x_j.
 
-    Then, for each parameter (apache/mxnet 1.3, optimizer_op-inl.h, Adam on row-sparse weights)::
-
-        g = clip(rescale · Σ_rows gradient + wd · θ)
-        m = β1 m + (1 − β1) g
-        s = β2 s + (1 − β2) g²
-        θ = θ − lr · √(1 − β2^t) / (1 − β1^t) · m / (√s + ε)
-
-    Only features present in the batch are touched, with their m and s; the bias always is.
+    Then, for each parameter, ``g = clip(rescale · Σ_rows gradient + wd · θ)`` goes into the
+    optimiser's rule (`fm_algo.kernels.optimizers`). Only features present in the batch are touched,
+    with their state; the bias always is.
     """
 
     def __init__(self, model: FMModel, hyperparameters: Hyperparameters) -> None:
@@ -41,17 +37,20 @@ class ReferenceKernel:
             "linear": model.w.copy(),
             "factors": model.V.copy(),
         }
-        self._moments = {
-            name: (np.zeros_like(values), np.zeros_like(values))
-            for name, values in self._parameters.items()
-        }
         self._predictor_type = model.predictor_type
         self._hyperparameters = hyperparameters
-        self._constants = AdamConstants.of(hyperparameters)
+        self._constants = Constants.of(hyperparameters)
+        self._rule = UPDATE_RULES[hyperparameters.optimizer]
+        self._states = {name: self._initial_states(name) for name in self._parameters}
         self._num_steps = 0
 
-    def step(self, batch: CSRBatch) -> Float32Array:
+    def prepare(self, batch: CSRBatch) -> PreparedBatch:
+        """Return the mini-batch as it is."""
+        return PreparedBatch(batch)
+
+    def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
+        batch = prepared.batch
         margin = self.margin(batch)
         score = sigmoid(margin) if self._predictor_type == "binary_classifier" else margin
         residual = score - batch.require_labels()  # (n,)
@@ -91,16 +90,31 @@ class ReferenceKernel:
         w0, w, V = (self._parameters[name] for name in ("bias", "linear", "factors"))
         return FMModel(self._predictor_type, w0, w, V)
 
+    def _initial_states(self, group: str) -> list[Float32Array]:
+        """Zeros, but for what makes FTRL start from the initial values."""
+        values = self._parameters[group]
+        is_rowwise = self._hyperparameters.optimizer == "rowwise_adagrad"
+        shape = (len(values), 1) if is_rowwise and values.ndim == 2 else values.shape
+        states = [np.zeros(shape, np.float32) for _ in range(self._rule.num_states)]
+        if self._hyperparameters.optimizer == "ftrl":
+            lr = getattr(self._hyperparameters, f"{group}_lr")
+            states[0] = initial_ftrl_z(values, lr, self._constants.l1)
+        return states
+
     def _update(self, group: str, present: NDArray[np.intp], gradient: NDArray[np.float64]) -> None:
         """Apply the summed gradient of the parameters numbered `present`."""
-        hyperparameters, constants = self._hyperparameters, self._constants
-        rate = getattr(hyperparameters, f"{group}_lr") * bias_correction(self._num_steps)
-        decay = getattr(hyperparameters, f"{group}_wd")
-        values = self._parameters[group]
-        first, second = self._moments[group]
+        constants, optimizer = self._constants, self._hyperparameters.optimizer
+        lr = learning_rate(
+            optimizer, getattr(self._hyperparameters, f"{group}_lr"), self._num_steps
+        )
+        wd = getattr(self._hyperparameters, f"{group}_wd")
+        values, states = self._parameters[group], self._states[group]
 
-        gradient = constants.rescale * gradient + decay * values[present]
-        gradient = np.clip(gradient, -constants.clip, constants.clip)
-        first[present] = BETA1 * first[present] + (1 - BETA1) * gradient
-        second[present] = BETA2 * second[present] + (1 - BETA2) * gradient**2
-        values[present] -= rate * first[present] / (np.sqrt(second[present]) + constants.epsilon)
+        theta = values[present]
+        g = np.clip(constants.rescale * gradient + wd * theta, -constants.clip, constants.clip)
+        updated, new_states = self._rule.update(
+            theta, [state[present] for state in states], g, lr, constants
+        )
+        values[present] = updated
+        for state, new_state in zip(states, new_states, strict=True):
+            state[present] = new_state

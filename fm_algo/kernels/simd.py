@@ -2,8 +2,9 @@
 
 LLVM does not turn loops over a row's few factors into vector code by itself: it cannot know that
 the arrays do not overlap, and its unrolled loops are longer than the rows. So the kernels say what
-they mean. A vector is a value like any other: `load(V, i, j) * splat(x) + load(S, r, j)`. LLVM
-maps it to one AVX register, or to two of SSE where there is no AVX.
+they mean. A vector is a value like any other, and a float32 beside one stands for a vector of it:
+`x * load(V, i, j) + load(S, r, j)`. What is written with operators, `square_root` and `clip` works
+on single numbers and on vectors alike. LLVM maps a vector to one AVX register, or to two of SSE.
 """
 
 import operator
@@ -40,19 +41,33 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, type_, _FLOATS)
 
 
+def _splat(builder: Any, number: Any) -> Any:  # noqa: ANN401
+    undefined = ir.Constant(_FLOATS, ir.Undefined)
+    first = builder.insert_element(undefined, number, _INT32(0))
+    everywhere = ir.Constant(ir.VectorType(_INT32, WIDTH), [0] * WIDTH)
+    return builder.shuffle_vector(first, undefined, everywhere)
+
+
 def _define_operator(python_operator: Callable[..., Any], instruction: str) -> None:
     """Give vectors one arithmetic operator; fused multiply-add is allowed, reordering too."""
+    operands = [(_vector, _vector), (_vector, types.float32), (types.float32, _vector)]
 
     @infer_global(python_operator)
     class _Typing(AbstractTemplate):
         key = python_operator
 
         def generic(self, args: Sequence[Any], kws: Any) -> Any:  # noqa: ANN401
-            return signature(_vector, *args) if tuple(args) == (_vector, _vector) else None
+            return signature(_vector, *args) if tuple(args) in operands else None
 
-    @lower_builtin(python_operator, _vector, _vector)
-    def _lower(_context: Any, builder: Any, _signature: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
-        return getattr(builder, instruction)(*args, flags=("fast",))
+    def lower(_context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
+        vectors = [
+            arg if kind is _vector else _splat(builder, arg)
+            for kind, arg in zip(sig.args, args, strict=True)
+        ]
+        return getattr(builder, instruction)(*vectors, flags=("fast",))
+
+    for left, right in operands:
+        lower_builtin(python_operator, left, right)(lower)
 
 
 _define_operator(operator.add, "fadd")
@@ -113,37 +128,37 @@ def splat(_typing: Any, number: Any) -> Any:  # noqa: ANN401
     """Vector of WIDTH times the same float32."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
-        undefined = ir.Constant(_FLOATS, ir.Undefined)
-        first = builder.insert_element(undefined, args[0], _INT32(0))
-        everywhere = ir.Constant(ir.VectorType(_INT32, WIDTH), [0] * WIDTH)
-        return builder.shuffle_vector(first, undefined, everywhere)
+        return _splat(builder, args[0])
 
     return _vector(types.float32), generate
 
 
 @intrinsic
-def square_root(_typing: Any, vector: Any) -> Any:  # noqa: ANN401
-    """Square root of each number."""
+def square_root(_typing: Any, x: Any) -> Any:  # noqa: ANN401
+    """Square root of a float32, or of each of a vector."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
-        kind = ir.FunctionType(_FLOATS, [_FLOATS])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{WIDTH}f32")
-        return builder.call(function, args)
+        kind = args[0].type
+        name = f"llvm.sqrt.v{WIDTH}f32" if kind == _FLOATS else "llvm.sqrt.f32"
+        declared = ir.FunctionType(kind, [kind])
+        return builder.call(cgutils.get_or_insert_function(builder.module, declared, name), args)
 
-    return _vector(_vector), generate
+    return x(x), generate
 
 
 @intrinsic
-def clip(_typing: Any, vector: Any, limit: Any) -> Any:  # noqa: ANN401
-    """Each number cut to [-limit, limit]; nan stays nan."""
+def clip(_typing: Any, x: Any, limit: Any) -> Any:  # noqa: ANN401
+    """Cut a float32, or each of a vector, to [-limit, limit]; nan stays nan."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         value, upper = args
+        if value.type == _FLOATS:
+            upper = _splat(builder, upper)
         lower = builder.fneg(upper)
         value = builder.select(builder.fcmp_ordered(">", value, upper), upper, value)
         return builder.select(builder.fcmp_ordered("<", value, lower), lower, value)
 
-    return _vector(_vector, _vector), generate
+    return x(x, types.float32), generate
 
 
 @intrinsic

@@ -20,7 +20,8 @@ def main() -> None:
         np.ones(1, np.float32),
         2,
     )
-    CPUKernel(initial_model(hyperparameters), hyperparameters).step(rows)
+    kernel = CPUKernel.starting_from(initial_model(hyperparameters), hyperparameters)
+    kernel.step(kernel.prepare(rows))
 
 
 if __name__ == "__main__":

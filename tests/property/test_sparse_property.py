@@ -1,5 +1,7 @@
 """Rows of any shape come out of every operation as they went in."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def rows_of(batch):
     bounds = batch.indptr.tolist()
     return [
         list(zip(batch.indices[a:b].tolist(), batch.values[a:b].tolist(), strict=True))
-        for a, b in zip(bounds, bounds[1:], strict=False)
+        for a, b in pairwise(bounds)
     ]
 
 
@@ -40,9 +42,7 @@ def rows_of(batch):
 def test_a_batch_cut_in_pieces_and_joined_is_the_batch(rows, cuts):
     batch = batch_of(rows)
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    joined = CSRBatch.join(
-        [batch.rows(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
-    )
+    joined = CSRBatch.join([batch.rows(start, stop) for start, stop in pairwise(bounds)])
 
     assert rows_of(joined) == rows
     assert joined.labels.tolist() == list(range(len(rows)))

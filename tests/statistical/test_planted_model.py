@@ -1,12 +1,12 @@
 """Training recovers a model that the data was drawn from."""
 
 import numpy as np
-import pytest
 
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import initial_model
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
+from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import evaluate, train
 
@@ -53,8 +53,8 @@ def trained_kernel(predictor_type, **changes):
             **changes,
         }
     )
-    kernel = CPUKernel(initial_model(hyperparameters), hyperparameters)
-    for _report in train(kernel, rows, hyperparameters):
+    kernel = CPUKernel.starting_from(initial_model(hyperparameters), hyperparameters)
+    for _report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
         pass
     return model, kernel
 
@@ -66,7 +66,7 @@ def values_of(metrics):
 def test_a_regressor_comes_down_to_the_noise():
     _model, kernel = trained_kernel("regressor", epochs=25, linear_lr=0.003, factors_lr=0.003)
     _, test = planted_rows("regressor", 2, 10_000)
-    assert values_of(evaluate(kernel, kernel.model(), test))["rmse"] < 0.11
+    assert values_of(evaluate(kernel, kernel.model().predictor_type, [test]))["rmse"] < 0.11
 
 
 def test_interactions_are_recovered_in_size_and_sign():
@@ -89,6 +89,6 @@ def test_a_classifier_comes_near_the_entropy_of_the_labels():
     _, test = planted_rows("binary_classifier", 2, 20_000)
     score = model.score(test).astype(np.float64)
     entropy = -np.mean(np.where(test.labels == 1, np.log(score), np.log1p(-score)))
-    found = values_of(evaluate(kernel, kernel.model(), test))
+    found = values_of(evaluate(kernel, kernel.model().predictor_type, [test]))
     assert entropy < found["binary_classification_cross_entropy"] < entropy + 0.03
     assert found["roc_auc_score"] > 0.75

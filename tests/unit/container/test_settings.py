@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from container.settings import Paths, Settings, usable_processors
+from container.settings import Paths, Settings
 from fm_algo.errors import UserError
+from fm_algo.machine import usable_processors
 
 MEBIBYTE = 1 << 20
 

@@ -45,11 +45,15 @@ def hyperparameters(**changes) -> Hyperparameters:
     )
 
 
+def step(kernel, batch):
+    return kernel.step(kernel.prepare(batch))
+
+
 def assert_same_training(chosen: Hyperparameters, batches) -> None:
     reference = ReferenceKernel(initial_model(chosen), chosen)
-    fast = CPUKernel(initial_model(chosen), chosen)
+    fast = CPUKernel.starting_from(initial_model(chosen), chosen)
     for batch in batches:
-        np.testing.assert_allclose(fast.step(batch), reference.step(batch), rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(step(fast, batch), step(reference, batch), rtol=2e-5, atol=2e-5)
     for name in ("w0", "w", "V"):
         got, expected = getattr(fast.model(), name), getattr(reference.model(), name)
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-5, err_msg=name)
@@ -88,6 +92,23 @@ def test_each_hyperparameter_acts_as_in_the_reference(changes):
     assert_same_training(hyperparameters(**changes), batches)
 
 
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"])
+@pytest.mark.parametrize("num_factors", [5, 16])
+def test_each_optimizer_trains_as_in_the_reference(predictor_type, optimizer, num_factors):
+    chosen = hyperparameters(
+        predictor_type=predictor_type,
+        optimizer=optimizer,
+        num_factors=num_factors,
+        l1=0.001,
+        clip_gradient=0.5,
+    )
+    batches = [
+        random_batch(seed, 32, density=0.1, predictor_type=predictor_type) for seed in range(10)
+    ]
+    assert_same_training(chosen, batches)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 70), st.floats(0, 0.4))
 def test_batches_of_any_size_agree_with_empty_rows_and_without_rows(seed, num_rows, density):
@@ -98,11 +119,11 @@ def test_batches_of_any_size_agree_with_empty_rows_and_without_rows(seed, num_ro
 def test_they_agree_with_the_default_eps_wherever_the_gradient_is_not_rounding():
     chosen = hyperparameters(eps="")
     reference = ReferenceKernel(initial_model(chosen), chosen)
-    fast = CPUKernel(initial_model(chosen), chosen)
+    fast = CPUKernel.starting_from(initial_model(chosen), chosen)
     for seed in range(10):
         batch = random_batch(seed, 32, density=0.2)
-        reference.step(batch)
-        fast.step(batch)
+        step(reference, batch)
+        step(fast, batch)
     same = np.isclose(fast.model().V, reference.model().V, rtol=1e-4, atol=1e-5)
     assert np.mean(same) > 0.98
 
@@ -111,9 +132,9 @@ def test_one_and_two_threads_give_the_same_bits():
     trained = []
     for num_threads in (1, 2):
         chosen = hyperparameters(num_threads=num_threads, mini_batch_size=500)
-        kernel = CPUKernel(initial_model(chosen), chosen)
+        kernel = CPUKernel.starting_from(initial_model(chosen), chosen)
         for seed in range(5):
-            kernel.step(random_batch(seed, 500, density=0.3))
+            step(kernel, random_batch(seed, 500, density=0.3))
         trained.append(kernel.model())
     one, two = trained
     for name in ("w0", "w", "V"):
@@ -122,11 +143,13 @@ def test_one_and_two_threads_give_the_same_bits():
 
 def test_features_that_are_not_in_the_batch_stay_as_they_are():
     chosen = hyperparameters(linear_wd=1.0, factors_wd=1.0)
-    for kernel in (kind(initial_model(chosen), chosen) for kind in (CPUKernel, ReferenceKernel)):
-        kernel.step(random_batch(0, 32, density=1.0))  # moments of all features are now set
+    for kernel in (
+        make(initial_model(chosen), chosen) for make in (CPUKernel.starting_from, ReferenceKernel)
+    ):
+        step(kernel, random_batch(0, 32, density=1.0))  # moments of all features are now set
         before = initial_copy(kernel.model())
         batch = random_batch(1, 32, density=0.02)
-        kernel.step(batch)
+        step(kernel, batch)
         absent = np.setdiff1d(np.arange(FEATURE_DIM), batch.indices)
         present = np.unique(batch.indices)
         assert absent.size
@@ -145,7 +168,7 @@ def test_the_first_step_of_adam_moves_each_parameter_by_its_learning_rate():
     chosen = hyperparameters(linear_lr=0.25, linear_wd=0, eps=1e-12, linear_init_sigma=0)
     kernel = ReferenceKernel(initial_model(chosen), chosen)
     batch = random_batch(0, 1, density=0.3)
-    kernel.step(batch)
+    step(kernel, batch)
     moved = kernel.model().w[batch.indices]
     np.testing.assert_allclose(np.abs(moved), 0.25, rtol=1e-5)
     residual_sign = np.sign(-batch.labels[0])
@@ -170,8 +193,8 @@ def test_the_gradient_is_that_of_the_loss_by_finite_differences():
             predictor_type="binary_classifier", num_factors=3, rescale_grad=1.0, factors_wd=0
         ),
     )
-    kernel.step(batch)
-    first_moment, _second = kernel._moments["factors"]
+    step(kernel, batch)
+    first_moment, _second = kernel._states["factors"]
     gradient = first_moment / 0.1
     feature, factor, change = int(batch.indices[0]), 1, 1e-2
     up, down = initial_copy(model), initial_copy(model)

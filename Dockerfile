@@ -1,0 +1,37 @@
+# One image to train and to serve: docker run IMAGE train, docker run IMAGE serve.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+FROM ${BASE_IMAGE}
+
+# What SageMaker asks of an image that may share an endpoint or stand in a pipeline.
+LABEL com.amazonaws.sagemaker.capabilities.multi-models="true" \
+      com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
+      org.opencontainers.image.title="fm-algo" \
+      org.opencontainers.image.description="Factorization machines for SageMaker and elsewhere" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+WORKDIR /opt/program
+
+# Exact versions, checked by hash (`make lock` renews them).
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+# Not locked by hash: each platform has its own wheel of torch, and its own packages that go with it.
+RUN pip install --no-cache-dir torch==2.13.0
+
+COPY pyproject.toml README.md LICENSE train serve ./
+COPY container container
+COPY fm_algo fm_algo
+# Editable: one copy of the code, known to pip by its version.
+RUN pip install --no-cache-dir --no-deps --editable .
+
+# PATH makes `train` and `serve` commands. The kernels are compiled here, once, for any user and any
+# x86-64-v3 processor (2013 and later); nothing below /opt/program is written when the image runs.
+ENV PATH=/opt/program:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NUMBA_CACHE_DIR=/opt/program/.numba_cache \
+    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.kernels.image_cache.ImageCacheLocator
+RUN python -m compileall -q . && python -m fm_algo.kernels.warm_up && chmod -R a+rX .
+
+EXPOSE 8080
+ENTRYPOINT ["/opt/program/container/entrypoint"]
+CMD ["train"]

@@ -1,0 +1,63 @@
+# Everything one does with this project. Needs Python 3.11 or newer with venv, make and git.
+PYTHON ?= python3
+IMAGE ?= fm-algo
+DOCKER ?= docker
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOCKER := .cache/locker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo bench docs image local-test lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(INSTALLED) ## make .venv with the project and its tools
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+check: setup ## format, lint, types, import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## check, then every test that needs no Docker
+	$(BIN)/pytest -n 2 -rs -m 'not docker'
+	@echo 'not run: the tests in Docker, which are `make local-test`'
+
+demo: setup ## train and serve on MovieLens-100k
+	@$(BIN)/python local_test/demo.py
+
+bench: setup ## measure speed and quality
+	@for bench in benchmarks/bench_*.py; do $(BIN)/python "$$bench" || exit; done
+
+docs: setup ## renew the generated pages
+	@for page in docs/*.py; do $(BIN)/python "$$page" || exit; done
+
+image: ## build the image
+	$(DOCKER) build --tag $(IMAGE) \
+	  --label org.opencontainers.image.version=$(VERSION) \
+	  --label org.opencontainers.image.revision=$(REVISION) .
+
+local-test: setup image ## build the image and test it as SageMaker would run it
+	FM_IMAGE=$(IMAGE) $(BIN)/pytest -n 2 -m docker -rs
+
+lock: ## renew requirements.lock
+	$(PYTHON) -m venv $(LOCKER)
+	$(LOCKER)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(LOCKER)/bin/uv pip compile --quiet --upgrade \
+	  --python-version 3.11 --python-platform linux --no-strip-markers --generate-hashes \
+	  --output-file requirements.lock pyproject.toml
+
+clean: ## remove what was built; .venv stays
+	rm -rf build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .hypothesis local_test/test_dir/model local_test/test_dir/output
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,85 @@
+"""The rows of one channel: in memory where they fit, else read again whenever they are wanted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from container.channels import read_channel
+from container.job import TrainingJob
+from container.settings import Paths
+from fm_algo.row_source import CachedRows, RowBuffer, RowSource, StreamedRows
+from fm_algo.sparse import CSRBatch
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRows:
+    """The rows of one channel.
+
+    Attributes
+    ----------
+    read : callable
+        ``read(epoch)`` reads them once.
+    cached : CSRBatch or None
+        All of them; None where they do not fit or come through FIFOs.
+    """
+
+    read: Callable[[int], Iterator[CSRBatch]]
+    cached: CSRBatch | None
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory they take."""
+        return 0 if self.cached is None else self.cached.num_bytes
+
+    def blocks(self, epoch: int) -> Iterator[CSRBatch]:
+        """Return the rows for a pass over them, in blocks."""
+        return self.read(epoch) if self.cached is None else iter([self.cached])
+
+    def source(self, job: TrainingJob, buffer_bytes: int) -> RowSource:
+        """Return what the trainer takes; `buffer_bytes` are for shuffling what is read again."""
+        if self.cached is None:
+            return StreamedRows(self.read, job.hyperparameters, buffer_bytes)
+        return CachedRows(self.cached, job.hyperparameters)
+
+
+def load_channel(
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    budget_bytes: int,
+    should_stop: Callable[[], bool],
+) -> ChannelRows:
+    """Read a channel into memory, as far as the budget goes.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
+    name : str
+        A channel of the job.
+    budget_bytes : int
+        Memory the rows may take. Once they take more, they are given up and read again later.
+    should_stop : callable
+        As of `read_channel`.
+
+    Returns
+    -------
+    ChannelRows
+        Of no use once a stop was asked for.
+
+    Raises
+    ------
+    UserError, PlatformError
+        As `read_channel`. Rows beyond the budget are not looked at yet.
+    """
+
+    def read(epoch: int) -> Iterator[CSRBatch]:
+        return read_channel(paths, job, name, epoch, should_stop)
+
+    if job.channels[name].is_pipe:
+        return ChannelRows(read, None)
+    buffer = RowBuffer(job.hyperparameters.feature_dim)
+    for block in read(0):
+        buffer.append(block)
+        if buffer.num_bytes > budget_bytes:
+            return ChannelRows(read, None)
+    return ChannelRows(read, buffer.rows())

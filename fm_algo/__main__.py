@@ -1,0 +1,5 @@
+"""`python -m fm_algo`: the command line."""
+
+from fm_algo.cli import main
+
+main()

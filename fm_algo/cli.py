@@ -1,0 +1,194 @@
+"""The command line: models from one layout into another, vectors, scores.
+
+Exit code 0: done. 1: not done, one line on standard error says why. 2: the command is not right.
+"""
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fm_algo.archive import pack_tar
+from fm_algo.artifact import save_model
+from fm_algo.builtin.artifact import save_builtin_model
+from fm_algo.errors import FMError, PlatformError, UserError
+from fm_algo.export import LIBFM_FILE, save_libfm, save_npy, save_vectors
+from fm_algo.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
+from fm_algo.formats.factory import ROW_TYPES, make_decoder
+from fm_algo.formats.predictions import encode_jsonlines
+from fm_algo.model import FMModel
+from fm_algo.model_source import PACKED, is_model_file, load_any_model, read_any_model
+from fm_algo.remote import local_source, local_target
+from fm_algo.sparse import CSRBatch
+
+_BLOCK_BYTES = 1 << 24
+
+_Save = Callable[[Path, FMModel, dict[str, object]], object]
+_LAYOUTS: dict[str, _Save] = {
+    "ours": save_model,
+    "builtin": save_builtin_model,
+    "npy": lambda directory, model, _: save_npy(directory, model),
+    "libfm": lambda directory, model, _: save_libfm(directory / LIBFM_FILE, model),
+}
+
+_PLACES = """\
+SRC is a directory with model.safetensors (ours) or model_algo-1 (the built-in algorithm's), one of
+these files, or model.tar.gz. Each path may be s3://bucket/key if boto3 is installed (fm-algo[aws]).
+"""
+_CONVERT = """\
+Write a model in another layout.
+
+  ours     model.safetensors
+  builtin  model_algo-1, for programs that read the built-in algorithm's artifact
+  npy      w0.npy, w.npy and V.npy
+  libfm    model.libfm, the text that libFM loads
+"""
+_EXPORT_VECTORS = """\
+Write items.npy and items.pbr, and users.npy and users.pbr, into the directory DST.
+
+The inner product of a user's and an item's vector ranks the items as the model does. The .pbr
+files are RecordIO-protobuf: items to train SageMaker's k-NN on (index_metric INNER_PRODUCT; the
+label is the item's number, 0 for feature FIRST), users to ask it with.
+"""
+_SCORE = """\
+Score the rows of DATA: a line of JSON a row on standard output, as the server answers.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit with 1 and one line on standard error if it cannot be done.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Instead of the process's own.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.command(options)
+    except FMError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    except MemoryError:
+        parser.exit(1, f"{parser.prog}: not enough memory for this model\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fm_algo", description="Factorization machines: models and their vectors."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str, about: str, command: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name,
+            help=about.splitlines()[0],
+            description=about,
+            epilog=_PLACES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=command)
+        added.add_argument("source", metavar="SRC", help="the model")
+        return added
+
+    convert = add("convert", _CONVERT, _convert)
+    convert.add_argument(
+        "target",
+        metavar="DST",
+        help="a directory, which is made if need be; or an archive to be: a name in .tar.gz",
+    )
+    convert.add_argument("--to", choices=_LAYOUTS, default="ours", help="default: %(default)s")
+
+    vectors = add("export-vectors", _EXPORT_VECTORS, _export_vectors)
+    vectors.add_argument("target", metavar="DST", help="a directory, or an archive as for convert")
+    vectors.add_argument(
+        "--items", type=_range, required=True, metavar="FIRST:STOP", help="features of the items"
+    )
+    vectors.add_argument(
+        "--users", type=_range, metavar="FIRST:STOP", help="features of the users; STOP excluded"
+    )
+
+    score = add("score", _SCORE, _score)
+    score.add_argument("data", metavar="DATA", help="a file of rows")
+    score.add_argument(
+        "--content-type",
+        default=RECORDIO_PROTOBUF,
+        metavar="TYPE",
+        help=f"one of {', '.join(ROW_TYPES)}; default: %(default)s",
+    )
+    return parser
+
+
+def _is_source(name: str) -> bool:
+    """Tell which objects below a prefix of S3 are copied."""
+    return name == PACKED or is_model_file(name)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    with local_source(options.source, _is_source) as source:
+        model, hyperparameters = read_any_model(source)
+        save = _LAYOUTS[options.to]
+        _write(options.target, lambda directory: save(directory, model, hyperparameters))
+
+
+def _export_vectors(options: argparse.Namespace) -> None:
+    with local_source(options.source, _is_source) as source:
+        model = load_any_model(source)
+        _write(
+            options.target,
+            lambda directory: save_vectors(directory, model, options.items, options.users),
+        )
+
+
+def _score(options: argparse.Namespace) -> None:
+    with local_source(options.source, _is_source) as source:
+        model = load_any_model(source)
+    content_type = parse_content_type(options.content_type)
+    decoder = make_decoder(content_type, feature_dim=model.feature_dim, labelled=False)
+    with local_source(options.data, lambda _: False) as data:
+        try:
+            with data.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    _print_scores(model, decoder.feed(block))
+                _print_scores(model, decoder.close())
+        except OSError as error:
+            raise PlatformError(str(error)) from error
+        except UserError as error:
+            raise error.within(options.data) from error
+
+
+def _print_scores(model: FMModel, rows: CSRBatch) -> None:
+    score = model.score(rows)
+    sys.stdout.write(encode_jsonlines(score, model.predicted_label(score)).decode())
+
+
+def _write(location: str, save: Callable[[Path], object]) -> None:
+    """Have files written into a directory, or into an archive if that is what is named."""
+    with local_target(location) as target:
+        if not location.endswith(".tar.gz"):
+            _make_directory(target)
+            save(target)
+            return
+        _make_directory(target.parent)
+        with tempfile.TemporaryDirectory(prefix="fm-pack-") as aside:
+            save(Path(aside))
+            pack_tar(Path(aside), target)
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlatformError(f"{path} cannot be made a directory: {error.strerror}") from error
+
+
+def _range(text: str) -> range:
+    """Read FIRST:STOP."""
+    match = re.fullmatch(r"(\d{1,10}):(\d{1,10})", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:STOP, e.g. 943:2625")
+    return range(int(match[1]), int(match[2]))

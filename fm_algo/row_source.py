@@ -1,0 +1,244 @@
+"""Where the trainer's mini-batches come from: rows in memory, or a stream read again each epoch."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numba import njit
+
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
+
+_T = TypeVar("_T")
+
+
+class RowSource(Protocol):
+    """The training rows, cut into mini-batches."""
+
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+        """Yield the mini-batches of an epoch, each row once; the last one may be shorter.
+
+        The same epoch of the same source always gives the same mini-batches.
+        """
+        ...
+
+
+class CachedRows:
+    """Rows in memory.
+
+    Parameters
+    ----------
+    rows : CSRBatch
+        All of them, with labels.
+    hyperparameters : Hyperparameters
+        mini_batch_size; shuffle and seed: all rows are put in a new order each epoch.
+    """
+
+    def __init__(self, rows: CSRBatch, hyperparameters: Hyperparameters) -> None:
+        self._rows = rows
+        self._size = hyperparameters.mini_batch_size
+        self._seed = _shuffle_seed(hyperparameters)
+
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+        """Yield the mini-batches of an epoch."""
+        order = _permutation(self._rows.num_rows, self._seed, epoch)
+        for start in range(0, self._rows.num_rows, self._size):
+            stop = min(start + self._size, self._rows.num_rows)
+            yield _take(self._rows, order, start, stop)
+
+
+class StreamedRows:
+    """Rows that are read anew each epoch, for data larger than memory and for pipes.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(epoch)`` yields the rows of an epoch in blocks of any size.
+    hyperparameters : Hyperparameters
+        mini_batch_size; shuffle and seed: rows are put in a new order within a buffer.
+    buffer_bytes : int
+        Size of that buffer. The larger, the better the rows are mixed.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Iterator[CSRBatch]],
+        hyperparameters: Hyperparameters,
+        buffer_bytes: int,
+    ) -> None:
+        self._read = read
+        self._size = hyperparameters.mini_batch_size
+        self._seed = _shuffle_seed(hyperparameters)
+        self._buffer_bytes = buffer_bytes if hyperparameters.shuffle else 0
+
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+        """Yield the mini-batches of an epoch."""
+        buffered: list[CSRBatch] = []
+        num_buffers = 0
+        for block in self._read(epoch):
+            buffered.append(block)
+            enough = sum(batch.num_rows for batch in buffered) >= self._size
+            if enough and sum(batch.num_bytes for batch in buffered) >= self._buffer_bytes:
+                left = yield from self._cut(buffered, epoch, num_buffers, is_last=False)
+                num_buffers += 1
+                buffered = [left]
+        if buffered:
+            yield from self._cut(buffered, epoch, num_buffers, is_last=True)
+
+    def _cut(
+        self, buffered: list[CSRBatch], epoch: int, number: int, *, is_last: bool
+    ) -> Generator[CSRBatch, None, CSRBatch]:
+        """Yield the buffer's mini-batches, the short one only at the end; return what is left."""
+        rows = CSRBatch.join(buffered)
+        buffered.clear()  # one copy in memory is enough
+        order = _permutation(rows.num_rows, self._seed, epoch, number)
+        whole = rows.num_rows - (0 if is_last else rows.num_rows % self._size)
+        for start in range(0, whole, self._size):
+            yield _take(rows, order, start, min(start + self._size, whole))
+        return _take(rows, order, whole, rows.num_rows)
+
+
+class RowBuffer:
+    """Rows collected block by block, without a second copy of them when all are there."""
+
+    _GROWTH = 1.125
+
+    def __init__(self, feature_dim: int) -> None:
+        self._feature_dim = feature_dim
+        self._num_rows = 0
+        self._indptr = np.zeros(1, np.int64)
+        self._indices = np.empty(0, np.int32)
+        self._values = np.empty(0, np.float32)
+        self._labels = np.empty(0, np.float32)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the rows so far."""
+        return 8 * self._num_entries + 12 * self._num_rows
+
+    @property
+    def _num_entries(self) -> int:
+        return int(self._indptr[self._num_rows])
+
+    def append(self, batch: CSRBatch) -> None:
+        """Add the rows of `batch`, which have labels."""
+        first_row, first_entry = self._num_rows, self._num_entries
+        num_rows, num_entries = first_row + batch.num_rows, first_entry + batch.num_entries
+        _grow(self._indptr, num_rows + 1)
+        _grow(self._labels, num_rows)
+        _grow(self._indices, num_entries)
+        _grow(self._values, num_entries)
+        self._indptr[first_row + 1 : num_rows + 1] = batch.indptr[1:] + first_entry
+        self._labels[first_row:num_rows] = batch.require_labels()
+        self._indices[first_entry:num_entries] = batch.indices
+        self._values[first_entry:num_entries] = batch.values
+        self._num_rows = num_rows
+
+    def rows(self) -> CSRBatch:
+        """Return all rows; nothing may be added afterwards."""
+        return CSRBatch(
+            self._indptr[: self._num_rows + 1],
+            self._indices[: self._num_entries],
+            self._values[: self._num_entries],
+            self._labels[: self._num_rows],
+            self._feature_dim,
+        )
+
+
+class ReadAhead(Iterator[_T]):
+    """Items made ahead by a thread of its own.
+
+    An error in making an item comes out where the item would have. To be closed after use, which
+    ends the thread once it has made the item it is at.
+
+    Parameters
+    ----------
+    items : iterable
+        Where they come from.
+    depth : int
+        How many may be ready.
+    """
+
+    def __init__(self, items: Iterable[_T], depth: int) -> None:
+        self._items = items
+        self._ready: queue.Queue[_T | BaseException] = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._make, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> _T:
+        item = self._ready.get()
+        if isinstance(item, BaseException):  # StopIteration among them: the end
+            raise item
+        return item
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        self._thread.join()
+
+    def _make(self) -> None:
+        try:
+            for item in self._items:
+                self._put(item)
+                if self._closed.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self._put(error)
+        else:
+            self._put(StopIteration())
+
+    def _put(self, item: _T | BaseException) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(item, timeout=0.1)
+                return
+
+
+def _shuffle_seed(hyperparameters: Hyperparameters) -> int | None:
+    return hyperparameters.seed if hyperparameters.shuffle else None
+
+
+def _permutation(num_rows: int, seed: int | None, *numbers: int) -> Int64Array | None:
+    # Seeded by epoch and buffer too: their order does not depend on how many came before.
+    return None if seed is None else np.random.default_rng([seed, *numbers]).permutation(num_rows)
+
+
+def _take(rows: CSRBatch, order: Int64Array | None, start: int, stop: int) -> CSRBatch:
+    """Rows `start:stop` of a given order, or as they are."""
+    if order is None:
+        return rows.rows(start, stop)
+    chosen = order[start:stop]
+    indptr = np.zeros(len(chosen) + 1, np.int64)
+    np.cumsum(rows.indptr[chosen + 1] - rows.indptr[chosen], out=indptr[1:])
+    indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
+    _gather(rows.indptr, rows.indices, rows.values, chosen, indptr, indices, values)
+    return CSRBatch(indptr, indices, values, rows.require_labels()[chosen], rows.feature_dim)
+
+
+@njit(nogil=True, cache=True)
+def _gather(
+    indptr: Int64Array,
+    indices: Int32Array,
+    values: Float32Array,
+    chosen: Int64Array,
+    to_indptr: Int64Array,
+    to_indices: Int32Array,
+    to_values: Float32Array,
+) -> None:
+    """Copy the entries of the chosen rows to the places that to_indptr gives them."""
+    for row in range(len(chosen)):
+        source = indptr[chosen[row]]
+        for e in range(to_indptr[row], to_indptr[row + 1]):
+            to_indices[e] = indices[source]
+            to_values[e] = values[source]
+            source += 1
+
+
+def _grow(array: np.ndarray[tuple[int], np.dtype[np.generic]], size: int) -> None:
+    """Make an array at least `size` long, in place: the system moves large ones without a copy."""
+    if size > len(array):
+        array.resize(max(size, int(len(array) * RowBuffer._GROWTH)), refcheck=False)

@@ -1,0 +1,43 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from fm_algo.errors import PlatformError
+
+
+@contextlib.contextmanager
+def write_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written; once the block is left without an error, it stands at `path`.
+
+    Parameters
+    ----------
+    path : Path
+        In a directory that exists. What was there before is replaced.
+
+    Yields
+    ------
+    binary file
+        Seekable; beside `path` until it is whole and on disk.
+
+    Raises
+    ------
+    PlatformError
+        If it cannot be written; then nothing is left behind.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o644)  # whoever reads it need not be who wrote it
+        aside.replace(path)
+    except OSError as error:
+        raise PlatformError(f"{path} could not be written: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # it is gone if all went well
+            aside.unlink()

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Serve a trained model as SageMaker would: the model read-only, the rest of the image too.
+set -euo pipefail
+if [[ $# -lt 1 || $# -gt 2 || $1 == -* ]]; then
+  cat >&2 <<USAGE
+usage: $0 IMAGE [PORT]
+Serves local_test/test_dir/model, which train_local.sh wrote, at http://localhost:PORT (8080).
+Ctrl-C stops it. predict.sh asks it.
+USAGE
+  exit 2
+fi
+model=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/test_dir/model
+exec docker run --rm --read-only --tmpfs /tmp --publish "127.0.0.1:${2:-8080}:8080" \
+  --volume "$model:/opt/ml/model:ro" "$1" serve

@@ -1,0 +1,83 @@
+"""A training job that is told to stop, as by StopTrainingJob, a time limit or a spot reclaim."""
+
+import gzip
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_tree import Rows, TrainingTree, finish
+
+from fm_algo.artifact import load_model
+
+STOP_S = 10
+"""The platform grants 120."""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return TrainingTree(tmp_path / "ml")
+
+
+def stop(process):
+    """Send SIGTERM; return what is left and the seconds it took."""
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    outcome = finish(process)
+    return outcome, time.monotonic() - started
+
+
+def read_until(process, text):
+    """Read the log of a running program up to a line with this text."""
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"ended without {text!r}: {finish(process)}")
+
+
+def has_open(process, file):
+    links = Path(f"/proc/{process.pid}/fd").iterdir()
+    return any(link.is_symlink() and link.resolve() == file for link in links)
+
+
+def test_while_training_a_whole_model_is_left(tree):
+    tree.hyperparameters(epochs="100000000")
+    tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
+    tree.channel("test", {"a.csv": Rows.draw(2, 20).csv})
+    process = tree.start()
+    read_until(process, "epoch=2, train rmse")
+    outcome, elapsed_s = stop(process)
+
+    assert outcome.code == 0
+    assert elapsed_s < STOP_S
+    assert outcome.errors == ""
+    assert tree.failure is None
+    model = load_model(tree.model)
+    assert all(np.isfinite(values).all() for values in (model.w0, model.w, model.V))
+    assert [path.name for path in tree.model.iterdir()] == ["model.safetensors"]
+    assert any("stopped by SIGTERM" in line for line in outcome.lines)
+    assert any(", train rmse" in line for line in outcome.lines)  # the final one
+    assert not any("test rmse" in line for line in outcome.lines)
+
+
+def test_while_reading_nothing_is_left(tree):
+    """A file of half a gigabyte of zeros, which takes seconds to read."""
+    width = 50_000
+    tree.hyperparameters(feature_dim=str(width))
+    row = gzip.compress(b"1" + b",0" * width + b"\n", compresslevel=1)
+    directory = tree.channel("train", {"a.csv.gz": row * 5000})
+    process = tree.start()
+    deadline = time.monotonic() + 30
+    while not has_open(process, (directory / "a.csv.gz").resolve()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    outcome, elapsed_s = stop(process)
+
+    assert outcome.code == 0
+    assert elapsed_s < STOP_S
+    assert tree.failure is None
+    assert list(tree.model.iterdir()) == []
+    (line,) = outcome.lines
+    assert line.endswith("stopped before training began: no model is written")

@@ -1,0 +1,39 @@
+import pytest
+
+from fm_algo.errors import PlatformError
+from fm_algo.whole_file import write_whole
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    with write_whole(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_after_an_error_nothing_is_left_behind(tmp_path):
+    def fail():
+        with write_whole(tmp_path / "a") as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_the_machines_fault(tmp_path):
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(PlatformError, match="could not be written"),
+        write_whole(tmp_path / "file" / "a"),
+    ):
+        pass
