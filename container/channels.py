@@ -10,9 +10,9 @@ import numpy as np
 
 from container.job import Channel, TrainingJob
 from container.settings import Paths
+from fm_algo.bulk.factory import make_bulk_decoder
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.formats.content_type import parse_content_type
-from fm_algo.formats.factory import make_decoder
 from fm_algo.model import PredictorType
 from fm_algo.sparse import CSRBatch
 
@@ -81,7 +81,7 @@ def _files(directory: Path, place: str) -> list[Path]:
 
 def _read_file(file: Path, job: TrainingJob, channel: Channel) -> Iterator[CSRBatch]:
     hyperparameters = job.hyperparameters
-    decoder = make_decoder(
+    decoder = make_bulk_decoder(
         parse_content_type(channel.content_type),
         feature_dim=hyperparameters.feature_dim,
         labelled=True,

@@ -1,7 +1,8 @@
-"""Compile the CPU kernel into its cache, once an installation."""
+"""Compile the CPU kernel and the decoders into their cache, once an installation."""
 
 import numpy as np
 
+from fm_algo.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import initial_model
 from fm_algo.kernels.cpu import CPUKernel
@@ -21,6 +22,7 @@ def main() -> None:
         2,
     )
     CPUKernel(initial_model(hyperparameters), hyperparameters).step(rows)
+    bulk.main()
 
 
 if __name__ == "__main__":
