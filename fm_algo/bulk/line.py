@@ -1,7 +1,6 @@
 """`BulkLineDecoder`: what the compiled decoders of text have in common."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,30 +15,42 @@ _FEW_BYTES = 1 << 10
 Each time four times as many, where such lines are not rare: it likes large blocks.
 """
 
+_WAITING_BYTES = 1 << 16
+"""Room for the begin of a line that waits from earlier pieces; a longer one is unusual."""
+
 
 class BulkLineDecoder(LineDecoder):
-    """A `LineDecoder` that asks a compiled function first, and itself from an unusual line on."""
+    """A `LineDecoder` that asks a compiled function first, and itself from an unusual line on.
 
-    def _decode_all(self, blocks: Iterable[Block]) -> CSRBatch:
-        batches = [self._decode_block(block) for block in blocks]
-        if not batches:
-            return CSRBatch.empty(self._feature_dim, labelled=self._labelled)
-        return CSRBatch.join(batches)
+    The last line is its own, too, if it went without LF.
+    """
 
-    def _decode_block(self, block: Block) -> CSRBatch:
+    def feed(self, data: bytes) -> CSRBatch:
+        """Take the next bytes; return the rows they complete, perhaps none.
+
+        Raises
+        ------
+        UserError
+            As `LineDecoder.feed`.
+        """
+        rows = self._collector(len(data) + _WAITING_BYTES)
+        for block in self._cutter.feed(data):
+            self._decode_block(block, rows)
+        return rows.finish()
+
+    def _decode_block(self, block: Block, rows: RowCollector) -> None:
         text = np.frombuffer(block.text, np.uint8)
-        rows = self._collector(len(text))
         position, num_plain_bytes = 0, _FEW_BYTES
-        while True:
+        while position < len(text):
             start = position
             position = self._decode_lines(text, start, rows)
-            if position == len(text):  # also where the plain decoder had the last line
-                return rows.finish()
+            if position == len(text):
+                break
             is_rare = position > start + num_plain_bytes
             num_plain_bytes = _FEW_BYTES if is_rare else 4 * num_plain_bytes
             stop = block.text.find(b"\n", position + num_plain_bytes) + 1 or len(text)
             first_line = block.first_line + block.text.count(b"\n", 0, position)
-            rows.add(super()._decode_all([Block(block.text[position:stop], first_line)]))
+            rows.add(self._decode_all([Block(block.text[position:stop], first_line)]))
             position = stop
 
     @abstractmethod

@@ -38,7 +38,7 @@ TEXT_TYPES = {
 }
 
 UNHURRIED = settings(deadline=None)
-MANY_EXAMPLES = settings(UNHURRIED, max_examples=200)
+MANY_EXAMPLES = settings(UNHURRIED, max_examples=150)
 
 PIECES_OF_PLAIN = st.sampled_from([1, 100, 1 << 14])
 """How much the plain decoder gets from an unusual row on."""
@@ -162,7 +162,7 @@ def texts(draw):
 
 
 @given(texts(), cuts, st.booleans(), PIECES_OF_PLAIN, st.sampled_from([5, FEATURE_DIM]))
-@settings(UNHURRIED, max_examples=500)
+@settings(UNHURRIED, max_examples=300)
 def test_text_is_read_or_refused_as_by_the_plain_decoder(text, places, labelled, few, feature_dim):
     content_type, data = text
     if labelled or "label_size" not in content_type:

@@ -13,7 +13,9 @@ import numpy as np
 
 from fm_algo.bulk import csv, libsvm
 from fm_algo.bulk.record import decode_frames
+from fm_algo.formats.record_pb2 import Record
 from fm_algo.formats.record_rows import encode_dense_rows, encode_sparse_rows
+from fm_algo.formats.recordio import frame_record
 from fm_algo.sparse import CSRBatch
 
 FEATURE_DIM = 20_000
@@ -45,6 +47,17 @@ class Guarded:
         return array
 
 
+def records_that_end_with_keys():
+    for num_entries in range(12):
+        record = Record()
+        tensor = record.features["values"].float32_tensor
+        tensor.values.extend([1] * num_entries)
+        tensor.keys.extend(range(num_entries))
+        yield frame_record(record.SerializeToString())
+        tensor.keys[:] = range(FEATURE_DIM - num_entries, FEATURE_DIM)
+        yield frame_record(record.SerializeToString())
+
+
 def sources():
     """Bytes of each format, good and damaged and cut off."""
     chance = np.random.default_rng(0)
@@ -53,6 +66,7 @@ def sources():
     sparse = b"".join(encode_sparse_rows(batch))
     dense = b"".join(encode_dense_rows(np.ones((3, 4), np.float32), np.ones(3, np.float32)))
     texts = [b"1 0:1 300:0.25 19999:1e-3\n0\n1 5:1\r\n", b"1,0,2.5,-1e5,3 \n 0,1,1,1,0\r\n"]
+    yield from records_that_end_with_keys()
     for good in (sparse, dense, *texts):
         yield from (good[:end] for end in range(len(good) + 1))
         for _ in range(1500):
@@ -67,7 +81,7 @@ def decode_all():
     outputs = [Guarded(kind) for kind in (np.int64, np.int32, np.float32, np.float32)]
     chance = np.random.default_rng(1)
     for number, data in enumerate(sources()):
-        text = source.bytes(data, at_end=number % 4 > 0)
+        text = source.bytes(data, at_end=number % 4 < 3)
         num_rows, num_entries = chance.integers(5), chance.integers(13)
         lengths = (num_rows + 1, num_entries, num_entries, num_rows)
         arrays = [guarded.array(length) for guarded, length in zip(outputs, lengths, strict=True)]
