@@ -12,8 +12,9 @@ rows and megabytes a second (median, best), what was decoded (all peers of a for
 where it was measured. The last line of a format has the ratios of the medians.
 
 Peers: `bulk` (compiled), `plain` (NumPy and msgspec), and for RecordIO-protobuf `runtime`, a loop
-over records with protobuf's official runtime, into arrays, and `sdk`, `read_records` of SageMaker's
-Python SDK, which stops at a list of messages. The SDK runs under the interpreter that has it.
+over records with protobuf's official runtime, into arrays; `sdk`, `read_records` of SageMaker's
+Python SDK, which stops at a list of messages; `sdk-arrays`, the same and an array of each message's
+values and keys. The SDK runs under the interpreter that has it.
 
 Data: `recordio` and `libsvm` hold rows of 39 entries of value 1, one for each of 39 fields of equal
 width, over 1,000,000 features; `csv` rows of 39 numbers with six decimals; `csv-sparse` rows of 400
@@ -47,14 +48,20 @@ PIECE_BYTES = 8 << 20  # as a training job reads
 _SDK_SCRIPT = """
 import json, sys, time, warnings
 warnings.simplefilter("ignore")
+import numpy
 from sagemaker.amazon.common import read_records
 with open(sys.argv[1], "rb") as file:
     started = time.process_time()
     records = read_records(file)
-    elapsed_s = time.process_time() - started
-tensors = [record.features["values"].float32_tensor for record in records]
-entries = sum(len(tensor.values) for tensor in tensors)
-features = sum(sum(tensor.keys) for tensor in tensors)
+    if sys.argv[2] == "sdk":
+        elapsed_s = time.process_time() - started
+    tensors = [record.features["values"].float32_tensor for record in records]
+    values = [numpy.array(tensor.values, numpy.float32) for tensor in tensors]
+    keys = [numpy.array(tensor.keys, numpy.int32) for tensor in tensors]
+    if sys.argv[2] == "sdk-arrays":
+        elapsed_s = time.process_time() - started
+entries = sum(map(len, values))
+features = sum(map(sum, map(numpy.ndarray.tolist, keys)))
 print(json.dumps({"elapsed_s": elapsed_s, "decoded": [len(records), entries, features]}))
 """
 
@@ -186,8 +193,8 @@ def run_one(peer: str, format_name: str, path: Path) -> None:
 def measure(peer: str, format_name: str, path: Path, sdk_python: str | None) -> dict[str, object]:
     """Run one peer in a fresh process."""
     command = [sys.executable, __file__, "--one", peer, format_name, str(path)]
-    if peer == "sdk":
-        command = [str(sdk_python), "-c", _SDK_SCRIPT, str(path)]
+    if peer.startswith("sdk"):
+        command = [str(sdk_python), "-c", _SDK_SCRIPT, str(path), peer]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     result: dict[str, object] = json.loads(output.splitlines()[-1])
     return result
@@ -197,7 +204,7 @@ def compare(format_name: str, path: Path, options: argparse.Namespace) -> None:
     """Measure all peers on one file and print a row for each, then the ratios."""
     peers = ["bulk", "plain"]
     if format_name == "recordio":
-        peers += ["runtime", *(["sdk"] if options.sdk_python else [])]
+        peers += ["runtime", *(["sdk", "sdk-arrays"] if options.sdk_python else [])]
     results: dict[str, list[dict[str, object]]] = {peer: [] for peer in peers}
     for _ in range(options.runs):
         for peer in peers:
