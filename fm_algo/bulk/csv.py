@@ -24,7 +24,7 @@ class BulkCSVDecoder(BulkLineDecoder, CSVDecoder):
 
     def _collector(self, num_bytes: int) -> RowCollector:
         return RowCollector(
-            max_rows=num_bytes // len("1\n") + 1,
+            max_rows=num_bytes // (len("1,") * self._width) + 1,
             max_entries=num_bytes // len("1,") + 1,
             feature_dim=self._feature_dim,
             labelled=self._labelled,

@@ -26,7 +26,7 @@ class BulkLibSVMDecoder(BulkLineDecoder, LibSVMDecoder):
 
     def _collector(self, num_bytes: int) -> RowCollector:
         return RowCollector(
-            max_rows=num_bytes,  # a line may be an LF alone
+            max_rows=num_bytes // len("1 0:1\n") + 1,  # shorter ones may take several rounds
             max_entries=num_bytes // len(" 1:1") + 1,
             feature_dim=self._feature_dim,
             labelled=self._labelled,

@@ -132,3 +132,10 @@ def test_the_compiled_function_stops_where_the_arrays_are_full(kind, text, max_r
     position, num_rows = compiled(kind, text * 3, max_rows=max_rows, max_entries=max_entries)
     assert num_rows == min(max_rows, max_entries // 2)
     assert position == len(text) * num_rows
+
+
+@pytest.mark.parametrize("num_rows", [1, 10, 5000])
+def test_rows_for_which_there_is_no_room_come_out_all_the_same(num_rows, monkeypatch):
+    monkeypatch.setattr(line, "_WAITING_BYTES", 0)
+    _, bulk = decoders("libsvm")
+    assert bulk.feed(b"7\n" * num_rows).labels.tolist() == [7] * num_rows
