@@ -30,7 +30,7 @@ ENV PATH=/opt/program:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/opt/program/.numba_cache \
     NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.kernels.image_cache.ImageCacheLocator
-RUN python -m compileall -q . && python -m fm_algo.kernels.warm_up && chmod -R a+rX .
+RUN python -m compileall -q . && python -m fm_algo.warm_up && chmod -R a+rX .
 
 EXPOSE 8080
 ENTRYPOINT ["/opt/program/container/entrypoint"]

@@ -13,9 +13,9 @@ import numpy as np
 from container.fifo import open_fifo
 from container.job import TrainingJob
 from container.settings import Paths
+from fm_algo.bulk.factory import make_bulk_decoder
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.formats.content_type import parse_content_type
-from fm_algo.formats.factory import make_decoder
 from fm_algo.model import PredictorType
 from fm_algo.sparse import CSRBatch
 
@@ -131,7 +131,7 @@ def _read(
 ) -> Iterator[CSRBatch]:
     """Decode a stream; end early, within a row perhaps, once a stop is asked for."""
     hyperparameters = job.hyperparameters
-    decoder = make_decoder(
+    decoder = make_bulk_decoder(
         parse_content_type(job.channels[name].content_type),
         feature_dim=hyperparameters.feature_dim,
         labelled=True,

@@ -1,6 +1,6 @@
 """From a content type to the decoder of its rows."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fm_algo.errors import UserError
 from fm_algo.formats.content_type import (
@@ -20,7 +20,21 @@ ROW_TYPES = (RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES)
 """Formats that are a row after another: what a channel may hold."""
 
 
-def make_decoder(content_type: ContentType, *, feature_dim: int, labelled: bool) -> RowDecoder:
+class DecoderTypes(NamedTuple):
+    """The classes to choose from: these, or others that read the same with other means."""
+
+    recordio: type[RecordIODecoder] = RecordIODecoder
+    csv: type[CSVDecoder] = CSVDecoder
+    libsvm: type[LibSVMDecoder] = LibSVMDecoder
+    jsonlines: type[JSONLinesDecoder] = JSONLinesDecoder
+
+
+_PLAIN = DecoderTypes()
+
+
+def make_decoder(
+    content_type: ContentType, *, feature_dim: int, labelled: bool, types: DecoderTypes = _PLAIN
+) -> RowDecoder:
     """Return a new decoder for a source of this type.
 
     Parameters
@@ -32,6 +46,8 @@ def make_decoder(content_type: ContentType, *, feature_dim: int, labelled: bool)
         Number of features.
     labelled : bool
         True: every row must have a label. False: labels are passed over.
+    types : DecoderTypes
+        What to make one of.
 
     Raises
     ------
@@ -42,15 +58,15 @@ def make_decoder(content_type: ContentType, *, feature_dim: int, labelled: bool)
     """
     name = content_type.name
     if name == RECORDIO_PROTOBUF:
-        return RecordIODecoder(feature_dim=feature_dim, labelled=labelled)
+        return types.recordio(feature_dim=feature_dim, labelled=labelled)
     if name == CSV:
         label_size = _read_choice(content_type, "label_size", default=1 if labelled else 0)
-        return CSVDecoder(feature_dim=feature_dim, labelled=labelled, label_size=label_size)
+        return types.csv(feature_dim=feature_dim, labelled=labelled, label_size=label_size)
     if name == LIBSVM:
         index_base = _read_choice(content_type, "index_base", default=0)
-        return LibSVMDecoder(feature_dim=feature_dim, labelled=labelled, index_base=index_base)
+        return types.libsvm(feature_dim=feature_dim, labelled=labelled, index_base=index_base)
     if name == JSONLINES:
-        return JSONLinesDecoder(feature_dim=feature_dim, labelled=labelled)
+        return types.jsonlines(feature_dim=feature_dim, labelled=labelled)
     raise UserError(
         f"content type {name!r} is not supported, allowed: {', '.join(ROW_TYPES)}", http_status=415
     )

@@ -65,6 +65,16 @@ class RecordSplitter:
         self._parts_offset = 0
         self._parts_bytes = 0  # of these parts and the magic between them
 
+    @property
+    def num_missing(self) -> int:
+        """How many bytes must follow before there is anything to do: a header's, then a frame's."""
+        return self._num_needed - self._num_waiting
+
+    @property
+    def is_between_records(self) -> bool:
+        """Whether no byte of a record has been taken that has not been given out."""
+        return not (self._num_waiting or self._parts)
+
     def feed(self, data: bytes) -> Records:
         """Take the next bytes; return the records they complete."""
         self._pieces.append(data)
@@ -76,6 +86,17 @@ class RecordSplitter:
     def close(self) -> Records:
         """Say that no bytes follow; return the last record where its padding was missing."""
         return self._split(is_end=True)
+
+    def take_back(self) -> bytes:
+        """Return the bytes that wait, as if they had never been fed; parts of a record stay."""
+        data = b"".join(self._pieces)
+        self._pieces, self._num_waiting, self._num_needed = [], 0, _HEADER.size
+        return data
+
+    def skip(self, num_bytes: int, num_records: int) -> None:
+        """Count records as taken that another reader decoded; only between records."""
+        self._offset += num_bytes
+        self._num_records += num_records
 
     def _split(self, *, is_end: bool) -> Records:
         data = b"".join(self._pieces)

@@ -1,0 +1,34 @@
+"""Compile everything into the cache: `python -m fm_algo.warm_up`, once an installation."""
+
+import numpy as np
+
+from fm_algo.bulk import warm_up as bulk
+from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.initialization import draw_initial
+from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.row_source import CachedRows
+from fm_algo.sparse import CSRBatch
+from fm_algo.trainer import train
+
+
+def main() -> None:
+    """Run each compiled function once, as a training job does."""
+    hyperparameters = parse_hyperparameters(
+        {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor"}
+    )
+    rows = CSRBatch(
+        np.array([0, 1], np.int64),
+        np.array([1], np.int32),
+        np.ones(1, np.float32),
+        np.ones(1, np.float32),
+        2,
+    )
+    kernel = CPUKernel(hyperparameters)
+    draw_initial(kernel.model(), hyperparameters)
+    for _report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
+        pass
+    bulk.main()
+
+
+if __name__ == "__main__":
+    main()
