@@ -112,7 +112,10 @@ class FMModel:
         UserError
             If feature_dim differs.
         """
-        margin = self.margin(batch)
+        return self.link(self.margin(batch))
+
+    def link(self, margin: Float32Array) -> Float32Array:
+        """Score of each margin: itself for a regressor, its sigmoid for a classifier."""
         return sigmoid(margin) if self.predictor_type == "binary_classifier" else margin
 
     def predicted_label(self, score: Float32Array) -> Float32Array | None:
