@@ -108,8 +108,8 @@ def answer(model: FMModel, request: Request, settings: Settings) -> Answer:
     ------
     UserError
         415 or 406, before anything else is looked at, if the request or the answer it wants has
-        a type that is not served; 400 if the body cannot be read, with the record and the cause; 406 if
-        rows ask for more than a score and the type of the answer has no place for it.
+        a type that is not served; 400 if the body cannot be read, with the record and the cause;
+        406 if rows ask for more than a score and the type of the answer has no place for it.
     """
     request_type = _check_request_type(request.content_type)
     answer_type = negotiate(
