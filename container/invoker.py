@@ -1,14 +1,13 @@
 """An invocation within a worker: when it may run, how its body is read, what it is answered."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import IO
+from functools import partial
+from typing import IO, Self
 
 import flask
 from werkzeug.exceptions import ServiceUnavailable
 
-from container.scoring import Request, answer
+from container.scoring import Answer, Request, answer
 from container.settings import Settings, usable_processors
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
@@ -56,25 +55,32 @@ class Invoker:
         ServiceUnavailable
             If the worker has its hands full.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self._slots.take(1))
-            with ExitStack() as body_held:
-                request = Request(
-                    body=_read_body(self._settings.max_content_length, self._held, body_held),
-                    content_type=flask.request.headers.get("Content-Type"),
-                    accept=flask.request.headers.get("Accept"),
-                )
-                if not self._scored.acquire(timeout=self._longest_wait_s):
-                    raise _unavailable(f"no turn came within {self._longest_wait_s:g} s")
-                try:
-                    answered = answer(model, request, self._settings)
-                finally:
-                    self._scored.release()
+        self._slots.take(1)
+        try:
+            answered = self._answer(model)
             flask.g.num_rows = answered.num_rows
             response = flask.Response(answered.body, content_type=answered.content_type)
-            # The slot is free once the client has read the answer.
-            response.call_on_close(stack.pop_all().close)
+        except BaseException:
+            self._slots.give_back(1)
+            raise
+        # The slot is free once the client has read the answer.
+        response.call_on_close(partial(self._slots.give_back, 1))
         return response
+
+    def _answer(self, model: FMModel) -> Answer:
+        with _Share(self._held) as held:
+            headers = flask.request.headers
+            request = Request(
+                body=_read_body(self._settings.max_content_length, held),
+                content_type=headers.get("Content-Type"),
+                accept=headers.get("Accept"),
+            )
+            if not self._scored.acquire(timeout=self._longest_wait_s):
+                raise _unavailable(f"no turn came within {self._longest_wait_s:g} s")
+            try:
+                return answer(model, request, self._settings)
+            finally:
+                self._scored.release()
 
 
 class _Budget:
@@ -85,27 +91,43 @@ class _Budget:
         self._what = what
         self._lock = threading.Lock()
 
-    @contextmanager
-    def take(self, amount: int) -> Iterator[None]:
+    def take(self, amount: int) -> None:
         with self._lock:
             if amount > self._left:
                 raise _unavailable(f"{self._size - self._left} {self._what}")
             self._left -= amount
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._left += amount
+
+    def give_back(self, amount: int) -> None:
+        with self._lock:
+            self._left += amount
+
+
+class _Share:
+    """What one request has of a budget, until the end of the `with` block."""
+
+    def __init__(self, budget: _Budget) -> None:
+        self._budget = budget
+        self._taken = 0
+
+    def take(self, amount: int) -> None:
+        self._budget.take(amount)
+        self._taken += amount
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give_back(self._taken)
 
 
 def _unavailable(reason: str) -> ServiceUnavailable:
     return ServiceUnavailable(f"{reason}, try again later", retry_after=_RETRY_AFTER_S)
 
 
-def _read_body(max_content_length: int, budget: _Budget, held: ExitStack) -> bytes:
+def _read_body(max_content_length: int, held: _Share) -> bytes:
     """Read all of the body, whether its length is announced or it comes in chunks.
 
-    What it needs of the budget it has until `held` is closed. Werkzeug has a limit of its own, but
+    Werkzeug has a limit of its own, but
     there it ends a longer body in silence if it is chunked.
     """
     stream = flask.request.environ["wsgi.input"]  # gunicorn's: ends where the body does
@@ -116,10 +138,10 @@ def _read_body(max_content_length: int, budget: _Budget, held: ExitStack) -> byt
             _discard(stream)
             raise _too_long(max_content_length)
         if announced is not None:
-            held.enter_context(budget.take(announced))
+            held.take(announced)
             body = stream.read(announced)
         else:
-            body = _read_chunked(stream, max_content_length, budget, held)
+            body = _read_chunked(stream, max_content_length, held)
     except OSError as error:
         status = 408 if isinstance(error, ConnectionResetError) else 400
         raise UserError(f"the request's body broke off: {error}", http_status=status) from error
@@ -128,9 +150,7 @@ def _read_body(max_content_length: int, budget: _Budget, held: ExitStack) -> byt
     return body
 
 
-def _read_chunked(
-    stream: IO[bytes], max_content_length: int, budget: _Budget, held: ExitStack
-) -> bytes:
+def _read_chunked(stream: IO[bytes], max_content_length: int, held: _Share) -> bytes:
     pieces = []
     left = max_content_length
     while piece := stream.read(_READ_AT_ONCE):
@@ -138,7 +158,7 @@ def _read_chunked(
         if left < 0:
             _discard(stream)
             raise _too_long(max_content_length)
-        held.enter_context(budget.take(len(piece)))
+        held.take(len(piece))
         pieces.append(piece)
     return b"".join(pieces)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -180,6 +181,7 @@ def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:
     return extra
 
 
+@lru_cache(maxsize=256)
 def _check_request_type(content_type: str | None) -> ContentType:
     request_type = parse_content_type(content_type or "")
     if request_type.name not in REQUEST_TYPES:

@@ -73,6 +73,8 @@ class FMModel:
         Rendle 2010, lemma 3.1: O(num_entries * num_factors).
         """
         batch.check_feature_dim(self.feature_dim)
+        if batch.num_rows == 1:
+            return self._margin_of_row(batch)
         margin = np.empty(batch.num_rows, np.float32)
         # Rows are taken in blocks, so that a large batch needs no more memory than a small one.
         entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
@@ -84,6 +86,15 @@ class FMModel:
             margin[start:stop] = self._margin_of_block(batch.rows(start, stop))
             start = stop
         return margin
+
+    def _margin_of_row(self, row: CSRBatch) -> Float32Array:
+        """Return what `_margin_of_block` does, without what it takes to tell rows apart."""
+        x = row.values.astype(np.float64)
+        linear = np.dot(self.w[row.indices], x)
+        factors = self.V[row.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
+        total = factors.sum(axis=0)  # (num_factors,)
+        pairwise = 0.5 * (np.dot(total, total) - np.vdot(factors, factors))
+        return np.array([self.w0[0] + linear + pairwise], np.float32)
 
     def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
         x = batch.values.astype(np.float64)

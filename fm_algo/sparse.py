@@ -133,6 +133,8 @@ class CSRBatch:
         """
         if self.num_entries < 2:
             return self
+        if self.num_rows == 1 and (self.indices[1:] > self.indices[:-1]).all():
+            return self
         row_of = np.repeat(np.arange(self.num_rows), np.diff(self.indptr))
         same_row = row_of[1:] == row_of[:-1]
         if not np.any(same_row & (self.indices[1:] <= self.indices[:-1])):

@@ -263,6 +263,8 @@ def _to_batch(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
     """Return a row an instance; raise if any is none of these features, not saying which."""
     tensors = [_tensor_of(instance) for instance in instances]
     is_sparse = [_is_sparse(tensor, feature_dim) for tensor in tensors]
+    if is_sparse == [True]:
+        return _to_sparse_row(tensors[0], _labels_of(instances), feature_dim)
     lengths = [len(tensor.values) for tensor in tensors]
     indptr = np.zeros(len(tensors) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
@@ -280,6 +282,17 @@ def _to_batch(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
         _labels_of(instances),
         feature_dim,
     ).combine_duplicates()
+
+
+def _to_sparse_row(tensor: Tensor, labels: Float32Array | None, feature_dim: int) -> CSRBatch:
+    """Return what `_to_batch` does of one sparse instance, as one request mostly is."""
+    features = np.array(tensor.keys or [], np.float64)
+    numbers = np.array(tensor.values, np.float64)
+    values = to_float32(numbers)
+    _check_entries(features, numbers, values, feature_dim)
+    indptr = np.array([0, len(features)], np.int64)
+    indices = features.astype(np.int32)
+    return CSRBatch(indptr, indices, values, labels, feature_dim).combine_duplicates()
 
 
 def _concatenate(numbers: Iterable[list[float]]) -> NDArray[np.float64]:
@@ -321,10 +334,11 @@ def _check_entries(
     feature_dim: int,
 ) -> None:
     """Check features, and the numbers by what they become as float32 values."""
-    is_wrong = (features < 0) | (features >= feature_dim) | (features != np.floor(features))
-    is_wrong |= ~np.isfinite(values)
-    if not is_wrong.any():
+    is_right = (features >= 0) & (features < feature_dim) & (features == np.floor(features))
+    is_right &= np.isfinite(values)
+    if is_right.all():
         return
+    is_wrong = ~is_right
     entry = int(is_wrong.argmax())
     feature = float(features[entry])
     if not feature.is_integer():
