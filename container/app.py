@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     _count_invocations(app, RequestMetrics(settings.metrics_directory))
     if settings.is_multi_model:
         model_text = "models are loaded on demand"
-        _add_routes_of_many(app, Invoker(settings), ModelRegistry())
+        _add_routes_of_many(app, Invoker(settings), ModelRegistry(settings.paths.models))
     else:
         model, model_text = _load(settings)
         _add_routes_of_one(app, Invoker(settings), model, model_text)

@@ -32,7 +32,7 @@ from fm_algo.formats.predictions import (
 from fm_algo.formats.record import RecordNotes, decode_records, encode_predictions
 from fm_algo.model import FMModel
 from fm_algo.recommend import top_features
-from fm_algo.sparse import CSRBatch
+from fm_algo.sparse import CSRBatch, Float32Array
 
 _EXTRAS_ENCODERS = {JSON: encode_json, JSONLINES: encode_jsonlines}
 
@@ -41,6 +41,8 @@ REQUEST_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM)
 
 _MAX_PAIRS = 1 << 22
 """How many pairs of features a request may ask to have explained: half a second, 64 MB."""
+
+_TOO_LARGE = "the values of the row are too large for a float32 score"
 
 _MAX_CANDIDATES = 1 << 25
 """How many candidates a request may ask to have scored: some seconds."""
@@ -126,6 +128,7 @@ def answer(model: FMModel, request: Request, settings: Settings) -> Answer:
         raise UserError("the request has no row, expected at least one")
     _check_asked(decoded, answer_type)
     score = model.score(batch)
+    _check_score(model, batch, score)
     predicted_label = model.predicted_label(score)
     if answer_type == RECORDIO_PROTOBUF:
         body = encode_predictions(score, predicted_label, decoded.notes)
@@ -167,6 +170,22 @@ def _check_asked(decoded: _Decoded, answer_type: str) -> None:
         )
 
 
+def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array) -> None:
+    """Check that scores are numbers; what is left to whoever encodes them is a fault of the model.
+
+    Raises
+    ------
+    UserError
+        If one is not, and the row's values are to blame.
+    """
+    if np.isfinite(score).all():
+        return
+    number = int(np.isfinite(score).argmin())
+    row = batch.rows(number, number + 1)
+    if np.isfinite(model.w[row.indices]).all() and np.isfinite(model.V[row.indices]).all():
+        raise UserError(f"the score of row {number} (from 0) is infinite: {_TOO_LARGE}")
+
+
 def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:
     """Return what one row asks for beside its score."""
     parameters = model.w0, model.w, model.V, row.indices, row.values
@@ -177,6 +196,8 @@ def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:
         first, last = asked.candidates.first, asked.candidates.last
         features, margin = top_features(*parameters, first=first, last=last, top_k=asked.top_k)
         score = model.link(margin)
+        if not np.isfinite(score).all() and np.isfinite(model.V[features]).all():
+            raise UserError(f"the recommendations' scores are infinite: {_TOO_LARGE}")
         extra = {**extra, **recommendations_extra(features, score, model.predicted_label(score))}
     return extra
 

@@ -46,6 +46,11 @@ class Paths:
         return self.base / "model"
 
     @property
+    def models(self) -> Path:
+        """Where the models of a multi-model endpoint are unpacked, a directory each."""
+        return self.base / "models"
+
+    @property
     def failure(self) -> Path:
         """Why the job failed; the platform shows its first 1,024 characters."""
         return self.base / "output" / "failure"

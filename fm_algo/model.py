@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
 PredictorType = Literal["regressor", "binary_classifier"]
 
@@ -61,7 +61,7 @@ class FMModel:
         -------
         float32, shape (n,)
             Log-odds for binary_classifier, target units for regressor. Sums are carried in
-            float64.
+            float64; what is too large for float32 then becomes infinite.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class FMModel:
             limit = batch.indptr[start] + entries_at_once
             stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
             stop = min(max(stop, start + 1), batch.num_rows)
-            margin[start:stop] = self._margin_of_block(batch.rows(start, stop))
+            margin[start:stop] = to_float32(self._margin_of_block(batch.rows(start, stop)))
             start = stop
         return margin
 
@@ -94,7 +94,7 @@ class FMModel:
         factors = self.V[row.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
         total = factors.sum(axis=0)  # (num_factors,)
         pairwise = 0.5 * (np.dot(total, total) - np.vdot(factors, factors))
-        return np.array([self.w0[0] + linear + pairwise], np.float32)
+        return to_float32(np.array([self.w0[0] + linear + pairwise]))
 
     def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
         x = batch.values.astype(np.float64)

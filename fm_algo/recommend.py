@@ -10,7 +10,7 @@ approximation.
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.sparse import Float32Array, Int32Array
+from fm_algo.sparse import Float32Array, Int32Array, to_float32
 
 _Numbers = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def top_features(
         kept = _highest(best_margin, top_k)
         best, best_margin = best[kept], best_margin[kept]
     order = np.lexsort((best, -best_margin))
-    return best[order].astype(np.int32), best_margin[order].astype(np.float32)
+    return best[order].astype(np.int32), to_float32(best_margin[order])
 
 
 def _products(V: Float32Array, total: _Numbers) -> _Numbers:

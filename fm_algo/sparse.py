@@ -182,3 +182,9 @@ class CSRBatch:
                 f"rows of feature_dim {self.feature_dim} were given to a model of feature_dim "
                 f"{feature_dim}"
             )
+
+
+def to_float32(numbers: NDArray[np.float64]) -> Float32Array:
+    """Round to float32; what is too large becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)

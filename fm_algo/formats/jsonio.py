@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
 from fm_algo.formats.lines import BYTE_ORDER_MARK, LineDecoder
-from fm_algo.formats.number import TOO_LARGE, to_float32
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.formats.number import TOO_LARGE
+from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
 MAX_TOP_K = 1000
 """So many recommendations are more than a page of them."""
