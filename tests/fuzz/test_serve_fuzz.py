@@ -3,13 +3,14 @@
     python -m pytest tests/fuzz                       some thousand inputs
     python tests/fuzz/test_serve_fuzz.py --inputs 1000000 [--seed 1]
 
-The second prints its count every 100,000 inputs. Mutated are good and bad bodies of every format, each a set of tests/data: bits, bytes, spans,
+Mutated are good and bad bodies of every format, those of tests/data among them: bits, bytes, spans,
 numbers and pieces of others, as coverage-blind fuzzers do it. All go through the whole of a
 request, from its headers to the bytes of the answer, in this process; what is not an answer or a
 UserError of one line ends the run.
 """
 
 import argparse
+import io
 import json
 import logging
 import time
@@ -20,9 +21,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from container.scoring import REQUEST_TYPES, Request, answer
 from container.settings import ANSWER_TYPES, Settings
+from fm_algo import write_recordio
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 
@@ -40,19 +43,39 @@ FORMATS = {
     "text/csv": ("csv", b'0123456789.,:-+eE" \n\r\t;nainf\xef\xbb\xbf'),
     "text/libsvm": ("libsvm", b"0123456789.,:-+eE# \n\r\tqid"),
 }
+_VALID = np.array([[1, 0, 0, 0.5, 0], [0, 0, 0, 0, 0], [0, 2, 0, 0, -1e-3]], np.float32)
+
+
+def recordio(rows):
+    target = io.BytesIO()
+    write_recordio(target, rows)
+    return target.getvalue()
+
+
 EXTRA_SEEDS = {
+    "application/x-recordio-protobuf": [
+        recordio(_VALID),
+        recordio(csr_matrix(_VALID)),
+        recordio(csr_matrix(_VALID[:1])),
+    ],
+    "text/csv": [b"1,0,0,0.5,0\n0,0,0,0,0\n", b'" 1",2,3,4,5\r\n', b"1,1,0,0,0.5,0\n"],
+    "text/libsvm": [b"1 0:1 3:0.5\n\n2:2 4:-1 # x\n"],
     "application/json": [
+        b'{"instances": [{"features": [1, 0, 0, 0.5, 0]}, {"data": {"features": {"values": '
+        b'[1, 2], "keys": [4, 1], "shape": [5]}}}]}',
         b'{"instances": [{"features": [1, 0, 0, 0.5, 0], "configuration": {"explain": true}}]}',
         b'{"instances": [{"configuration": {"top_k": 2, "candidates": {"first": 0, "last": 4}}, '
         b'"data": {"features": {"keys": [0, 3], "values": [1, 2], "shape": [5]}}}]}',
     ],
     "application/jsonlines": [
+        b'{"features": [1, 0, 0, 0.5, 0]}\n{"data": {"features": {"shape": [5]}}}\n',
         b'{"features": [3e38, 0, 0, 0, 3e38]}\n',
         b'{"features": {"keys": [1, 4], "values": [1, 2]}, "configuration": {"explain": true}}\n',
     ],
 }
 PARAMETERS = ("", ";label_size=1", ";label_size=0", ";index_base=1", ";charset=utf-8")
 NUMBERS = (0, 1, 2, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63)
+TEXTS = b"0 1 2 3 4 5 7 -1 0.5 1e3 1e-40 3e38 1e39 1e400 1e-400 00 1_0 +1 .5 1. 0x1".split()
 
 
 def model_of(predictor_type):
@@ -70,20 +93,21 @@ def corpus_of(content_type):
     folder = FORMATS[content_type][0]
     files = [path for path in sorted((DATA / folder).rglob("*")) if path.is_file()]
     bodies = [path.read_bytes() for path in files if not path.name.endswith(".expected.json")]
-    return [body[:MAX_BODY] for body in bodies] + EXTRA_SEEDS.get(content_type, [])
+    return [body[:MAX_BODY] for body in bodies] + EXTRA_SEEDS[content_type]
 
 
 CORPORA = {content_type: corpus_of(content_type) for content_type in FORMATS}
 
 
-def mutate(rng, content_type):
-    """Change a body of the corpus in one to six places."""
+def mutate(rng, content_type):  # noqa: C901 - a list of kinds, one after the other
+    """Change a body in a few places, mostly one; half of the bodies are good ones."""
     corpus, alphabet = CORPORA[content_type], FORMATS[content_type][1]
-    body = bytearray(corpus[rng.integers(len(corpus))])
-    for _ in range(rng.integers(1, 7)):
+    bodies = EXTRA_SEEDS[content_type] if rng.integers(2) else corpus
+    body = bytearray(bodies[rng.integers(len(bodies))])
+    for _ in range(rng.geometric(0.5)):
         place = int(rng.integers(len(body) + 1))
         length = int(min(rng.geometric(0.2), len(body) - place))
-        kind = rng.integers(8)
+        kind = rng.integers(12)
         if kind == 0 and place < len(body):
             body[place] ^= 1 << int(rng.integers(8))
         elif kind == 1 and place < len(body):
@@ -103,8 +127,11 @@ def mutate(rng, content_type):
             is_text = content_type != "application/x-recordio-protobuf"
             text = str(number).encode() if is_text else number.to_bytes(8, "little")[:4]
             body[place : place + (length if is_text else 4)] = text
-        else:
+        elif kind == 7:
             del body[place:]
+        elif digits := [at for at, byte in enumerate(body) if 48 <= byte <= 57]:
+            at = digits[rng.integers(len(digits))]
+            body[at : at + 1] = TEXTS[rng.integers(len(TEXTS))]
     return bytes(body[:MAX_BODY])
 
 
