@@ -2,10 +2,8 @@
 
 import gc
 import shutil
-import sys
 
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.base import Worker
 
 from container.invoker import MAX_REQUESTS
 from container.settings import Settings, shared_memory
@@ -56,11 +54,6 @@ logconfig_dict = {
 def when_ready(server: Arbiter) -> None:
     # What the master has loaded lives for ever: let no worker look through it and copy its pages.
     gc.freeze()
-
-
-def post_fork(server: Arbiter, worker: Worker) -> None:
-    # How long a thread that computes may let one wait that has /ping to answer.
-    sys.setswitchinterval(0.0005)
 
 
 def on_exit(server: Arbiter) -> None:

@@ -10,8 +10,8 @@ from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
 PredictorType = Literal["regressor", "binary_classifier"]
 
-_GATHERED_NUMBERS = 1 << 22
-"""How many factors are held at once while scoring: 32 MB as float64."""
+_GATHERED_NUMBERS = 1 << 17
+"""How many factors are held at once while scoring: 1 MB as float64, which a cache holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
