@@ -238,8 +238,8 @@ def wrk(
     failures = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
     return {
         "requests_per_second": float(find(r"Requests/sec:\s+([\d.]+)", told)),
-        "p50_ms": milliseconds(find(r"50%\s+(\S+)", told)),
-        "p99_ms": milliseconds(find(r"99%\s+(\S+)", told)),
+        "p50_ms": milliseconds(find(r"\n +50% +(\S+)", told)),
+        "p99_ms": milliseconds(find(r"\n +99% +(\S+)", told)),
         "failures": int(failures[1]) if failures else 0,
     }
 
