@@ -21,6 +21,9 @@ from fm_algo.model import FMModel
 _MAX_TRANSFORM_MB = 100
 """The platform's limit for concurrency times payload of a transform job (CreateTransformJob)."""
 
+_MAX_LOAD_REQUEST = 1 << 16
+"""A name and a path, in bytes."""
+
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 _log = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     """
     settings = settings or Settings.from_environment()
     app = flask.Flask("container", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_LOAD_REQUEST  # of what Flask reads: not of invocations
     app.url_map.merge_slashes = False  # a redirect would turn POST into GET
     app.register_error_handler(Exception, answer_error)
     app.after_request(_pass_custom_attributes_back)
