@@ -1,7 +1,6 @@
 """gunicorn's configuration: module variables under the names of its settings."""
 
 import gc
-import shutil
 
 from gunicorn.arbiter import Arbiter
 
@@ -54,8 +53,3 @@ logconfig_dict = {
 def when_ready(server: Arbiter) -> None:
     # What the master has loaded lives for ever: let no worker look through it and copy its pages.
     gc.freeze()
-
-
-def on_exit(server: Arbiter) -> None:
-    if _SETTINGS.metrics_directory is not None:
-        shutil.rmtree(_SETTINGS.metrics_directory, ignore_errors=True)

@@ -1,5 +1,8 @@
 """Start the server: this process becomes gunicorn's master and gets the platform's SIGTERM."""
 
+import atexit
+import os
+import shutil
 import sys
 import tempfile
 
@@ -11,6 +14,13 @@ from container.settings import share_metrics, shared_memory
 def main() -> None:
     """Serve until SIGTERM; how, says gunicorn_conf.py."""
     # Each worker keeps its own counters there, so that any of them can tell the sum.
-    share_metrics(tempfile.mkdtemp(prefix="fm-metrics-", dir=shared_memory()))
+    directory = tempfile.mkdtemp(prefix="fm-metrics-", dir=shared_memory())
+    share_metrics(directory)
+    atexit.register(_remove, directory, owner=os.getpid())
     sys.argv[1:] = ["--config", "python:container.gunicorn_conf"]
     run()
+
+
+def _remove(directory: str, *, owner: int) -> None:
+    if os.getpid() == owner:  # a worker, forked from it, ends in the same way
+        shutil.rmtree(directory, ignore_errors=True)

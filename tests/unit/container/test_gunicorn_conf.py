@@ -93,15 +93,6 @@ def test_what_the_master_has_loaded_is_left_alone_by_the_workers(configure):
         gc.unfreeze()
 
 
-def test_the_counters_of_a_server_go_with_it(configure, tmp_path):
-    counters = tmp_path / "counters"
-    counters.mkdir()
-
-    configure(PROMETHEUS_MULTIPROC_DIR=str(counters)).on_exit(None)
-
-    assert not counters.exists()
-
-
 def test_the_server_is_gunicorn_with_this_configuration(monkeypatch):
     started = []
     monkeypatch.setattr("sys.argv", ["serve", "left", "over"])
