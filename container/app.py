@@ -3,6 +3,7 @@
 import importlib.metadata
 import logging
 import platform
+import time
 
 import flask
 import msgspec
@@ -11,6 +12,7 @@ from werkzeug.exceptions import InternalServerError
 from container.error_answer import answer_error
 from container.invoker import Invoker
 from container.model_registry import ModelRegistry
+from container.request_metrics import CONTENT_TYPE, Answered, RequestMetrics
 from container.settings import Settings
 from fm_algo.errors import FMError, UserError
 from fm_algo.model import FMModel
@@ -18,6 +20,9 @@ from fm_algo.model_source import load_any_model
 
 _MAX_TRANSFORM_MB = 100
 """The platform's limit for concurrency times payload of a transform job (CreateTransformJob)."""
+
+_MAX_LOAD_REQUEST = 1 << 16
+"""A name and a path, in bytes."""
 
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
@@ -46,12 +51,14 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     """
     settings = settings or Settings.from_environment()
     app = flask.Flask("container", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_LOAD_REQUEST  # of what Flask reads: not of invocations
     app.url_map.merge_slashes = False  # a redirect would turn POST into GET
     app.register_error_handler(Exception, answer_error)
     app.after_request(_pass_custom_attributes_back)
+    _count_invocations(app, RequestMetrics(settings.metrics_directory))
     if settings.is_multi_model:
         model_text = "models are loaded on demand"
-        _add_routes_of_many(app, Invoker(settings), ModelRegistry())
+        _add_routes_of_many(app, Invoker(settings), ModelRegistry(settings.paths.models))
     else:
         model, model_text = _load(settings)
         _add_routes_of_one(app, Invoker(settings), model, model_text)
@@ -141,7 +148,26 @@ def _add_routes_of_many(app: flask.Flask, invoke: Invoker, models: ModelRegistry
     @app.post("/models/<path:name>/invoke")
     def invoke_model(name: str) -> flask.Response:
         with models.borrow(name) as model:
+            flask.g.model = name
             return invoke(model)
+
+
+def _count_invocations(app: flask.Flask, metrics: RequestMetrics) -> None:
+    @app.before_request
+    def begin() -> None:
+        flask.g.started = time.perf_counter()
+
+    @app.after_request
+    def count(response: flask.Response) -> flask.Response:
+        if flask.request.endpoint in {"invocations", "invoke_model"}:
+            elapsed_s = time.perf_counter() - flask.g.started
+            model, num_rows = flask.g.get("model", ""), flask.g.get("num_rows", 0)
+            metrics.count(Answered(model, response.status_code, num_rows, elapsed_s))
+        return response
+
+    @app.get("/metrics")
+    def metrics_page() -> flask.Response:
+        return flask.Response(metrics.page(), content_type=CONTENT_TYPE)
 
 
 def _json(body: object) -> flask.Response:

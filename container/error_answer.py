@@ -10,6 +10,8 @@ from fm_algo.errors import UserError
 _MAX_REASON = 2048
 """In characters. The platform passes on no more."""
 
+_PASSED_ON = {"Allow", "Retry-After"}
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +35,7 @@ def answer_error(error: Exception) -> flask.Response:
     elif isinstance(error, HTTPException):
         response = _answer(error.code or 500, _reason(error, asked))
         response.headers.extend(
-            (name, value) for name, value in error.get_headers() if name == "Allow"
+            (name, value) for name, value in error.get_headers() if name in _PASSED_ON
         )
     else:
         _log.error("%r failed", asked, exc_info=error)

@@ -1,12 +1,11 @@
 """gunicorn's configuration: module variables under the names of its settings."""
 
 import gc
-import os
 
 from gunicorn.arbiter import Arbiter
 
 from container.invoker import MAX_REQUESTS
-from container.settings import Settings
+from container.settings import Settings, shared_memory
 
 _SETTINGS = Settings.from_environment()
 
@@ -16,16 +15,14 @@ bind = f"0.0.0.0:{_SETTINGS.port}"  # the platform asks from outside the contain
 # The model is loaded before the workers are forked: they share its memory.
 preload_app = True
 workers = _SETTINGS.num_workers
-worker_class = "gthread"
-threads = MAX_REQUESTS + 8  # what is left is for /ping, and to load and unload models
+worker_class = "container.paced_worker.PacedWorker"
+threads = 2 * MAX_REQUESTS  # what is left is for /ping, to refuse, and to load and unload models
 
 timeout = _SETTINGS.worker_timeout_s
 graceful_timeout = 20  # the platform kills 30 s after SIGTERM
 keepalive = 75  # longer than the platform waits for an answer: it must not find a closed connection
 
-# Where the heartbeat files are: in memory; or where Python finds room, which is at worst /tmp.
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn's names there are random, and unlinked at once
-worker_tmp_dir = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+worker_tmp_dir = shared_memory()  # for heartbeats; None: where Python finds room
 # The control socket would be written to the home directory.
 control_socket_disable = True
 

@@ -22,9 +22,16 @@ class _Entry:
 
 
 class ModelRegistry:
-    """Models by name. Every method may be called from any thread."""
+    """Models by name. Every method may be called from any thread.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    root : Path
+        Where the platform unpacks models; none is loaded from elsewhere.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
         self._entries: dict[str, _Entry] = {}
         self._being_loaded: set[str] = set()
         self._lock = threading.Lock()
@@ -43,15 +50,19 @@ class ModelRegistry:
         Raises
         ------
         UserError
-            409 if a model of that name is loaded or being loaded; 507 if there is no room for it:
-            the platform then unloads another one and tries again; 500 if it cannot be read.
+            400 if the url is not below the root, or the name is empty; 409 if a model of that name
+            is loaded or being loaded; 507 if there is no room for it: the platform then unloads
+            another one and tries again; 500 if it cannot be read.
         """
+        if not name:
+            raise UserError("model_name is empty, expected a name")
+        directory = self._resolve(url)
         with self._lock:
             if name in self._entries or name in self._being_loaded:
                 raise UserError(f"model {name!r} is loaded already", http_status=409)
             self._being_loaded.add(name)
         try:
-            model = _load(name, url)
+            model = _load(name, directory)
             with self._lock:
                 self._entries[name] = _Entry(url, model)
         finally:
@@ -130,15 +141,25 @@ class ModelRegistry:
         names = list(urls)[:limit]
         return [(name, urls[name]) for name in names], names[-1] if len(names) < len(urls) else ""
 
+    def _resolve(self, url: str) -> Path:
+        """Return the directory a url names, links followed."""
+        try:
+            directory = Path(url).resolve()
+        except (ValueError, OSError, RuntimeError) as error:  # a NUL, a link to itself
+            raise UserError(f"url {url!r} names no directory: {error}") from error
+        if not directory.is_relative_to(self._root):
+            raise UserError(f"url {url!r} is not allowed, expected a directory below {self._root}")
+        return directory
+
     def _find(self, name: str) -> _Entry:
         if name not in self._entries:
             raise UserError(f"model {name!r} is not loaded", http_status=404)
         return self._entries[name]
 
 
-def _load(name: str, url: str) -> FMModel:
+def _load(name: str, directory: Path) -> FMModel:
     try:
-        return load_any_model(Path(url))
+        return load_any_model(directory)
     except MemoryError as error:
         raise UserError(f"no memory for model {name!r}", http_status=507) from error
     except UserError as error:

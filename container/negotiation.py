@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from container.settings import ANSWER_TYPES
@@ -48,6 +49,7 @@ def default_answer_type(request_type: str, *, is_batch: bool) -> str:
     return JSONLINES if is_batch or request_type == JSONLINES else JSON
 
 
+@lru_cache(maxsize=256)
 def negotiate(accept: str | None, default: str) -> str:
     """Choose the type of an answer.
 

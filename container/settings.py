@@ -14,6 +14,7 @@ ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
 """The MIME types a server can answer in, the preferred one first."""
 
 _MEBIBYTE = 1 << 20
+_METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _T = TypeVar("_T")
 _D = TypeVar("_D")
 
@@ -52,6 +53,11 @@ class Paths:
         return self.base / "model"
 
     @property
+    def models(self) -> Path:
+        """Where the models of a multi-model endpoint are unpacked, a directory each."""
+        return self.base / "models"
+
+    @property
     def failure(self) -> Path:
         """Why the job failed; the platform shows its first 1,024 characters."""
         return self.base / "output" / "failure"
@@ -86,6 +92,8 @@ class Settings:
         SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type where the request names none.
     log_level : str
         SAGEMAKER_CONTAINER_LOG_LEVEL, as a number or a name; default INFO.
+    metrics_directory : str or None
+        What `share_metrics` has said.
     """
 
     paths: Paths
@@ -98,6 +106,7 @@ class Settings:
     worker_timeout_s: int
     default_accept: str | None
     log_level: str
+    metrics_directory: str | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -134,7 +143,22 @@ class Settings:
                 env, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", _answer_type, default=None
             ),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
+            metrics_directory=env.get(_METRICS_DIRECTORY) or None,
         )
+
+
+def share_metrics(directory: str) -> None:
+    """Let this process and those forked from it keep their counters in a directory.
+
+    To be called before prometheus_client is imported, which looks into the environment then.
+    """
+    os.environ[_METRICS_DIRECTORY] = directory
+
+
+def shared_memory() -> str | None:
+    """Return a directory that is in memory; None where there is none that can be written."""
+    directory = "/dev/shm"  # noqa: S108 - names there are to be random
+    return directory if os.access(directory, os.W_OK) else None
 
 
 def _read(env: Mapping[str, str], name: str, parse: Callable[[str], _T], *, default: _D) -> _T | _D:

@@ -6,12 +6,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
 PredictorType = Literal["regressor", "binary_classifier"]
 
-_GATHERED_NUMBERS = 1 << 22
-"""How many factors are held at once while scoring: 32 MB as float64."""
+_GATHERED_NUMBERS = 1 << 17
+"""How many factors are held at once while scoring: 1 MB as float64, which a cache holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ class FMModel:
         -------
         float32, shape (n,)
             Log-odds for binary_classifier, target units for regressor. Sums are carried in
-            float64.
+            float64; what is too large for float32 then becomes infinite.
 
         Raises
         ------
@@ -73,6 +73,8 @@ class FMModel:
         Rendle 2010, lemma 3.1: O(num_entries * num_factors).
         """
         batch.check_feature_dim(self.feature_dim)
+        if batch.num_rows == 1:
+            return self._margin_of_row(batch)
         margin = np.empty(batch.num_rows, np.float32)
         # Rows are taken in blocks, so that a large batch needs no more memory than a small one.
         entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
@@ -81,9 +83,18 @@ class FMModel:
             limit = batch.indptr[start] + entries_at_once
             stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
             stop = min(max(stop, start + 1), batch.num_rows)
-            margin[start:stop] = self._margin_of_block(batch.rows(start, stop))
+            margin[start:stop] = to_float32(self._margin_of_block(batch.rows(start, stop)))
             start = stop
         return margin
+
+    def _margin_of_row(self, row: CSRBatch) -> Float32Array:
+        """Return what `_margin_of_block` does, without what it takes to tell rows apart."""
+        x = row.values.astype(np.float64)
+        linear = np.dot(self.w[row.indices], x)
+        factors = self.V[row.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
+        total = factors.sum(axis=0)  # (num_factors,)
+        pairwise = 0.5 * (np.dot(total, total) - np.vdot(factors, factors))
+        return to_float32(np.array([self.w0[0] + linear + pairwise]))
 
     def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
         x = batch.values.astype(np.float64)
@@ -112,7 +123,10 @@ class FMModel:
         UserError
             If feature_dim differs.
         """
-        margin = self.margin(batch)
+        return self.link(self.margin(batch))
+
+    def link(self, margin: Float32Array) -> Float32Array:
+        """Score of each margin: itself for a regressor, its sigmoid for a classifier."""
         return sigmoid(margin) if self.predictor_type == "binary_classifier" else margin
 
     def predicted_label(self, score: Float32Array) -> Float32Array | None:

@@ -139,6 +139,8 @@ class CSRBatch:
         """
         if self.num_entries < 2:
             return self
+        if self.num_rows == 1 and (self.indices[1:] > self.indices[:-1]).all():
+            return self
         row_of = np.repeat(np.arange(self.num_rows), np.diff(self.indptr))
         same_row = row_of[1:] == row_of[:-1]
         if not np.any(same_row & (self.indices[1:] <= self.indices[:-1])):
@@ -186,3 +188,9 @@ class CSRBatch:
                 f"rows of feature_dim {self.feature_dim} were given to a model of feature_dim "
                 f"{feature_dim}"
             )
+
+
+def to_float32(numbers: NDArray[np.float64]) -> Float32Array:
+    """Round to float32; what is too large becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)

@@ -10,8 +10,8 @@ import numpy as np
 
 from fm_algo.errors import UserError
 from fm_algo.formats.lines import BLANKS, LineDecoder
-from fm_algo.formats.number import NUMBER_BYTES, parse_number, parse_numbers, shown, to_float32
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.formats.number import NUMBER_BYTES, parse_number, parse_numbers, shown
+from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
 _HEADER_HINT = "; if line 1 is a header, drop it: tail -n +2 file.csv"
 

@@ -14,7 +14,12 @@ and its zeros are stored; without, it is dense: feature_dim numbers, whose zeros
 keys, no values, but a shape: an empty row. As in RecordIO-protobuf, a shape of one number need not
 be feature_dim, only keys from there on are wrong; a shape of several must have it as their product.
 
-Source: developer guide, "Common data formats for inference".
+In serving an instance may ask for more than its score, by its key `configuration`:
+
+    {"explain": true}
+    {"top_k": 10, "candidates": {"first": 100, "last": 199}}
+
+Source: developer guide, "Common data formats for inference", where a configuration is shown empty.
 """
 
 import math
@@ -28,8 +33,11 @@ from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
 from fm_algo.formats.lines import BYTE_ORDER_MARK, LineDecoder
-from fm_algo.formats.number import TOO_LARGE, to_float32
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.formats.number import TOO_LARGE
+from fm_algo.sparse import CSRBatch, Float32Array, to_float32
+
+MAX_TOP_K = 1000
+"""So many recommendations are more than a page of them."""
 
 _INSTANCES_AT_ONCE = 1024
 """Python objects of so many instances are alive at a time, however long the request."""
@@ -62,6 +70,40 @@ class LabelledInstance(Instance, gc=False, kw_only=True):
     label: float
 
 
+class Candidates(msgspec.Struct, frozen=True):
+    """A range of features, both ends included."""
+
+    first: int
+    last: int
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """What an instance asks for beside its score.
+
+    Attributes
+    ----------
+    explain : bool
+        The parts of its margin.
+    top_k : int or None
+        So many of the candidates, the best for this instance.
+    candidates : Candidates or None
+        Given if and only if `top_k` is.
+    """
+
+    explain: bool = False
+    top_k: int | None = None
+    candidates: Candidates | None = None
+
+
+_NOTHING_ASKED = Configuration()
+
+
+class ServedInstance(Instance, gc=False):
+    """One row to score."""
+
+    configuration: Configuration | None = None
+
+
 class Request(msgspec.Struct):
     """The body of a JSON request; its instances are still text."""
 
@@ -69,12 +111,12 @@ class Request(msgspec.Struct):
 
 
 _request_decoder = msgspec.json.Decoder(Request)
-_instance_decoder = msgspec.json.Decoder(Instance)
+_instance_decoder = msgspec.json.Decoder(ServedInstance)
 _labelled_decoder = msgspec.json.Decoder(LabelledInstance)
-_InstanceDecoder = msgspec.json.Decoder[Instance] | msgspec.json.Decoder[LabelledInstance]
+_InstanceDecoder = msgspec.json.Decoder[ServedInstance] | msgspec.json.Decoder[LabelledInstance]
 
 
-def decode_json(body: bytes, *, feature_dim: int) -> CSRBatch:
+def decode_json(body: bytes, *, feature_dim: int) -> tuple[CSRBatch, dict[int, Configuration]]:
     """Turn the body of a JSON request into rows.
 
     Parameters
@@ -88,6 +130,8 @@ def decode_json(body: bytes, *, feature_dim: int) -> CSRBatch:
     -------
     CSRBatch
         A row an instance, without labels.
+    dict of int to Configuration
+        What rows ask for beside their scores, by row; most ask for nothing and are not in it.
 
     Raises
     ------
@@ -101,14 +145,15 @@ def decode_json(body: bytes, *, feature_dim: int) -> CSRBatch:
         raise UserError(f"request: {_explain(error, len(body))}") from error
     if not instances:
         raise UserError("request: 'instances' is empty, expected one at least")
+    rows = _Rows(_instance_decoder, feature_dim)
     batches = []
     for start in range(0, len(instances), _INSTANCES_AT_ONCE):
         items = instances[start : start + _INSTANCES_AT_ONCE]
-        batch = _decode_all(_instance_decoder, items, feature_dim)
+        batch = rows.decode_all(items)
         if batch is None:
-            batch = _decode_each(_instance_decoder, items, feature_dim, start)
+            batch = _decode_each(rows, items, start)
         batches.append(batch)
-    return CSRBatch.join(batches)
+    return CSRBatch.join(batches), rows.configurations
 
 
 class JSONLinesDecoder(LineDecoder):
@@ -123,53 +168,103 @@ class JSONLinesDecoder(LineDecoder):
     labelled : bool
         True: each object must have a number `label`. False: a label, whatever it is, is passed
         over.
+
+    Attributes
+    ----------
+    configurations : dict of int to Configuration
+        What the rows decoded so far ask for beside their scores, by row. In training, nothing.
     """
 
     def __init__(self, *, feature_dim: int, labelled: bool) -> None:
         super().__init__(feature_dim=feature_dim, labelled=labelled)
-        self._decoder = _labelled_decoder if labelled else _instance_decoder
+        self._rows = _Rows(_labelled_decoder if labelled else _instance_decoder, feature_dim)
+        self.configurations = self._rows.configurations
 
     def _decode_quickly(self, text: bytes) -> CSRBatch | None:
-        return _decode_all(self._decoder, text[:-1].split(b"\n"), self._feature_dim)
+        return self._rows.decode_all(text[:-1].split(b"\n"))
 
     def _decode_line(self, line: bytes, number: int) -> CSRBatch:
-        return _decode_one(self._decoder, line, self._feature_dim)
+        return self._rows.decode_one(line)
 
 
-def _decode_all(
-    decoder: _InstanceDecoder, items: Sequence[bytes | msgspec.Raw], feature_dim: int
-) -> CSRBatch | None:
-    """Return the rows of JSON texts, an instance each; None if anything is wrong with any."""
-    try:
-        return _to_batch([decoder.decode(item) for item in items], feature_dim)
-    except (msgspec.MsgspecError, RecursionError, UserError):
-        return None
+class _Rows:
+    """Turns JSON texts, an instance each, into rows, and counts them.
+
+    Attributes
+    ----------
+    configurations : dict of int to Configuration
+        What rows ask for, by row.
+    """
+
+    def __init__(self, decoder: _InstanceDecoder, feature_dim: int) -> None:
+        self.configurations: dict[int, Configuration] = {}
+        self._decoder = decoder
+        self._feature_dim = feature_dim
+        self._num_rows = 0
+
+    def decode_all(self, items: Sequence[bytes | msgspec.Raw]) -> CSRBatch | None:
+        """Return the next rows; None, and nothing has happened, if anything is wrong with any."""
+        try:
+            return self._take([self._decoder.decode(item) for item in items])
+        except (msgspec.MsgspecError, RecursionError, UserError):
+            return None
+
+    def decode_one(self, item: bytes | msgspec.Raw) -> CSRBatch:
+        """Return the next row, or raise, not saying which it is."""
+        try:
+            return self._take([self._decoder.decode(item)])
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise UserError(_explain(error, memoryview(item).nbytes)) from error
+
+    def _take(self, instances: Sequence[Instance]) -> CSRBatch:
+        asked = {
+            row: instance.configuration
+            for row, instance in enumerate(instances, self._num_rows)
+            if isinstance(instance, ServedInstance)
+            and instance.configuration is not None
+            and instance.configuration != _NOTHING_ASKED
+        }
+        for configuration in asked.values():
+            _check_configuration(configuration, self._feature_dim)
+        batch = _to_batch(instances, self._feature_dim)
+        self.configurations.update(asked)
+        self._num_rows += len(instances)
+        return batch
 
 
-def _decode_each(
-    decoder: _InstanceDecoder, items: Sequence[msgspec.Raw], feature_dim: int, first: int
-) -> CSRBatch:
-    """Return the same; raise at the first that is wrong, `first` being the number of items[0]."""
+def _decode_each(rows: _Rows, items: Sequence[msgspec.Raw], first: int) -> CSRBatch:
+    """Return the rows; raise at the first that is wrong, `first` being the number of items[0]."""
     batches = []
     for number, item in enumerate(items, first):
         try:
-            batches.append(_decode_one(decoder, item, feature_dim))
+            batches.append(rows.decode_one(item))
         except UserError as error:
             raise UserError(f"instance {number}: {error.message}") from error
     return CSRBatch.join(batches)
 
 
-def _decode_one(decoder: _InstanceDecoder, item: bytes | msgspec.Raw, feature_dim: int) -> CSRBatch:
-    try:
-        return _to_batch([decoder.decode(item)], feature_dim)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise UserError(_explain(error, memoryview(item).nbytes)) from error
+def _check_configuration(configuration: Configuration, feature_dim: int) -> None:
+    top_k, candidates = configuration.top_k, configuration.candidates
+    if top_k is None and candidates is None:
+        return
+    if top_k is None or candidates is None:
+        found, missing = ("candidates", "top_k") if top_k is None else ("top_k", "candidates")
+        raise UserError(f"configuration has {found} without {missing}, expected both or none")
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise UserError(f"configuration: top_k is {top_k}, allowed: 1 to {MAX_TOP_K}")
+    if not 0 <= candidates.first <= candidates.last < feature_dim:
+        raise UserError(
+            f"configuration: candidates are {candidates.first} to {candidates.last}, allowed: "
+            f"0 <= first <= last < {feature_dim}, which is feature_dim"
+        )
 
 
 def _to_batch(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
     """Return a row an instance; raise if any is none of these features, not saying which."""
     tensors = [_tensor_of(instance) for instance in instances]
     is_sparse = [_is_sparse(tensor, feature_dim) for tensor in tensors]
+    if is_sparse == [True]:
+        return _to_sparse_row(tensors[0], _labels_of(instances), feature_dim)
     lengths = [len(tensor.values) for tensor in tensors]
     indptr = np.zeros(len(tensors) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
@@ -187,6 +282,17 @@ def _to_batch(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
         _labels_of(instances),
         feature_dim,
     ).combine_duplicates()
+
+
+def _to_sparse_row(tensor: Tensor, labels: Float32Array | None, feature_dim: int) -> CSRBatch:
+    """Return what `_to_batch` does of one sparse instance, as one request mostly is."""
+    features = np.array(tensor.keys or [], np.float64)
+    numbers = np.array(tensor.values, np.float64)
+    values = to_float32(numbers)
+    _check_entries(features, numbers, values, feature_dim)
+    indptr = np.array([0, len(features)], np.int64)
+    indices = features.astype(np.int32)
+    return CSRBatch(indptr, indices, values, labels, feature_dim).combine_duplicates()
 
 
 def _concatenate(numbers: Iterable[list[float]]) -> NDArray[np.float64]:
@@ -228,10 +334,11 @@ def _check_entries(
     feature_dim: int,
 ) -> None:
     """Check features, and the numbers by what they become as float32 values."""
-    is_wrong = (features < 0) | (features >= feature_dim) | (features != np.floor(features))
-    is_wrong |= ~np.isfinite(values)
-    if not is_wrong.any():
+    is_right = (features >= 0) & (features < feature_dim) & (features == np.floor(features))
+    is_right &= np.isfinite(values)
+    if is_right.all():
         return
+    is_wrong = ~is_right
     entry = int(is_wrong.argmax())
     feature = float(features[entry])
     if not feature.is_integer():

@@ -14,8 +14,8 @@ import numpy as np
 
 from fm_algo.errors import UserError
 from fm_algo.formats.lines import LineDecoder
-from fm_algo.formats.number import NUMBER_BYTES, parse_number, parse_numbers, shown, to_float32
-from fm_algo.sparse import CSRBatch
+from fm_algo.formats.number import NUMBER_BYTES, parse_number, parse_numbers, shown
+from fm_algo.sparse import CSRBatch, to_float32
 
 _COLON, _LINE_FEED = b":\n"
 

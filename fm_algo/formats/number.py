@@ -7,8 +7,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.sparse import Float32Array
-
 NUMBER_BYTES = b"0123456789+-.eE"
 """What a finite number is written with."""
 
@@ -63,12 +61,6 @@ def parse_number(text: bytes) -> float:
     if abs(number) >= _FLOAT32_LIMIT:
         raise ValueError(TOO_LARGE)
     return number
-
-
-def to_float32(numbers: NDArray[np.float64]) -> Float32Array:
-    """Round to float32; what is too large becomes infinite, without a warning."""
-    with np.errstate(over="ignore"):
-        return numbers.astype(np.float32)
 
 
 def shown(text: bytes) -> str:

@@ -5,17 +5,30 @@ a score is a float32 written as a double, in full in JSON, cut to 15 significant
 Lines; `predicted_label` is 1.0 or 0.0.
 """
 
+from collections.abc import Mapping
 from decimal import ROUND_DOWN, Context
+from types import MappingProxyType
 
+import msgspec
 import numpy as np
 
 from fm_algo.errors import AlgorithmError
-from fm_algo.sparse import Float32Array
+from fm_algo.explain import Explanation
+from fm_algo.sparse import Float32Array, Int32Array
+
+Extra = Mapping[str, object]
+"""What a prediction has beside its score: further keys, and what JSON makes of them."""
+
+_NO_EXTRAS: Mapping[int, Extra] = MappingProxyType({})
 
 _TO_15_DIGITS = Context(prec=15, rounding=ROUND_DOWN)
 
 
-def encode_json(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
+def encode_json(
+    score: Float32Array,
+    predicted_label: Float32Array | None,
+    extras: Mapping[int, Extra] = _NO_EXTRAS,
+) -> bytes:
     """Write ``{"predictions": [{"score": 0.25, "predicted_label": 0.0}, …]}``.
 
     Parameters
@@ -23,6 +36,8 @@ def encode_json(score: Float32Array, predicted_label: Float32Array | None) -> by
     score : float32, shape (n,)
     predicted_label : float32, shape (n,), or None
         None for a regressor, whose answers have no such key.
+    extras : mapping of int to Extra
+        Further keys, by row, behind those.
 
     Raises
     ------
@@ -37,10 +52,15 @@ def encode_json(score: Float32Array, predicted_label: Float32Array | None) -> by
             f'{{"score": {number}, "predicted_label": {label}}}'
             for number, label in zip(scores, predicted_label.tolist(), strict=True)
         ]
+    _insert(predictions, extras, separator=", ", end="}")
     return f'{{"predictions": [{", ".join(predictions)}]}}'.encode()
 
 
-def encode_jsonlines(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
+def encode_jsonlines(
+    score: Float32Array,
+    predicted_label: Float32Array | None,
+    extras: Mapping[int, Extra] = _NO_EXTRAS,
+) -> bytes:
     r"""Write a line ``{"predicted_label":0.0,"score":0.25}\n`` a row.
 
     Parameters
@@ -48,6 +68,8 @@ def encode_jsonlines(score: Float32Array, predicted_label: Float32Array | None) 
     score : float32, shape (n,)
     predicted_label : float32, shape (n,), or None
         None for a regressor, whose lines have no such key.
+    extras : mapping of int to Extra
+        Further keys, by row, behind those.
 
     Raises
     ------
@@ -62,6 +84,7 @@ def encode_jsonlines(score: Float32Array, predicted_label: Float32Array | None) 
             f'{{"predicted_label":{label},"score":{number}}}\n'
             for number, label in zip(scores, predicted_label.tolist(), strict=True)
         ]
+    _insert(lines, extras, separator=",", end="}\n")
     return "".join(lines).encode()
 
 
@@ -91,6 +114,61 @@ def encode_csv(score: Float32Array, predicted_label: Float32Array | None) -> byt
             for number, label in zip(scores, predicted_label.tolist(), strict=True)
         ]
     return "".join(lines).encode()
+
+
+def explanation_extra(explanation: Explanation) -> Extra:
+    """Write the parts of a margin as the key `explanation`.
+
+    Returns
+    -------
+    Extra
+        ``{"explanation": {"margin": …, "bias": …, "linear": [{"feature": …, "part": …}, …],
+        "pairwise": [{"features": […, …], "part": …}, …], "rest": {"linear": …, "pairwise": …}}}``
+    """
+    linear = zip(explanation.features.tolist(), explanation.linear.tolist(), strict=True)
+    pairwise = zip(explanation.pairs.tolist(), explanation.pairwise.tolist(), strict=True)
+    return {
+        "explanation": {
+            "margin": explanation.margin,
+            "bias": explanation.bias,
+            "linear": [{"feature": feature, "part": part} for feature, part in linear],
+            "pairwise": [{"features": pair, "part": part} for pair, part in pairwise],
+            "rest": {"linear": explanation.rest_linear, "pairwise": explanation.rest_pairwise},
+        }
+    }
+
+
+def recommendations_extra(
+    features: Int32Array, score: Float32Array, predicted_label: Float32Array | None
+) -> Extra:
+    """Write recommended features, the best first, as the key `recommendations`.
+
+    Returns
+    -------
+    Extra
+        ``{"recommendations": [{"feature": …, "score": …, "predicted_label": …}, …]}``; for a
+        regressor without `predicted_label`.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    told: list[dict[str, object]] = [
+        {"feature": feature, "score": number}
+        for feature, number in zip(features.tolist(), _finite(score), strict=True)
+    ]
+    if predicted_label is not None:
+        for recommendation, label in zip(told, predicted_label.tolist(), strict=True):
+            recommendation["predicted_label"] = label
+    return {"recommendations": told}
+
+
+def _insert(texts: list[str], extras: Mapping[int, Extra], *, separator: str, end: str) -> None:
+    """Put further keys before the `end` that the text of each prediction has."""
+    for row, extra in extras.items():
+        keys = msgspec.json.encode(extra).decode().removeprefix("{").removesuffix("}")
+        texts[row] = f"{texts[row].removesuffix(end)}{separator}{keys}{end}"
 
 
 def _finite(score: Float32Array) -> list[float]:

@@ -126,6 +126,11 @@ class ProcessServer(Server):
                 stderr=subprocess.STDOUT,
             )
 
+    @property
+    def pid(self) -> int:
+        """Of gunicorn's master."""
+        return self._process.pid
+
     def log(self) -> str:
         return self._log.read_text()
 

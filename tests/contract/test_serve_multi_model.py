@@ -90,6 +90,23 @@ def test_a_request_to_load_that_cannot_be_read_is_400(server, body):
     assert server.ask("POST", "/models", body, Content_Type=JSON).status == 400
 
 
+def test_a_request_to_load_that_is_too_long_is_413(server):
+    body = json.dumps({"model_name": "x" * 70_000, "url": url_of(server, "a")})
+
+    assert server.ask("POST", "/models", body, Content_Type=JSON).status == 413
+
+
+@pytest.mark.parametrize("url", ["/", "{base}", "{base}/models/../model", "model"])
+def test_a_model_outside_of_the_platforms_directory_is_refused(server, url):
+    body = json.dumps({"model_name": "x", "url": url.format(base=server.base)})
+
+    reply = server.ask("POST", "/models", body, Content_Type=JSON)
+
+    assert reply.status == 400
+    assert "expected a directory below" in reply.reason
+    assert server.ask("GET", "/models/x").status == 404
+
+
 def test_the_list_comes_in_pages(server):
     names = [f"model-{number:03}" for number in range(120)]
     for name in names:

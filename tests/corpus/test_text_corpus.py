@@ -35,7 +35,7 @@ def decode(path, expected, size):
     data = path.read_bytes()
     content_type = parse_content_type(expected["content_type"])
     if content_type.name == JSON:
-        return decode_json(data, feature_dim=expected["feature_dim"])
+        return decode_json(data, feature_dim=expected["feature_dim"])[0]
     decoder = make_decoder(
         content_type, feature_dim=expected["feature_dim"], labelled=expected["labelled"]
     )

@@ -172,7 +172,7 @@ def test_json_lines_come_out_as_they_went_in(rows, places, line_end, labelled, i
 @given(rows_of_entries.filter(bool), st.booleans())
 def test_json_instances_come_out_as_they_went_in(rows, is_dense):
     body = json.dumps({"instances": [instance(*row, is_dense=is_dense) for row in rows]})
-    batch = decode_json(body.encode(), feature_dim=FEATURE_DIM)
+    batch = decode_json(body.encode(), feature_dim=FEATURE_DIM)[0]
     assert plain(batch) == expected(rows, labelled=False, dense=is_dense)
 
 
@@ -209,6 +209,6 @@ def test_the_quick_way_gives_what_the_careful_way_gives(source):
 )
 def test_a_body_gives_rows_or_a_message_of_one_line(body):
     try:
-        assert decode_json(body, feature_dim=FEATURE_DIM).num_rows > 0
+        assert decode_json(body, feature_dim=FEATURE_DIM)[0].num_rows > 0
     except UserError as error:
         check_message(error)

@@ -1,12 +1,14 @@
 import gc
 import importlib
 import logging.config
+from pathlib import Path
 
 import gunicorn.config
 import pytest
 
 import container.gunicorn_conf
 from container import server
+from container.paced_worker import PacedWorker
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_workers_share_one_model_and_stop_in_time(configure):
     config = configure()
 
     assert config.preload_app
-    assert config.worker_class_str == "gthread"
+    assert issubclass(config.worker_class, PacedWorker)
     assert config.graceful_timeout < 30
     assert config.keepalive > 60
     assert config.accesslog is None
@@ -95,6 +97,7 @@ def test_the_server_is_gunicorn_with_this_configuration(monkeypatch):
     started = []
     monkeypatch.setattr("sys.argv", ["serve", "left", "over"])
     monkeypatch.setattr(server, "run", lambda: started.append(server.sys.argv[:]))
+    monkeypatch.setattr(server, "share_metrics", lambda directory: Path(directory).rmdir())
 
     server.main()
 

@@ -24,8 +24,8 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def registry():
-    return ModelRegistry()
+def registry(tmp_path):
+    return ModelRegistry(tmp_path)
 
 
 def status_of(call, *arguments):
@@ -40,6 +40,18 @@ def test_a_loaded_model_can_be_borrowed(registry, url):
     with registry.borrow("a") as model:
         assert model.feature_dim == 3
     assert registry.url("a") == url
+
+
+@pytest.mark.parametrize("url", ["/", "", "..", "{root}/../elsewhere", "{root}/link", "a\0b"])
+def test_nothing_is_loaded_from_outside_the_root(registry, tmp_path, url):
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+
+    assert status_of(registry.load, "a", url.format(root=tmp_path)) == 400
+    assert registry.page(10, "") == ([], "")
+
+
+def test_a_model_needs_a_name(registry, url):
+    assert status_of(registry.load, "", url) == 400
 
 
 def test_an_unloaded_model_is_gone(registry, url):

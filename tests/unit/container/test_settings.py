@@ -23,6 +23,7 @@ def test_an_empty_environment_gives_the_platforms_defaults():
         worker_timeout_s=60,
         default_accept=None,
         log_level="INFO",
+        metrics_directory=None,
     )
 
 
@@ -38,6 +39,7 @@ def test_every_variable_is_read():
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": "600",
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "Text/CSV; header=no",
             "SAGEMAKER_CONTAINER_LOG_LEVEL": "10",
+            "PROMETHEUS_MULTIPROC_DIR": "/shared/metrics",
         }
     )
 
@@ -52,6 +54,7 @@ def test_every_variable_is_read():
         worker_timeout_s=600,
         default_accept="text/csv",
         log_level="DEBUG",
+        metrics_directory="/shared/metrics",
     )
 
 

@@ -89,7 +89,10 @@ def decode_lines(data, *, labelled=False):
 
 @pytest.mark.parametrize(("text", "expected"), INSTANCES)
 def test_an_instance_is_a_row(text, expected):
-    for batch in (decode_json(request(text), feature_dim=FEATURE_DIM), decode_lines(text.encode())):
+    for batch in (
+        decode_json(request(text), feature_dim=FEATURE_DIM)[0],
+        decode_lines(text.encode()),
+    ):
         assert rows(batch) == [expected]
         assert batch.labels is None
         dtypes = [batch.indptr.dtype, batch.indices.dtype, batch.values.dtype]
@@ -103,7 +106,7 @@ def test_forms_may_be_mixed_and_keep_their_order(monkeypatch):
     assert rows(decode_lines("\n".join(texts).encode())) == expected
     for at_once in (1, 4, 1024):
         monkeypatch.setattr(jsonio, "_INSTANCES_AT_ONCE", at_once)
-        assert rows(decode_json(request(*texts), feature_dim=FEATURE_DIM)) == expected
+        assert rows(decode_json(request(*texts), feature_dim=FEATURE_DIM)[0]) == expected
 
 
 GOOD = INSTANCES[0][0]
@@ -160,7 +163,7 @@ def test_deep_nesting_in_a_line_is_an_error():
 
 def test_other_keys_of_a_request_do_not_matter():
     body = b'\xef\xbb\xbf {"x": {"instances": 1}, "instances": [%b], "y": null}\r\n' % GOOD.encode()
-    assert decode_json(body, feature_dim=FEATURE_DIM).num_rows == 1
+    assert decode_json(body, feature_dim=FEATURE_DIM)[0].num_rows == 1
 
 
 def test_json_lines_to_train_on_have_a_label():
@@ -201,4 +204,4 @@ def test_a_blank_line_is_no_row():
 def test_numbers_are_rounded_once_to_float32():
     values = np.array([0.1, 1e-45, 3.4028234e38, 1 / 3], np.float32)
     body = json.dumps({"instances": [{"features": values.tolist()}]}).encode()
-    np.testing.assert_array_equal(decode_json(body, feature_dim=4).values, values)
+    np.testing.assert_array_equal(decode_json(body, feature_dim=4)[0].values, values)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fm_algo.formats.number import parse_number, parse_numbers, shown, to_float32
+from fm_algo.formats.number import parse_number, parse_numbers, shown
+from fm_algo.sparse import to_float32
 
 LARGEST = float(np.finfo(np.float32).max)
 ROUNDS_TO_LARGEST = np.nextafter(2.0**128 - 2.0**103, 0)

@@ -1,0 +1,465 @@
+"""Speed, memory and start of the server, beside what one would write without it.
+
+    python benchmarks/bench_serve.py                          all parts, a few minutes
+    python benchmarks/bench_serve.py --parts latency --seconds 10 --runs 5
+    python benchmarks/bench_serve.py --parts start --large    also a model of 2.5 GB
+
+It needs the program `wrk` on the PATH (Debian: apt-get install wrk). The classic stack needs
+nginx and pandas, and is left out, with a word, where they are not.
+
+    latency    requests a second, p50 and p99 of one instance of 39 entries in JSON, at 1 and 16
+               connections: this server; Flask under gunicorn that answers a constant, with the same
+               workers; nginx, gunicorn, Flask and pandas (the row as CSV), as in the samples from
+               which people make their own containers. The peers take turns.
+    rows       rows a second of requests of 5 MB in each format, and the share of the time that is
+               not scoring (the model's time is measured on the same rows in this process)
+    start      seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
+               4 workers and their master, beside that of one copy of the model
+
+A line of JSON comes out for each measurement. Load and server share the processors of one machine.
+"""
+
+import argparse
+import contextlib
+import getpass
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from fm_algo import write_recordio
+from fm_algo.artifact import save_model
+from fm_algo.model import FMModel
+from fm_algo.sparse import CSRBatch
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_ENTRIES = 39
+NUM_FACTORS = 64
+DENSE_DIM = 100
+"""Of the rows in CSV, which has no sparse ones."""
+
+CONSTANT_APP = """
+import flask
+app = flask.Flask(__name__)
+@app.get("/ping")
+def ping():
+    return flask.Response()
+@app.post("/invocations")
+def invocations():
+    flask.request.get_data()
+    body = b'{"predictions": [{"score": 0.5, "predicted_label": 1.0}]}'
+    return flask.Response(body, content_type="application/json")
+"""
+
+CLASSIC_APP = """
+import io, os
+import flask, numpy as np, pandas as pd
+app = flask.Flask(__name__)
+weights = np.linspace(-1, 1, int(os.environ["WIDTH"]))
+@app.get("/ping")
+def ping():
+    return flask.Response("\\n", status=200, mimetype="application/json")
+@app.post("/invocations")
+def transformation():
+    text = flask.request.data.decode("utf-8")
+    data = pd.read_csv(io.StringIO(text), header=None)
+    predictions = data.to_numpy() @ weights
+    out = io.StringIO()
+    pd.DataFrame({"results": predictions}).to_csv(out, header=False, index=False)
+    return flask.Response(out.getvalue(), status=200, mimetype="text/csv")
+"""
+
+NGINX_CONF = """
+user {user}; worker_processes 1; daemon off; pid {base}/nginx.pid; error_log {base}/error.log;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off; client_body_temp_path {base}/b; proxy_temp_path {base}/p;
+  fastcgi_temp_path {base}/f; uwsgi_temp_path {base}/u; scgi_temp_path {base}/s;
+  upstream app {{ server unix:{base}/app.sock; }}
+  server {{
+    listen 127.0.0.1:{port}; client_max_body_size 25m; keepalive_timeout 75;
+    location / {{ proxy_set_header Host $http_host; proxy_redirect off; proxy_pass http://app; }}
+  }}
+}}
+"""
+
+
+def make_model(directory: Path, feature_dim: int) -> FMModel:
+    """Save a classifier of so many features below `directory`, as the platform mounts it."""
+    rng = np.random.default_rng(0)
+    model = FMModel(
+        "binary_classifier",
+        np.array([0.1], np.float32),
+        rng.normal(0, 0.1, feature_dim).astype(np.float32),
+        rng.standard_normal((feature_dim, NUM_FACTORS), np.float32) * np.float32(0.05),
+    )
+    (directory / "model").mkdir(parents=True)
+    save_model(directory / "model", model, {})
+    return model
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, **environment: str) -> Iterator[tuple[int, float]]:
+    """Run a server; give its pid and how long it took to the first 200 of /ping."""
+    started = time.perf_counter()
+    own = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, env=own | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not is_up(port):
+            if process.poll() is not None or time.perf_counter() - started > 60:
+                raise SystemExit(f"{command[0]} does not start")
+            time.sleep(0.005)
+        yield process.pid, time.perf_counter() - started
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def is_up(port: int) -> bool:
+    """Tell whether /ping is answered with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def own_server(base: Path, workers: int) -> Iterator[tuple[int, int, float]]:
+    """Run ./serve; give its port, its pid and how long it took to start."""
+    port = free_port()
+    variables = {
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers),
+    }
+    with running([str(ROOT / "serve")], port, **variables) as (pid, start_s):
+        yield port, pid, start_s
+
+
+def gunicorn_command(bind: str, workers: int, threads: int) -> list[str]:
+    """Return how to run app.py of the working directory."""
+    settings = ["--workers", str(workers), "--worker-class", "gthread", "--threads", str(threads)]
+    # Settings of threads and time-outs are this server's, so that only what they do differs.
+    settings += ["--keep-alive", "75", "--no-control-socket"]
+    return [sys.executable, "-m", "gunicorn", *settings, "--bind", bind, "app:app"]
+
+
+@contextlib.contextmanager
+def constant_server(base: Path, workers: int) -> Iterator[int]:
+    """Run Flask under gunicorn that answers a constant; give its port."""
+    port = free_port()
+    directory = base / "constant"
+    directory.mkdir(exist_ok=True)
+    (directory / "app.py").write_text(CONSTANT_APP)
+    command = gunicorn_command(f"127.0.0.1:{port}", workers, 124)
+    with running([*command[:-1], "--chdir", str(directory), command[-1]], port):
+        yield port
+
+
+@contextlib.contextmanager
+def classic_server(base: Path, workers: int) -> Iterator[int]:
+    """Run nginx before gunicorn, Flask and pandas; give its port."""
+    port = free_port()
+    directory = base / "classic"
+    directory.mkdir(exist_ok=True)
+    (directory / "app.py").write_text(CLASSIC_APP)
+    (directory / "nginx.conf").write_text(
+        NGINX_CONF.format(base=directory, port=port, user=getpass.getuser())
+    )
+    settings = ["--workers", str(workers), "--timeout", "60", "--chdir", str(directory)]
+    bind = f"unix:{directory}/app.sock"
+    gunicorn = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            *settings,
+            "--no-control-socket",
+            "--bind",
+            bind,
+            "app:app",
+        ],
+        env={"PATH": os.defpath, "WIDTH": str(NUM_ENTRIES)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        command = ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+        with running(command, port):
+            yield port
+    finally:
+        gunicorn.terminate()
+        gunicorn.wait(30)
+
+
+def wrk(
+    port: int, connections: int, seconds: float, body: bytes, content_type: str
+) -> dict[str, float]:
+    """Load a server with one body; return requests a second, p50 and p99 in ms, and failures."""
+    script = (
+        f"wrk.method = 'POST'\nwrk.body = [==[{body.decode()}]==]\n"
+        f"wrk.headers['Content-Type'] = '{content_type}'\n"
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        file.write(script)
+        file.flush()
+        load = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", file.name]
+        command = [*load, f"http://127.0.0.1:{port}/invocations"]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    failures = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
+    return {
+        "requests_per_second": float(find(r"Requests/sec:\s+([\d.]+)", told)),
+        "p50_ms": milliseconds(find(r"\n +50% +(\S+)", told)),
+        "p99_ms": milliseconds(find(r"\n +99% +(\S+)", told)),
+        "failures": int(failures[1]) if failures else 0,
+    }
+
+
+def find(pattern: str, text: str) -> str:
+    """Return the group of a pattern that has to be there."""
+    found = re.search(pattern, text)
+    if not found:
+        raise SystemExit(f"wrk does not tell {pattern}: {text}")
+    return found[1]
+
+
+def milliseconds(text: str) -> float:
+    """Read a time as wrk writes it."""
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+
+
+def measure_latency(options: argparse.Namespace, base: Path) -> None:
+    """Compare requests a second of one instance."""
+    rng = np.random.default_rng(1)
+    keys = sorted(rng.choice(100_000, NUM_ENTRIES, replace=False).tolist())
+    features = {"keys": keys, "shape": [100_000], "values": [1] * NUM_ENTRIES}
+    instance = json.dumps({"instances": [{"data": {"features": features}}]}).encode()
+    row = ",".join(["1"] * NUM_ENTRIES).encode() + b"\n"
+    make_model(base / "ml", 100_000)
+    with contextlib.ExitStack() as stack:
+        port, _, _ = stack.enter_context(own_server(base / "ml", options.workers))
+        peers = {"fm_algo": (port, instance, "application/json")}
+        constant = stack.enter_context(constant_server(base, options.workers))
+        peers["flask+gunicorn, constant"] = (constant, instance, "application/json")
+        if shutil.which("nginx", path=f"{os.defpath}:/usr/sbin") and has_pandas():
+            classic = stack.enter_context(classic_server(base, options.workers))
+            peers["nginx+gunicorn+flask+pandas"] = (classic, row, "text/csv")
+        else:
+            print(
+                json.dumps({"benchmark": "serve latency", "left_out": "nginx or pandas is missing"})
+            )
+        for connections in (1, 16):
+            runs: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
+            for _ in range(options.runs):
+                for name, (its_port, body, content_type) in peers.items():
+                    runs[name].append(
+                        wrk(its_port, connections, options.seconds, body, content_type)
+                    )
+            told = {name: summarize(of_one) for name, of_one in runs.items()}
+            for name, figures in told.items():
+                ratio = told["fm_algo"]["requests_per_second"] / figures["requests_per_second"]
+                tell(
+                    options,
+                    "latency",
+                    peer=name,
+                    connections=connections,
+                    **figures,
+                    fm_algo_times_as_fast=round(ratio, 2),
+                )
+
+
+def has_pandas() -> bool:
+    """Tell whether the classic stack can run."""
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pandas') is None)"
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def summarize(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Return the medians of some runs."""
+    return {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
+
+
+def measure_rows(options: argparse.Namespace, base: Path) -> None:
+    """Measure rows a second of large requests."""
+    rng = np.random.default_rng(2)
+    sparse, dense = make_model(base / "sparse", 100_000), make_model(base / "dense", DENSE_DIM)
+    for format_name in ("json", "jsonlines", "csv", "recordio"):
+        model, place = (dense, "dense") if format_name == "csv" else (sparse, "sparse")
+        rows = make_rows(rng, 20_000, model.feature_dim)
+        num_rows = int(20_000 * 5e6 / len(encode(format_name, rows)))
+        rows = make_rows(rng, num_rows, model.feature_dim)
+        body, batch = encode(format_name, rows), to_batch(rows)
+        scoring_s = min(timed(partial(model.score, batch)) for _ in range(5))
+        content_type = {
+            "json": "application/json",
+            "jsonlines": "application/jsonlines",
+            "csv": "text/csv",
+            "recordio": "application/x-recordio-protobuf",
+        }[format_name]
+        with own_server(base / place, 1) as (port, _, _):
+            request = partial(post, port, body, content_type)
+            times = [timed(request) for _ in range(options.runs + 1)]
+        elapsed_s = statistics.median(times[1:])
+        tell(
+            options,
+            "rows",
+            format=format_name,
+            body_mb=round(len(body) / 1e6, 2),
+            rows=num_rows,
+            entries_a_row=rows.nnz // num_rows,
+            rows_per_second=round(num_rows / elapsed_s),
+            share_outside_scoring=round(1 - scoring_s / elapsed_s, 3),
+        )
+
+
+def make_rows(rng: np.random.Generator, num_rows: int, feature_dim: int) -> csr_matrix:
+    """Draw rows of 39 entries."""
+    width = feature_dim // NUM_ENTRIES
+    columns = rng.integers(0, width, (num_rows, NUM_ENTRIES)) + np.arange(NUM_ENTRIES) * width
+    values = rng.normal(size=columns.size).round(4).astype(np.float32)
+    indptr = np.arange(num_rows + 1) * NUM_ENTRIES
+    return csr_matrix((values, columns.ravel(), indptr), shape=(num_rows, feature_dim))
+
+
+def to_batch(rows: csr_matrix) -> CSRBatch:
+    """Return the rows as the library takes them."""
+    indptr, indices = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
+    return CSRBatch(indptr, indices, rows.data, None, rows.shape[1])
+
+
+def encode(format_name: str, rows: csr_matrix) -> bytes:
+    """Write a request."""
+    if format_name == "recordio":
+        target = io.BytesIO()
+        write_recordio(target, rows)
+        return target.getvalue()
+    if format_name == "csv":
+        lines = (",".join(f"{value:g}" for value in row) for row in rows.toarray().tolist())
+        return "".join(f"{line}\n" for line in lines).encode()
+    keys = rows.indices.reshape(-1, NUM_ENTRIES).tolist()
+    values = rows.data.reshape(-1, NUM_ENTRIES).astype(np.float64).round(4).tolist()
+    instances = [
+        {"features": {"keys": of_row, "values": its, "shape": [rows.shape[1]]}}
+        for of_row, its in zip(keys, values, strict=True)
+    ]
+    if format_name == "json":
+        return json.dumps({"instances": instances}).encode()
+    return "".join(f"{json.dumps(instance)}\n" for instance in instances).encode()
+
+
+def post(port: int, body: bytes, content_type: str) -> None:
+    """Send one request, and check that it is answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("POST", "/invocations", body, {"Content-Type": content_type})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise SystemExit(f"answered {answer.status}: {text[:200]!r}")
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Return how many seconds a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def measure_start(options: argparse.Namespace, base: Path) -> None:
+    """Measure the time to the first 200 of /ping, and memory, for a model of 25 MB; of 2.5 GB."""
+    for megabytes in (25, 2500) if options.large else (25,):
+        place = base / f"model-{megabytes}"
+        model = make_model(place, int(megabytes * 1e6) // (4 * (NUM_FACTORS + 1)))
+        model_bytes = model.V.nbytes + model.w.nbytes
+        starts = []
+        for _ in range(options.runs):
+            with own_server(place, 4) as (port, pid, start_s):
+                starts.append(start_s)
+                pss = touch_all_and_weigh(port, pid, model.feature_dim)
+        tell(
+            options,
+            "start",
+            model_mb=megabytes,
+            seconds_median=round(statistics.median(starts), 3),
+            pss_mb_of_4_workers=round(pss / 1e6, 1),
+            pss_to_model=round(pss / model_bytes, 2),
+        )
+
+
+def touch_all_and_weigh(port: int, pid: int, feature_dim: int) -> int:
+    """Let the workers score rows all over the model; return the bytes their processes hold."""
+    rng = np.random.default_rng(4)
+    for _ in range(24):
+        rows = make_rows(rng, 2000, feature_dim)
+        post(port, encode("recordio", rows), "application/x-recordio-protobuf")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rollups = (Path(f"/proc/{each}/smaps_rollup").read_text() for each in (pid, *children))
+    return sum(int(find(r"\nPss:\s+(\d+)", text)) * 1024 for text in rollups)
+
+
+def tell(options: argparse.Namespace, part: str, **figures: object) -> None:
+    """Print a row."""
+    shared = {"workers": options.workers, "runs": options.runs, "commit": commit()}
+    place = {"processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 1)}
+    print(json.dumps({"benchmark": f"serve {part}", **figures, **shared, **place}), flush=True)
+
+
+def commit() -> str:
+    """Return the commit that was measured."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+
+PARTS = {"latency": measure_latency, "rows": measure_rows, "start": measure_start}
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--large", action="store_true", help="measure a model of 2.5 GB as well")
+    options = parser.parse_args()
+    if "latency" in options.parts and not shutil.which("wrk"):
+        raise SystemExit("wrk is not on the PATH (Debian: apt-get install wrk)")
+    with tempfile.TemporaryDirectory(prefix="bench-serve-") as directory:
+        for part in options.parts:
+            base = Path(directory) / part
+            base.mkdir()
+            PARTS[part](options, base)
+
+
+if __name__ == "__main__":
+    main()
