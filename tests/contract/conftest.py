@@ -11,11 +11,11 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from http_reply import Reply, ask
 
 from fm_algo.artifact import save_model
 from fm_algo.model import FMModel
@@ -23,36 +23,6 @@ from fm_algo.model import FMModel
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 """What the platform grants a server between SIGTERM and SIGKILL."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def content_type(self) -> str:
-        return self.headers["Content-Type"]
-
-    @property
-    def reason(self) -> str:
-        """The body of an error, which has a form of its own."""
-        text = self.body.decode()
-        assert self.content_type.startswith("text/plain")
-        assert len(text.splitlines()) == 1
-        assert len(text) <= 2048
-        return text
-
-
-def ask(
-    connection: http.client.HTTPConnection, method: str, path: str, body: object, **headers: str
-) -> Reply:
-    """One request; a body that is an iterator is sent in chunks."""
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, sent)
-    answer = connection.getresponse()
-    return Reply(answer.status, dict(answer.getheaders()), answer.read())
 
 
 class Server(ABC):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ask
+from http_reply import ask
 from scipy.sparse import csr_matrix
 
 from fm_algo import write_recordio
