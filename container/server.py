@@ -12,7 +12,6 @@ from gunicorn.app.wsgiapp import run
 
 from container.settings import share_metrics, shared_memory
 
-
 _M_ARENA_MAX = -8  # malloc.h
 
 
