@@ -20,7 +20,7 @@ from fm_algo.sparse import CSRBatch, Float32Array
 
 NUM_FIELDS = 39
 NUM_EPOCHS = 3
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.001
 
 
 def log_loss(margin: Float32Array, labels: Float32Array) -> float:
