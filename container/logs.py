@@ -42,14 +42,23 @@ class JobLog:
         Name of this host.
     epochs : int
         How many epochs are planned.
+    records_seen, batches_seen : int, optional
+        Of the epochs before the job was interrupted.
+
+    Attributes
+    ----------
+    records_seen, batches_seen : int
+        Of the epochs so far.
     """
 
-    def __init__(self, host: str, epochs: int) -> None:
+    def __init__(
+        self, host: str, epochs: int, records_seen: int = 0, batches_seen: int = 0
+    ) -> None:
         self._host = host
         self._epochs = epochs
         self._started = time.time()
-        self._records_seen = 0
-        self._batches_seen = 0
+        self.records_seen = records_seen
+        self.batches_seen = batches_seen
 
     def batch(self, report: BatchReport) -> None:
         """Write the metrics of the epoch so far, where the report has any."""
@@ -99,11 +108,11 @@ class JobLog:
             )
 
     def _iterator(self, meta: str, report: EpochReport) -> None:
-        self._records_seen += report.num_rows
-        self._batches_seen += report.num_batches
+        self.records_seen += report.num_rows
+        self.batches_seen += report.num_batches
         metrics = {
-            "Total Records Seen": self._records_seen,
-            "Total Batches Seen": self._batches_seen,
+            "Total Records Seen": self.records_seen,
+            "Total Batches Seen": self.batches_seen,
             "Max Records Seen Between Resets": report.num_rows,
             "Max Batches Seen Between Resets": report.num_batches,
             "Reset Count": report.epoch + 1,

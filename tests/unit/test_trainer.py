@@ -1,5 +1,5 @@
 import math
-from itertools import chain, count
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -71,12 +71,10 @@ class BreakingKernel(ReferenceKernel):
         return margin
 
 
-def trained(should_stop=lambda: False, **changes):
+def trained(**changes):
     hyperparameters = hyperparameters_of(**changes)
     kernel = RecordingKernel(hyperparameters)
-    reports = list(
-        train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters, should_stop)
-    )
+    reports = list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
     return kernel, reports
 
 
@@ -166,8 +164,10 @@ def test_a_batchs_metrics_come_at_the_interval():
 
 
 def test_a_stop_ends_training_after_the_mini_batch():
-    asked = count()
-    kernel, reports = trained(should_stop=lambda: next(asked) == 4)
+    hyperparameters = hyperparameters_of()
+    kernel = RecordingKernel(hyperparameters)
+    source = CachedRows(numbered_rows(), hyperparameters)
+    reports = list(train(kernel, source, hyperparameters, lambda: len(kernel.batches) == 5))
 
     assert len(kernel.batches) == 5
     assert [report.is_last for report in epochs_of(reports)] == [False, True]
