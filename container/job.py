@@ -84,6 +84,10 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources
     checkpoints: Path | None = None
 
+    def is_pipe(self, name: str) -> bool:
+        """Whether there is such a channel and it comes through FIFOs."""
+        return name in self.channels and self.channels[name].is_pipe
+
 
 def load_job(paths: Paths) -> TrainingJob:
     """Read and check the job's files in input/config.

@@ -84,6 +84,10 @@ class JobLog:
             throughput,
         )
 
+    def validation(self, metrics: Sequence[Metric]) -> None:
+        """Write the final metrics once more: the model saved is not that of the last epoch."""
+        self._quality("validation", metrics)
+
     def test(self, metrics: Sequence[Metric]) -> None:
         """Write the metrics of the test channel, in both of the built-in's forms."""
         metrics = _finite("test", metrics)

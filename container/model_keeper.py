@@ -78,17 +78,18 @@ class ModelKeeper:
         if self._checkpoints is not None:
             self._checkpoints.write(progress, notes, self._kernel.state())
 
-    def end(self) -> None:
+    def end(self) -> bool:
         """See that the model is in its place: the best epoch's, or as it is now.
 
-        The kernel has its parameters then.
+        The kernel has its parameters then. Return whether they are others than before.
         """
         if self._best is None:
             self._save()
-            return
+            return False
         saved, own = load_model(self._paths.model), self._kernel.model()
         own.w0[:], own.w[:], own.V[:] = saved.w0, saved.w, saved.V
         _log.info("the model is that of epoch %d, the best: %r", self._best.epoch, self._best.value)
+        return self._best.epoch + 1 != self.progress.epoch
 
     def stop(self) -> None:
         """Save the model, then how far training is, because the platform says so.

@@ -147,7 +147,9 @@ def run(paths: Paths, stop: threading.Event) -> None:
     if stop.is_set():
         keeper.stop()
     else:
-        keeper.end()
+        # The last value is what tuning takes: that of the model saved. No FIFO is read once more.
+        again = keeper.end() and not job.is_pipe("validation")
+        log.validation(evaluated("validation", 0) if again else [])
         log.test(evaluated("test", 0))
     log.end()
 
