@@ -55,6 +55,7 @@ class JobLog:
         self, host: str, epochs: int, records_seen: int = 0, batches_seen: int = 0
     ) -> None:
         self._host = host
+        self._not_final: EpochReport | None = None
         self._epochs = epochs
         self._started = time.time()
         self.records_seen = records_seen
@@ -69,9 +70,9 @@ class JobLog:
         prefix = f"epoch={report.epoch},"
         self._quality(f"{prefix} train", report.metrics)
         self._quality(f"{prefix} validation", validation)
+        self._not_final = None if report.is_last else report
         if report.is_last:
-            self._quality("train", report.metrics)
-            self._quality("validation", validation)
+            self._final(report.metrics, validation)
         elapsed_ms = report.elapsed_s * 1000
         self._metrics({"epochs": self._epochs, "update.time": elapsed_ms}, report.elapsed_s)
         done = 100 * (report.epoch + 1) / self._epochs
@@ -83,6 +84,11 @@ class JobLog:
             self._host,
             throughput,
         )
+
+    def stopped(self) -> None:
+        """Write the final metrics, where the stop came between two epochs."""
+        if self._not_final is not None:
+            self._final(self._not_final.metrics, self._not_final.validation)
 
     def validation(self, metrics: Sequence[Metric]) -> None:
         """Write the final metrics once more: the model saved is not that of the last epoch."""
@@ -99,6 +105,10 @@ class JobLog:
         """Write the time of the whole job."""
         elapsed_s = time.time() - self._started
         self._metrics({"totaltime": elapsed_s * 1000}, elapsed_s)
+
+    def _final(self, train: Sequence[Metric], validation: Sequence[Metric]) -> None:
+        self._quality("train", train)
+        self._quality("validation", validation)
 
     def _quality(self, what: str, metrics: Sequence[Metric]) -> None:
         for metric in _finite(what, metrics):

@@ -145,6 +145,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
             keeper.epoch_done(report.progress, notes, is_best=report.is_best)
 
     if stop.is_set():
+        log.stopped()
         keeper.stop()
     else:
         # The last value is what tuning takes: that of the model saved. No FIFO is read once more.

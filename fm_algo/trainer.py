@@ -106,7 +106,8 @@ def train(
     hyperparameters : Hyperparameters
         epochs, batch_metrics_publish_interval and those of early stopping.
     should_stop : callable, optional
-        Asked before and after each mini-batch; once it says True the epoch ends there, the last.
+        Asked before and after each mini-batch; once it says True the epoch ends there, the last;
+        one that had not begun has no report.
     validate : callable, optional
         ``validate(epoch)`` gives the metrics of rows that are not trained on; early stopping judges
         by them.
@@ -137,6 +138,9 @@ def train(
         for report in _train_epoch(kernel, source, hyperparameters, should_stop, sums, progress):
             progress = report.progress
             yield report
+        if not progress.num_batches and should_stop():
+            _check_finite(kernel.model(), epoch)
+            return  # nothing was done in this epoch
         elapsed_s = time.perf_counter() - started
         num_batches = progress.num_batches
         validation = [] if should_stop() else validate(epoch)
