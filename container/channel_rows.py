@@ -1,5 +1,6 @@
 """The rows of one channel: in memory where they fit, else read again whenever they are wanted."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -71,9 +72,11 @@ def load_channel(
     UserError, PlatformError
         As `read_channel`. Rows beyond the budget are not looked at yet.
     """
+    passes = itertools.count()
 
-    def read(epoch: int) -> Iterator[CSRBatch]:
-        return read_channel(paths, job, name, epoch, should_stop)
+    def read(_epoch: int) -> Iterator[CSRBatch]:
+        # FIFOs are numbered from 0 whenever the container is started, whatever the epoch.
+        return read_channel(paths, job, name, next(passes), should_stop)
 
     if job.channels[name].is_pipe:
         return ChannelRows(read, None)

@@ -59,7 +59,7 @@ def read_channel(
     UserError
         At the first row that cannot be used, with channel, file and record; or if there is no row.
     PlatformError
-        If a file cannot be read.
+        If a file cannot be read, or the directory is not there.
     """
     place = f"{name} channel"
     num_rows = num_sources = 0
@@ -109,7 +109,7 @@ def _open_sources(
 def _files(directory: Path, place: str) -> list[Path]:
     """List the data files of a channel, sorted, so that runs repeat."""
     if not directory.is_dir():
-        raise UserError(f"{place}: {directory} does not exist")
+        raise PlatformError(f"{place}: {directory} does not exist")
     files: list[Path] = []
     for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
         folders[:] = filter(_is_visible, folders)

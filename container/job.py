@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from container.settings import Paths
+from fm_algo.early_stopping import judged_metric
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.formats.content_type import RECORDIO_PROTOBUF
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
@@ -13,6 +14,10 @@ from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 _T = TypeVar("_T")
 
 CHANNELS = ("train", "test", "validation")
+"""Those that hold rows."""
+
+MODEL_CHANNEL = "model"
+"""Holds what to start from."""
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +60,12 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ("algo-1",)
 
 
+class _CheckpointConfig(msgspec.Struct, frozen=True):
+    local_path: Annotated[str, msgspec.Meta(min_length=1)] | None = msgspec.field(
+        name="LocalPath", default=None
+    )
+
+
 class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     """One training job, checked.
 
@@ -64,15 +75,25 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     channels : dict of str to Channel
         By name; train is among them.
     resources : Resources
+    checkpoints : Path or None
+        Where checkpoints are kept; None where the platform asks for none.
     """
 
     hyperparameters: Hyperparameters
     channels: dict[str, Channel]
     resources: Resources
+    checkpoints: Path | None = None
+
+    def is_pipe(self, name: str) -> bool:
+        """Whether there is such a channel and it comes through FIFOs."""
+        return name in self.channels and self.channels[name].is_pipe
 
 
 def load_job(paths: Paths) -> TrainingJob:
-    """Read and check hyperparameters.json, inputdataconfig.json and resourceconfig.json.
+    """Read and check the job's files in input/config.
+
+    Those are hyperparameters.json, inputdataconfig.json, resourceconfig.json, and, where there are
+    to be checkpoints, checkpointconfig.json; a directory for them says the same.
 
     Raises
     ------
@@ -88,12 +109,28 @@ def load_job(paths: Paths) -> TrainingJob:
     resources = _decode(directory / "resourceconfig.json", Resources, default=Resources())
     hyperparameters = parse_hyperparameters(raw)
     _check_channels(channels)
+    _check_validation(hyperparameters, channels)
     if len(resources.hosts) > 1:
         raise UserError(
             f"the job has {len(resources.hosts)} hosts ({', '.join(resources.hosts)}); this "
             "release trains on one: set the instance count to 1"
         )
-    return TrainingJob(hyperparameters=hyperparameters, channels=channels, resources=resources)
+    return TrainingJob(
+        hyperparameters=hyperparameters,
+        channels=channels,
+        resources=resources,
+        checkpoints=_checkpoints(paths),
+    )
+
+
+def _checkpoints(paths: Paths) -> Path | None:
+    config = _decode(
+        paths.input_config / "checkpointconfig.json", _CheckpointConfig, default=_CheckpointConfig()
+    )
+    if config.local_path is not None:
+        return Path(config.local_path)
+    is_asked_for = (paths.input_config / "checkpointconfig.json").exists()
+    return paths.checkpoints if is_asked_for or paths.checkpoints.is_dir() else None
 
 
 def _decode(path: Path, type_: type[_T], default: _T | None = None) -> _T:
@@ -114,11 +151,16 @@ def _check_channels(channels: dict[str, Channel]) -> None:
     found = ", ".join(sorted(channels)) or "none"
     if "train" not in channels:
         raise UserError(f"the train channel is missing; channels found: {found}")
-    unknown = sorted(channels.keys() - set(CHANNELS))
+    unknown = sorted(channels.keys() - {*CHANNELS, MODEL_CHANNEL})
     if unknown:
         raise UserError(
-            f"unknown channel {', '.join(unknown)}; allowed are train (required), test and "
-            "validation"
+            f"unknown channel {', '.join(unknown)}; allowed are train (required), test, "
+            "validation and model"
+        )
+    if MODEL_CHANNEL in channels and channels[MODEL_CHANNEL].input_mode != "File":
+        raise UserError(
+            f"{MODEL_CHANNEL} channel: TrainingInputMode is {channels[MODEL_CHANNEL].input_mode}; "
+            "allowed is File"
         )
     for name, channel in channels.items():
         if channel.input_mode not in {"File", "FastFile", "Pipe"}:
@@ -130,3 +172,28 @@ def _check_channels(channels: dict[str, Channel]) -> None:
             raise UserError(
                 f"{name} channel: RecordWrapperType is {channel.record_wrapper}; FM data needs None"
             )
+
+
+def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:
+    """Check that there are rows to judge by, if any are needed, and only one set of them."""
+    judged_metric(hyperparameters)
+    split = hyperparameters.validation_split
+    if split is not None and "validation" in channels:
+        raise UserError(
+            f"there is a validation channel, and validation_split={split} asks for rows of the "
+            "train channel: give one of the two"
+        )
+    if split is not None and channels["train"].is_pipe:
+        raise UserError(
+            f"validation_split={split} needs the train channel in File or FastFile mode; "
+            "TrainingInputMode is Pipe"
+        )
+    if (
+        hyperparameters.early_stopping_patience is not None
+        and split is None
+        and "validation" not in channels
+    ):
+        raise UserError(
+            f"early_stopping_patience={hyperparameters.early_stopping_patience} needs a validation "
+            "channel or validation_split"
+        )

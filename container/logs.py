@@ -42,14 +42,24 @@ class JobLog:
         Name of this host.
     epochs : int
         How many epochs are planned.
+    records_seen, batches_seen : int, optional
+        Of the epochs before the job was interrupted.
+
+    Attributes
+    ----------
+    records_seen, batches_seen : int
+        Of the epochs so far.
     """
 
-    def __init__(self, host: str, epochs: int) -> None:
+    def __init__(
+        self, host: str, epochs: int, records_seen: int = 0, batches_seen: int = 0
+    ) -> None:
         self._host = host
+        self._not_final: EpochReport | None = None
         self._epochs = epochs
         self._started = time.time()
-        self._records_seen = 0
-        self._batches_seen = 0
+        self.records_seen = records_seen
+        self.batches_seen = batches_seen
 
     def batch(self, report: BatchReport) -> None:
         """Write the metrics of the epoch so far, where the report has any."""
@@ -60,9 +70,9 @@ class JobLog:
         prefix = f"epoch={report.epoch},"
         self._quality(f"{prefix} train", report.metrics)
         self._quality(f"{prefix} validation", validation)
+        self._not_final = None if report.is_last else report
         if report.is_last:
-            self._quality("train", report.metrics)
-            self._quality("validation", validation)
+            self._final(report.metrics, validation)
         elapsed_ms = report.elapsed_s * 1000
         self._metrics({"epochs": self._epochs, "update.time": elapsed_ms}, report.elapsed_s)
         done = 100 * (report.epoch + 1) / self._epochs
@@ -74,6 +84,15 @@ class JobLog:
             self._host,
             throughput,
         )
+
+    def stopped(self) -> None:
+        """Write the final metrics, where the stop came between two epochs."""
+        if self._not_final is not None:
+            self._final(self._not_final.metrics, self._not_final.validation)
+
+    def validation(self, metrics: Sequence[Metric]) -> None:
+        """Write the final metrics once more: the model saved is not that of the last epoch."""
+        self._quality("validation", metrics)
 
     def test(self, metrics: Sequence[Metric]) -> None:
         """Write the metrics of the test channel, in both of the built-in's forms."""
@@ -87,6 +106,10 @@ class JobLog:
         elapsed_s = time.time() - self._started
         self._metrics({"totaltime": elapsed_s * 1000}, elapsed_s)
 
+    def _final(self, train: Sequence[Metric], validation: Sequence[Metric]) -> None:
+        self._quality("train", train)
+        self._quality("validation", validation)
+
     def _quality(self, what: str, metrics: Sequence[Metric]) -> None:
         for metric in _finite(what, metrics):
             _log.info(
@@ -99,11 +122,11 @@ class JobLog:
             )
 
     def _iterator(self, meta: str, report: EpochReport) -> None:
-        self._records_seen += report.num_rows
-        self._batches_seen += report.num_batches
+        self.records_seen += report.num_rows
+        self.batches_seen += report.num_batches
         metrics = {
-            "Total Records Seen": self._records_seen,
-            "Total Batches Seen": self._batches_seen,
+            "Total Records Seen": self.records_seen,
+            "Total Batches Seen": self.batches_seen,
             "Max Records Seen Between Resets": report.num_rows,
             "Max Batches Seen Between Resets": report.num_batches,
             "Reset Count": report.epoch + 1,

@@ -58,6 +58,11 @@ class Paths:
         return self.base / "models"
 
     @property
+    def checkpoints(self) -> Path:
+        """What is here is kept while the job runs, and there again when it is started again."""
+        return self.base / "checkpoints"
+
+    @property
     def failure(self) -> Path:
         """Why the job failed; the platform shows its first 1,024 characters."""
         return self.base / "output" / "failure"

@@ -3,10 +3,9 @@
 import importlib.metadata
 import logging
 import os
-import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import msgspec
@@ -14,15 +13,19 @@ import tqdm
 
 from container import logs
 from container.channel_rows import ChannelRows, load_channel
-from container.job import CHANNELS, TrainingJob, load_job
+from container.job import CHANNELS, MODEL_CHANNEL, TrainingJob, load_job
+from container.model_keeper import ModelKeeper
 from container.settings import Paths, Settings
-from fm_algo.artifact import save_model
+from container.stop_signal import listen
+from container.warm_start import start_from
+from fm_algo.checkpoint import Notes
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
+from fm_algo.row_source import split_rows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
 
@@ -37,27 +40,34 @@ _FAILURE_CLASSES = {
 
 def main() -> NoReturn:
     """Run the job that the platform's files describe; exit with 0, or with 1 and a failure file."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: stop.set())
+    stop = listen()
     logs.set_up("INFO")
     paths = Paths.from_environment()
-    try:
+
+    def work() -> None:
         logs.set_up(Settings.from_environment().log_level)
         run(paths, stop)
+
+    sys.exit(attempt(paths, work))
+
+
+def attempt(paths: Paths, work: Callable[[], None]) -> int:
+    """Do some work; if it fails, log why and write the failure file. Return the exit code."""
+    try:
+        work()
     except FMError as error:
         with_traceback = None if isinstance(error, UserError) else error
         _log.log(logging.ERROR, "%s", error, exc_info=with_traceback)
-        _fail(paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
+        return _fail(paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
     except MemoryError as error:
         _log.exception("out of memory")
-        _fail(paths, f"ClientError: out of memory: use a larger instance ({error})")
+        return _fail(paths, f"ClientError: out of memory: use a larger instance ({error})")
     except Exception as error:  # noqa: BLE001 - the one place: a job must say why it failed
         _log.exception("internal error")
-        _fail(
-            paths,
-            f"AlgorithmError: internal error: {error} (caused by {type(error).__name__})",
+        return _fail(
+            paths, f"AlgorithmError: internal error: {error} (caused by {type(error).__name__})"
         )
-    sys.exit(0)
+    return 0
 
 
 def run(paths: Paths, stop: threading.Event) -> None:
@@ -68,7 +78,8 @@ def run(paths: Paths, stop: threading.Event) -> None:
     paths : Paths
         The platform's tree.
     stop : threading.Event
-        Once set, training ends after the present mini-batch and the model is saved as it is.
+        Once set, training ends after the present mini-batch and the model is saved, with a
+        checkpoint where the platform wants them.
 
     Raises
     ------
@@ -78,19 +89,20 @@ def run(paths: Paths, stop: threading.Event) -> None:
     job = load_job(paths)
     hyperparameters = job.hyperparameters
     _make_model_directory(paths)
-    # Channels are read before training: a mistake in the last of them is found at once.
-    budget_bytes = _memory_budget_bytes(hyperparameters)
-    channels: dict[str, ChannelRows] = {}
-    for name in CHANNELS:
-        if name in job.channels:
-            channels[name] = load_channel(paths, job, name, budget_bytes, stop.is_set)
-            budget_bytes -= channels[name].cached_bytes
-        if stop.is_set():
-            _log.warning("stopped before training began: no model is written")
-            return
-
     kernel = CPUKernel(hyperparameters)
-    draw_initial(kernel.model(), hyperparameters)
+    keeper = ModelKeeper(paths, job, kernel)
+    if not keeper.is_resumed:
+        _initialize(kernel, paths, job)
+
+    # Channels are read before training: a mistake in the last of them is found at once.
+    channels, buffer_bytes = _load_channels(paths, job, keeper, stop)
+    if stop.is_set():
+        if keeper.is_resumed:
+            keeper.stop()
+        else:
+            _log.warning("stopped before training began: no model is written")
+        return
+    keeper.notes = msgspec.structs.replace(keeper.notes, buffer_bytes=buffer_bytes)
     _log.info(
         "fm-algo %s, %d CPU threads, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
@@ -98,27 +110,104 @@ def run(paths: Paths, stop: threading.Event) -> None:
         "read again each epoch" if (rows := channels["train"].cached) is None else rows.num_rows,
         hyperparameters,
     )
-    log = logs.JobLog(job.resources.current_host, hyperparameters.epochs)
+    log = logs.JobLog(
+        job.resources.current_host,
+        hyperparameters.epochs,
+        keeper.notes.records_seen,
+        keeper.notes.batches_seen,
+    )
 
     def evaluated(name: str, epoch: int) -> list[Metric]:
         if name not in channels or stop.is_set():
             return []
         return evaluate(kernel, hyperparameters.predictor_type, channels[name].blocks(epoch))
 
-    source = channels["train"].source(job, budget_bytes // 2)
-    reports = train(kernel, source, hyperparameters, stop.is_set)
+    reports = train(
+        kernel,
+        channels["train"].source(job, buffer_bytes or 0),
+        hyperparameters,
+        stop.is_set,
+        lambda epoch: evaluated("validation", epoch),
+        keeper.progress,
+    )
     for report in _with_progress_bar(reports, job, channels["train"].cached):
         if isinstance(report, BatchReport):
             log.batch(report)
-        else:
-            log.epoch(report, evaluated("validation", report.epoch))
+            keeper.batch_done(report.progress)
+            continue
+        log.epoch(report, report.validation)
+        if report.progress.epoch > report.epoch:  # it was not stopped in the middle
+            notes = Notes(
+                records_seen=log.records_seen,
+                batches_seen=log.batches_seen,
+                buffer_bytes=buffer_bytes,
+            )
+            keeper.epoch_done(report.progress, notes, is_best=report.is_best)
 
-    path = save_model(paths.model, kernel.model(), msgspec.to_builtins(hyperparameters))
-    _log.info("model written to %s", path)
     if stop.is_set():
-        _log.warning("stopped by SIGTERM: the model is that of the last mini-batch trained")
-    log.test(evaluated("test", 0))
+        log.stopped()
+        keeper.stop()
+    else:
+        # The last value is what tuning takes: that of the model saved. No FIFO is read once more.
+        again = keeper.end() and not job.is_pipe("validation")
+        log.validation(evaluated("validation", 0) if again else [])
+        log.test(evaluated("test", 0))
     log.end()
+
+
+def _initialize(kernel: CPUKernel, paths: Paths, job: TrainingJob) -> None:
+    """Draw the parameters; of what the model channel has, take those instead."""
+    model = kernel.model()
+    draw_initial(model, job.hyperparameters)
+    if MODEL_CHANNEL in job.channels:
+        known = start_from(paths.input_data / MODEL_CHANNEL, model, job.hyperparameters)
+        _log.info("starting from the model of the model channel, %d features", known)
+
+
+def _load_channels(
+    paths: Paths, job: TrainingJob, keeper: ModelKeeper, stop: threading.Event
+) -> tuple[dict[str, ChannelRows], int | None]:
+    """Read the channels into memory, as far as they fit.
+
+    Returns
+    -------
+    channels : dict of str to ChannelRows
+        Of no use once a stop was asked for.
+    buffer_bytes : int or None
+        Memory for shuffling training rows that are read again; None where they are not.
+    """
+    hyperparameters = job.hyperparameters
+    budget_bytes = _memory_budget_bytes(hyperparameters)
+    channels: dict[str, ChannelRows] = {}
+    for name in filter(job.channels.__contains__, CHANNELS):
+        most_bytes = budget_bytes
+        if name == "train" and keeper.is_resumed:
+            # As before the interruption, on whatever machine: the order of the rows depends on it.
+            most_bytes = sys.maxsize if keeper.notes.buffer_bytes is None else -1
+        channels[name] = load_channel(paths, job, name, most_bytes, stop.is_set)
+        if stop.is_set():
+            return channels, None
+        budget_bytes -= channels[name].cached_bytes
+
+    train_rows = channels["train"]
+    if hyperparameters.validation_split is not None:
+        if train_rows.cached is None:
+            raise UserError(
+                f"validation_split={hyperparameters.validation_split} needs the rows of the train "
+                "channel in memory, where they do not fit: raise memory_budget_mb, or give a "
+                "validation channel"
+            )
+        try:
+            rest, drawn = split_rows(
+                train_rows.cached, hyperparameters.validation_split, hyperparameters.seed
+            )
+        except UserError as error:
+            raise error.within("train channel") from error
+        channels["train"] = ChannelRows(train_rows.read, rest)
+        channels["validation"] = ChannelRows(train_rows.read, drawn)
+    if train_rows.cached is not None:
+        return channels, None
+    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 2, 0)
 
 
 def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:
@@ -151,11 +240,11 @@ def _with_progress_bar(
             yield report
 
 
-def _fail(paths: Paths, reason: str) -> NoReturn:
+def _fail(paths: Paths, reason: str) -> int:
     """Write the failure file, the cause first: the platform shows 1,024 characters of it."""
     try:
         paths.failure.parent.mkdir(parents=True, exist_ok=True)
         paths.failure.write_text(reason[:1024], encoding="utf-8")
     except OSError as error:
         _log.error("%s could not be written: %s", paths.failure, error)
-    sys.exit(1)
+    return 1

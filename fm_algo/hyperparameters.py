@@ -18,6 +18,15 @@ from fm_algo.sparse import MAX_FEATURE_DIM
 
 InitMethod = Literal["normal", "uniform", "constant"]
 Optimizer = Literal["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"]
+MetricName = Literal[
+    "rmse",
+    "mse",
+    "absolute_loss",
+    "binary_classification_accuracy",
+    "binary_classification_cross_entropy",
+    "binary_f_1.000",
+    "roc_auc_score",
+]
 
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -27,6 +36,7 @@ ThreadCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Fraction = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 
 _CONTINUOUS = (1e-8, 512.0)
 """The range the built-in's tuning page gives for each of its continuous hyperparameters."""
@@ -179,6 +189,35 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "Ours. Threads of the CPU kernel, by default one a usable processor. "
             "The model does not depend on it."
+        ),
+    ] = None
+    checkpoint_interval: Annotated[
+        Positive,
+        _text("Ours. Seconds between checkpoints; there is one at the end of each epoch, too."),
+    ] = 300.0
+    checkpoint_keep: Annotated[Count, _text("Ours. Checkpoints kept.")] = 2
+    early_stopping_patience: Annotated[
+        Count | None,
+        _text(
+            "Ours. End after so many epochs without a better one, and save the best epoch's model. "
+            "Judged on the validation channel or on validation_split."
+        ),
+    ] = None
+    early_stopping_tolerance: Annotated[
+        NotNegative, _text("Ours. By how much an epoch must be better to count as better.")
+    ] = 0.0
+    early_stopping_metric: Annotated[
+        MetricName | None,
+        _text(
+            "Ours. What is judged; by default rmse of a regressor, "
+            "binary_classification_cross_entropy of a binary_classifier."
+        ),
+    ] = None
+    validation_split: Annotated[
+        Fraction | None,
+        _text(
+            "Ours. Part of the training rows, drawn by seed, that is not trained on but scored "
+            "after each epoch."
         ),
     ] = None
 

@@ -4,6 +4,7 @@ Names, and which are losses and which scores, are the built-in algorithm's; roc_
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,6 +32,18 @@ class Metric:
     value: float
 
 
+def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
+    """Name the metrics of rows that are not trained on."""
+    if predictor_type == "regressor":
+        return ("rmse", "mse", "absolute_loss")
+    return (
+        "binary_classification_accuracy",
+        "binary_classification_cross_entropy",
+        "binary_f_1.000",
+        "roc_auc_score",
+    )
+
+
 class MetricSums(Protocol):
     """Sums over the rows seen so far."""
 
@@ -47,6 +60,14 @@ class MetricSums(Protocol):
 
     def results(self) -> list[Metric]:
         """Return the metrics of all rows so far; none where there was no row."""
+        ...
+
+    def state(self) -> dict[str, float]:
+        """Return the sums by name, for `restore`."""
+        ...
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from the sums of another object of the same kind, histograms excepted."""
         ...
 
 
@@ -86,6 +107,15 @@ class RegressionSums:
             Metric("mse", "loss", self.loss),
             Metric("absolute_loss", "loss", self._absolutes / self.num_rows),
         ]
+
+    def state(self) -> dict[str, float]:
+        """Return the sums by name."""
+        return {"rows": self.num_rows, "squares": self._squares, "absolutes": self._absolutes}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from the sums of another object."""
+        self.num_rows = int(state["rows"])
+        self._squares, self._absolutes = state["squares"], state["absolutes"]
 
 
 class ClassificationSums:
@@ -142,6 +172,24 @@ class ClassificationSums:
         ]
         area = self._auc.area() if self._auc is not None else None
         return metrics if area is None else [*metrics, Metric("roc_auc_score", "score", area)]
+
+    def state(self) -> dict[str, float]:
+        """Return the sums by name, those for roc_auc_score excepted."""
+        return {
+            "rows": self.num_rows,
+            "cross_entropy": self._cross_entropy,
+            "true_positives": self._true_positives,
+            "predicted_positives": self._predicted_positives,
+            "positives": self._positives,
+        }
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Go on from the sums of another object."""
+        self.num_rows = int(state["rows"])
+        self._cross_entropy = state["cross_entropy"]
+        self._true_positives = int(state["true_positives"])
+        self._predicted_positives = int(state["predicted_positives"])
+        self._positives = int(state["positives"])
 
 
 class AUCHistogram:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numba import njit
 
+from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
@@ -196,6 +197,34 @@ class ReadAhead(Iterator[_T]):
             with contextlib.suppress(queue.Full):
                 self._ready.put(item, timeout=0.1)
                 return
+
+
+def split_rows(rows: CSRBatch, fraction: float, seed: int) -> tuple[CSRBatch, CSRBatch]:
+    """Draw a part of the rows; both parts keep the order of the rows.
+
+    Parameters
+    ----------
+    rows : CSRBatch
+        n rows, with labels.
+    fraction : float
+        Of the rows to be drawn: at least one row, and never all.
+    seed : int
+
+    Returns
+    -------
+    rest, drawn : CSRBatch
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two rows.
+    """
+    if rows.num_rows < 2:
+        raise UserError(f"{rows.num_rows} rows cannot be split in two")
+    count = min(max(round(fraction * rows.num_rows), 1), rows.num_rows - 1)
+    order = np.random.default_rng([seed, *b"validation"]).permutation(rows.num_rows)
+    rest, drawn = np.sort(order[count:]), np.sort(order[:count])
+    return _take(rows, rest, 0, len(rest)), _take(rows, drawn, 0, len(drawn))
 
 
 def _shuffle_seed(hyperparameters: Hyperparameters) -> int | None:

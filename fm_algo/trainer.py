@@ -1,17 +1,21 @@
 """The one epoch loop, for every kernel."""
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
+from fm_algo.checkpoint import Progress
+from fm_algo.early_stopping import EarlyStopping
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import Kernel
-from fm_algo.metrics import Metric, metrics_for
+from fm_algo.metrics import Metric, MetricSums, metrics_for
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.row_source import ReadAhead, RowSource
 from fm_algo.sparse import CSRBatch
@@ -36,12 +40,15 @@ class BatchReport:
     metrics : list of Metric
         Of the epoch so far, each row as predicted before its own update; empty between publications
         (hyperparameter batch_metrics_publish_interval).
+    progress : Progress
+        Where training could go on from.
     """
 
     epoch: int
     batch: int
     num_rows: int
     metrics: list[Metric]
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +60,19 @@ class EpochReport:
     epoch : int
         From 0.
     num_rows, num_batches : int
-        Trained on in this epoch.
+        Trained on in this epoch, also before an interruption.
     elapsed_s : float
         Time the epoch took, seconds.
     metrics : list of Metric
         Of all rows of the epoch, each as predicted before its own update.
     is_last : bool
         Whether training ends here.
+    validation : list of Metric
+        Of rows that are not trained on; empty without such rows, and after a stop.
+    is_best : bool
+        Whether early stopping is on and the epoch the best so far.
+    progress : Progress
+        Where training could go on from.
     """
 
     epoch: int
@@ -68,6 +81,9 @@ class EpochReport:
     elapsed_s: float
     metrics: list[Metric]
     is_last: bool
+    validation: list[Metric] = field(default_factory=list)
+    is_best: bool = False
+    progress: Progress = field(default_factory=Progress)
 
 
 def train(
@@ -75,6 +91,8 @@ def train(
     source: RowSource,
     hyperparameters: Hyperparameters,
     should_stop: Callable[[], bool] = lambda: False,
+    validate: Callable[[int], list[Metric]] = lambda _epoch: [],
+    start: Progress | None = None,
 ) -> Iterator[BatchReport | EpochReport]:
     """Train epoch by epoch; a report comes out after each mini-batch and each epoch.
 
@@ -86,9 +104,16 @@ def train(
         The training rows, with labels. A thread of its own takes and prepares the next mini-batches
         while the kernel works.
     hyperparameters : Hyperparameters
-        epochs and batch_metrics_publish_interval.
+        epochs, batch_metrics_publish_interval and those of early stopping.
     should_stop : callable, optional
-        Asked after each mini-batch; once it says True the epoch ends there and is the last.
+        Asked before and after each mini-batch; once it says True the epoch ends there, the last;
+        one that had not begun has no report.
+    validate : callable, optional
+        ``validate(epoch)`` gives the metrics of rows that are not trained on; early stopping judges
+        by them.
+    start : Progress, optional
+        Where an interrupted training goes on; the kernel's state is that of then. If there is
+        nothing left to do, there is no report.
 
     Yields
     ------
@@ -98,32 +123,71 @@ def train(
     ------
     AlgorithmError
         When the loss is no longer a finite number: which epoch and mini-batch, and what to try.
+    UserError
+        When early stopping has no number to judge by.
     """
-    interval = hyperparameters.batch_metrics_publish_interval
-    for epoch in range(hyperparameters.epochs):
+    progress = start or Progress()
+    early_stopping = EarlyStopping(hyperparameters, progress.best)
+    for epoch in range(progress.epoch, hyperparameters.epochs):
+        if early_stopping.is_over(epoch):
+            return
         started = time.perf_counter()
         sums = metrics_for(hyperparameters.predictor_type)
-        stopped, num_batches = False, 0
-        prepared_ahead = ReadAhead(map(kernel.prepare, source.mini_batches(epoch)), _BATCHES_AHEAD)
-        with contextlib.closing(prepared_ahead):
-            for number, prepared in enumerate(prepared_ahead):
-                margin = kernel.step(prepared)
-                sums.update(margin, prepared.batch.require_labels())
-                num_batches += 1
-                if not math.isfinite(sums.loss):
-                    raise _diverged(f"epoch {epoch}, mini-batch {number}: the loss is {sums.loss}")
-                published = sums.results() if number % interval == 0 else []
-                yield BatchReport(epoch, number, prepared.batch.num_rows, published)
-                stopped = should_stop()
-                if stopped:
-                    break
-        is_last = stopped or epoch + 1 == hyperparameters.epochs
-        elapsed_s = time.perf_counter() - started
-        if is_last:
+        if progress.num_batches:
+            sums.restore(progress.sums)
+        for report in _train_epoch(kernel, source, hyperparameters, should_stop, sums, progress):
+            progress = report.progress
+            yield report
+        if not progress.num_batches and should_stop():
             _check_finite(kernel.model(), epoch)
-        yield EpochReport(epoch, sums.num_rows, num_batches, elapsed_s, sums.results(), is_last)
+            return  # nothing was done in this epoch
+        elapsed_s = time.perf_counter() - started
+        num_batches = progress.num_batches
+        validation = [] if should_stop() else validate(epoch)
+        stopped = should_stop()
+        if stopped:
+            validation = []  # of rows cut short, perhaps
+        is_best = not stopped and early_stopping.judge(epoch, validation)
+        if not stopped:
+            progress = Progress(epoch=epoch + 1, best=early_stopping.best)
+        is_last = (
+            stopped or epoch + 1 == hyperparameters.epochs or early_stopping.is_over(epoch + 1)
+        )
+        if is_last or is_best:
+            _check_finite(kernel.model(), epoch)
+        yield EpochReport(
+            epoch, sums.num_rows, num_batches, elapsed_s, sums.results(), is_last,
+            validation, is_best, progress,
+        )  # fmt: skip
         if is_last:
             return
+
+
+def _train_epoch(
+    kernel: Kernel,
+    source: RowSource,
+    hyperparameters: Hyperparameters,
+    should_stop: Callable[[], bool],
+    sums: MetricSums,
+    start: Progress,
+) -> Iterator[BatchReport]:
+    """Train on what is left of an epoch, adding to `sums`, until its end or a stop."""
+    epoch, interval = start.epoch, hyperparameters.batch_metrics_publish_interval
+    left = itertools.islice(source.mini_batches(epoch), start.num_batches, None)
+    prepared_ahead = ReadAhead(map(kernel.prepare, left), _BATCHES_AHEAD)
+    with contextlib.closing(prepared_ahead):
+        for number, prepared in enumerate(prepared_ahead, start.num_batches):
+            if should_stop():
+                return  # a source that was told to stop may have cut this mini-batch short
+            margin = kernel.step(prepared)
+            sums.update(margin, prepared.batch.require_labels())
+            if not math.isfinite(sums.loss):
+                raise _diverged(f"epoch {epoch}, mini-batch {number}: the loss is {sums.loss}")
+            published = sums.results() if number % interval == 0 else []
+            progress = msgspec.structs.replace(start, num_batches=number + 1, sums=sums.state())
+            yield BatchReport(epoch, number, prepared.batch.num_rows, published, progress)
+            if should_stop():
+                return
 
 
 def evaluate(

@@ -143,6 +143,12 @@ def test_the_page_of_hyperparameters_is_fresh(root: Path) -> None:
     assert (root / "docs" / "hyperparameters.md").read_text() == made, "run `make docs`"
 
 
+def test_the_page_of_errors_is_fresh(root: Path) -> None:
+    made = runpy.run_path(str(root / "docs" / "errors.py"))["make_page"]()
+
+    assert (root / "docs" / "errors.md").read_text() == made, "run `make docs`"
+
+
 def test_every_run_time_dependency_has_a_reason(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["torch"]]

@@ -5,10 +5,15 @@ state in whatever layout suits it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+
+State = dict[str, NDArray[Any]]
+"""Arrays by name: int64 or float32, contiguous, any shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,4 +76,12 @@ class Kernel(Protocol):
 
     def model(self) -> FMModel:
         """Return the present parameters; later steps may change them in place."""
+        ...
+
+    def state(self) -> State:
+        """Return all that later steps depend on: the kernel's own arrays, not copies.
+
+        Filled with the numbers of another kernel of the same hyperparameters, they make this one
+        go on where that one was.
+        """
         ...

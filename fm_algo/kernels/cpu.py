@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import PreparedBatch, threads
+from fm_algo.kernels import PreparedBatch, State, threads
 from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z, learning_rate
 from fm_algo.kernels.passes import CACHE_LINE, OPTIMIZER_CODES, forward_rows, update_columns
 from fm_algo.kernels.simd import WIDTH
@@ -56,7 +56,7 @@ class CPUKernel:
         self._hyperparameters = hyperparameters
         self._constants = Constants.of(hyperparameters)
         self._rule = UPDATE_RULES[hyperparameters.optimizer]
-        self._num_steps = 0
+        self._num_steps = np.zeros(1, np.int64)
 
         # Columns beyond num_factors stay 0: their gradient, and so their update, is 0.
         self._width = -(-hyperparameters.num_factors // WIDTH) * WIDTH
@@ -65,7 +65,7 @@ class CPUKernel:
         row_floats = self._w_at + 1 + self._rule.num_states + is_rowwise
         self._parameters = _aligned_zeros(hyperparameters.feature_dim, row_floats)
         self._w0 = np.zeros(1, np.float32)
-        self._w0_states = [np.zeros(1, np.float32) for _ in range(self._rule.num_states)]
+        self._w0_states = np.zeros((self._rule.num_states, 1), np.float32)
 
     @classmethod
     def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
@@ -93,12 +93,12 @@ class CPUKernel:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward(prepared.batch)
-        if self._num_steps == 0 and self._hyperparameters.optimizer == "ftrl":
+        if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
             self._start_ftrl()
         self._num_steps += 1
         self._update_bias(residual)
         hyperparameters, constants = self._hyperparameters, self._constants
-        optimizer, step = hyperparameters.optimizer, self._num_steps
+        optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
             self._parameters, self._w_at, hyperparameters.num_factors,
@@ -124,6 +124,15 @@ class CPUKernel:
         w, V = self._parameters[:, self._w_at], self._parameters[:, : hyperparameters.num_factors]
         return FMModel(hyperparameters.predictor_type, self._w0, w, V)
 
+    def state(self) -> State:
+        """Return all that later steps depend on: the kernel's own arrays, not copies."""
+        return {
+            "num_steps": self._num_steps,
+            "w0": self._w0,
+            "w0_states": self._w0_states,
+            "parameters": self._parameters,
+        }
+
     def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
@@ -146,10 +155,12 @@ class CPUKernel:
         gradient = constants.rescale * residual.sum(dtype=np.float64)
         gradient = gradient + hyperparameters.bias_wd * self._w0
         gradient = np.clip(gradient, -constants.clip, constants.clip)
-        lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, self._num_steps)
+        step = int(self._num_steps[0])
+        lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, step)
         w0, states = self._rule.update(self._w0, [*self._w0_states], gradient, lr, constants)
         self._w0[:] = w0
-        self._w0_states = [state.astype(np.float32) for state in states]
+        for own, state in zip(self._w0_states, states, strict=True):
+            own[:] = state
 
 
 def _aligned_zeros(num_rows: int, row_floats: int) -> Float32Array:

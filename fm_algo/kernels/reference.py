@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import PreparedBatch
+from fm_algo.kernels import PreparedBatch, State
 from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z, learning_rate
 from fm_algo.model import FMModel, sigmoid
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -42,7 +42,7 @@ class ReferenceKernel:
         self._constants = Constants.of(hyperparameters)
         self._rule = UPDATE_RULES[hyperparameters.optimizer]
         self._states = {name: self._initial_states(name) for name in self._parameters}
-        self._num_steps = 0
+        self._num_steps = np.zeros(1, np.int64)
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Return the mini-batch as it is."""
@@ -90,6 +90,15 @@ class ReferenceKernel:
         w0, w, V = (self._parameters[name] for name in ("bias", "linear", "factors"))
         return FMModel(self._predictor_type, w0, w, V)
 
+    def state(self) -> State:
+        """Return all that later steps depend on: the kernel's own arrays, not copies."""
+        states = {
+            f"{group} state {number}": state
+            for group, states in self._states.items()
+            for number, state in enumerate(states)
+        }
+        return {"num_steps": self._num_steps} | self._parameters | states
+
     def _initial_states(self, group: str) -> list[Float32Array]:
         """Zeros, but for what makes FTRL start from the initial values."""
         values = self._parameters[group]
@@ -105,7 +114,7 @@ class ReferenceKernel:
         """Apply the summed gradient of the parameters numbered `present`."""
         constants, optimizer = self._constants, self._hyperparameters.optimizer
         lr = learning_rate(
-            optimizer, getattr(self._hyperparameters, f"{group}_lr"), self._num_steps
+            optimizer, getattr(self._hyperparameters, f"{group}_lr"), int(self._num_steps[0])
         )
         wd = getattr(self._hyperparameters, f"{group}_wd")
         values, states = self._parameters[group], self._states[group]

@@ -2,6 +2,7 @@
 
 import gzip
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from training_tree import Rows, TrainingTree, finish
 
+from container import train_job
+from container.settings import Paths
 from fm_algo.artifact import load_model
 
 STOP_S = 10
@@ -81,3 +84,60 @@ def test_while_reading_nothing_is_left(tree):
     assert list(tree.model.iterdir()) == []
     (line,) = outcome.lines
     assert line.endswith("stopped before training began: no model is written")
+
+
+def test_a_stop_before_the_imports_are_done_is_heard(tree):
+    """As process 1 of a container, a program that does not listen would be killed much later."""
+    tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
+    process = tree.start()
+    while not listens(process):
+        assert process.poll() is None
+        time.sleep(0.001)
+    outcome, elapsed_s = stop(process)
+
+    assert outcome.code == 0
+    assert elapsed_s < STOP_S
+    assert tree.failure is None
+    assert "stopped before training began" in outcome.lines[-1]
+
+
+def test_a_stopped_job_goes_on_where_it_was(tree, tmp_path):
+    whole = TrainingTree(tmp_path / "whole")
+    for job in (tree, whole):
+        job.hyperparameters(epochs="200", mini_batch_size="10")
+        job.channel("train", {"a.csv": Rows.draw(1, 1000).csv})
+    whole.run()
+    (tree.base / "checkpoints").mkdir()
+    process = tree.start()
+    read_until(process, "epoch=2, train rmse")
+    process.send_signal(signal.SIGTERM)  # twice: the second must not harm what is being written
+    outcome, _ = stop(process)
+    between = (tree.model / "model.safetensors").read_bytes()
+    tree.run()
+    model = (tree.model / "model.safetensors").read_bytes()
+
+    assert outcome.code == 0
+    assert between != model
+    assert model == (whole.model / "model.safetensors").read_bytes()
+
+
+def test_a_job_stopped_while_it_reads_keeps_what_it_had(tree):
+    tree.hyperparameters(epochs="2")
+    directory = tree.channel("train", {"a.csv": Rows.draw(1, 1000).csv})
+    (tree.base / "checkpoints").mkdir()
+    tree.run()
+    expected = (tree.model / "model.safetensors").read_bytes()
+    (tree.model / "model.safetensors").unlink()
+    stopped = threading.Event()
+    stopped.set()
+    train_job.run(Paths(tree.base), stopped)
+
+    assert directory.exists()
+    assert (tree.model / "model.safetensors").read_bytes() == expected
+
+
+def listens(process):
+    """Whether SIGTERM is caught, as the kernel tells."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1

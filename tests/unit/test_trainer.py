@@ -1,5 +1,6 @@
 import math
-from itertools import chain, count
+import threading
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -71,12 +72,10 @@ class BreakingKernel(ReferenceKernel):
         return margin
 
 
-def trained(should_stop=lambda: False, **changes):
+def trained(**changes):
     hyperparameters = hyperparameters_of(**changes)
     kernel = RecordingKernel(hyperparameters)
-    reports = list(
-        train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters, should_stop)
-    )
+    reports = list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
     return kernel, reports
 
 
@@ -166,12 +165,53 @@ def test_a_batchs_metrics_come_at_the_interval():
 
 
 def test_a_stop_ends_training_after_the_mini_batch():
-    asked = count()
-    kernel, reports = trained(should_stop=lambda: next(asked) == 4)
+    hyperparameters = hyperparameters_of()
+    kernel = RecordingKernel(hyperparameters)
+    source = CachedRows(numbered_rows(), hyperparameters)
+    reports = list(train(kernel, source, hyperparameters, lambda: len(kernel.batches) == 5))
 
     assert len(kernel.batches) == 5
     assert [report.is_last for report in epochs_of(reports)] == [False, True]
     assert (reports[-1].epoch, reports[-1].num_rows, reports[-1].num_batches) == (1, 20, 2)
+
+
+def test_a_stop_between_epochs_leaves_the_next_one_untouched():
+    hyperparameters = hyperparameters_of()
+    kernel = RecordingKernel(hyperparameters)
+    stop = threading.Event()
+    epochs = []
+    source = CachedRows(numbered_rows(), hyperparameters)
+    for report in train(kernel, source, hyperparameters, stop.is_set):
+        if isinstance(report, EpochReport):
+            epochs.append(report.epoch)
+            stop.set()
+
+    assert len(kernel.batches) == 3
+    assert epochs == [0]
+
+
+@pytest.mark.parametrize("num_batches", range(9))
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+def test_training_goes_on_as_if_it_had_not_been_interrupted(predictor_type, num_batches):
+    hyperparameters = hyperparameters_of(predictor_type=predictor_type)
+    rows = numbered_rows()
+    if predictor_type == "binary_classifier":
+        rows.labels[:] = rows.labels > 0.5
+    whole, first, second = (RecordingKernel(hyperparameters) for _ in range(3))
+
+    def run(kernel, **how):
+        return list(train(kernel, CachedRows(rows, hyperparameters), hyperparameters, **how))
+
+    expected = run(whole)
+    before = run(first, should_stop=lambda: len(first.batches) > num_batches)
+    for name, array in second.state().items():
+        array[...] = first.state()[name]
+    after = run(second, start=before[-1].progress)
+
+    assert first.batches + second.batches == whole.batches
+    assert epochs_of(after)[-1].metrics == epochs_of(expected)[-1].metrics
+    for name, array in second.state().items():
+        np.testing.assert_array_equal(array, whole.state()[name])
 
 
 @pytest.mark.parametrize("batch", [0, 1])

@@ -154,7 +154,7 @@ def test_files_without_rows_are_no_data(directory, read, content):
 
 
 def test_a_channel_without_a_directory_is_refused(read):
-    with pytest.raises(UserError, match=r"^train channel: .*/input/data/train does not exist"):
+    with pytest.raises(PlatformError, match=r"^train channel: .*/input/data/train does not exist"):
         read()
 
 

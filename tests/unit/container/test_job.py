@@ -89,8 +89,8 @@ def test_the_train_channel_is_required(load, channels, found):
 
 
 def test_unknown_channels_are_refused(load):
-    with pytest.raises(UserError, match="unknown channel model, tset; allowed are train"):
-        load(channels={"train": CHANNEL, "tset": CHANNEL, "model": CHANNEL})
+    with pytest.raises(UserError, match="unknown channel model2, tset; allowed are train"):
+        load(channels={"train": CHANNEL, "tset": CHANNEL, "model2": CHANNEL})
 
 
 def test_another_input_mode_is_refused(load):

@@ -1,0 +1,116 @@
+"""What of a job must outlive its process: the model it will serve and the checkpoints."""
+
+import logging
+
+import msgspec
+
+from container.job import TrainingJob
+from container.settings import Paths
+from fm_algo.artifact import load_model, save_model
+from fm_algo.checkpoint import Checkpoints, Notes, Progress
+from fm_algo.early_stopping import BestEpoch
+from fm_algo.kernels import Kernel
+
+_log = logging.getLogger("fm_algo")
+
+
+class ModelKeeper:
+    """Saves the model and the checkpoints, and goes on from them.
+
+    With early stopping the best model so far lies in its final place from the moment it is known:
+    it costs no memory, and whatever ends the job, the platform finds it there. The checkpoint of
+    the best epoch is kept, so that a job started anew on another machine can put it there again.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
+    kernel : Kernel
+        New, its numbers 0.
+
+    Raises
+    ------
+    UserError
+        If there are checkpoints of a job with other hyperparameters.
+    PlatformError
+        If files cannot be read or written.
+
+    Attributes
+    ----------
+    progress : Progress
+        Where training is to go on.
+    notes : Notes
+        Of whoever reads the rows and writes the log; kept in checkpoints.
+    is_resumed : bool
+        Whether the kernel's numbers are those of a checkpoint; if not, it has yet to get some.
+    """
+
+    def __init__(self, paths: Paths, job: TrainingJob, kernel: Kernel) -> None:
+        self._paths = paths
+        self._hyperparameters = job.hyperparameters
+        self._kernel = kernel
+        self._checkpoints: Checkpoints | None = None
+        self.progress, self.notes, self.is_resumed = Progress(), Notes(), False
+        if job.checkpoints is None:
+            return
+        self._checkpoints = Checkpoints(job.checkpoints, job.hyperparameters)
+        found = self._checkpoints.restore_newest(kernel.state())
+        if found is None:
+            return
+        _log.info("going on from the checkpoint %s", found.path)
+        self.progress, self.notes, self.is_resumed = found.progress, found.notes, True
+        if self._best is not None:
+            self._checkpoints.restore_best(self._best, kernel.state())
+            self._save()
+            self._checkpoints.restore(found, kernel.state())
+
+    def batch_done(self, progress: Progress) -> None:
+        """Take note of a mini-batch; write a checkpoint if it is time."""
+        self.progress = progress
+        if self._checkpoints is not None and self._checkpoints.is_due:
+            self._checkpoints.write(progress, self.notes, self._kernel.state())
+
+    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+        """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
+        self.progress, self.notes = progress, notes
+        if is_best:
+            self._save()
+        if self._checkpoints is not None:
+            self._checkpoints.write(progress, notes, self._kernel.state())
+
+    def end(self) -> bool:
+        """See that the model is in its place: the best epoch's, or as it is now.
+
+        The kernel has its parameters then. Return whether they are others than before.
+        """
+        if self._best is None:
+            self._save()
+            return False
+        saved, own = load_model(self._paths.model), self._kernel.model()
+        own.w0[:], own.w[:], own.V[:] = saved.w0, saved.w, saved.V
+        _log.info("the model is that of epoch %d, the best: %r", self._best.epoch, self._best.value)
+        return self._best.epoch + 1 != self.progress.epoch
+
+    def stop(self) -> None:
+        """Save the model, then how far training is, because the platform says so.
+
+        The model comes first: it is what the platform takes when its patience ends.
+        """
+        if self._best is None:
+            self._save()
+        if self._checkpoints is not None:
+            self._checkpoints.write(self.progress, self.notes, self._kernel.state())
+        best = self._best
+        which = "the last mini-batch trained" if best is None else f"epoch {best.epoch}, the best"
+        _log.warning("stopped by SIGTERM: the model is that of %s", which)
+
+    @property
+    def _best(self) -> BestEpoch | None:
+        """The epoch whose model is to be saved; None: save the present one."""
+        is_judged = self._hyperparameters.early_stopping_patience is not None
+        return self.progress.best if is_judged else None
+
+    def _save(self) -> None:
+        described = msgspec.to_builtins(self._hyperparameters)
+        path = save_model(self._paths.model, self._kernel.model(), described)
+        _log.info("model written to %s", path)

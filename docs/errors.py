@@ -1,0 +1,265 @@
+"""Write errors.md beside this file: jobs that cannot work are run, and what they say is written.
+
+What `make docs` runs. Each job of `BAD_JOBS` is the small job of `prepare` with one thing wrong.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from container import train_job
+from container.settings import Paths
+from fm_algo.artifact import save_model
+from fm_algo.model import FMModel
+
+HEAD = """# What a failed job says
+
+A job that fails exits with 1 and writes why into `/opt/ml/output/failure`, the cause first; the
+platform shows it as the job's FailureReason. The first word says whose turn it is:
+
+- `ClientError`: yours. The data, the hyperparameters or the job's description cannot be used.
+- `AlgorithmError`: the input was valid and training went wrong, by its nature or by our mistake.
+- `InternalServerError`: the machine's. A disk, a mount or a file failed; the path is named. The
+  platform's RetryStrategy helps here, and only here.
+
+The messages below are those of real runs; this page is made by running them (`make docs`). Where a
+message names a file, a record or a line, it is the first one that is wrong.
+
+"""
+
+GOOD = "1,1,0\n0,0,1\n"
+FEATURES = 2
+
+
+class BadJob(NamedTuple):
+    """A job with one thing wrong.
+
+    Attributes
+    ----------
+    group, what : str
+        Heading, and what is wrong.
+    spoil : callable
+        Makes it wrong, below the tree's root.
+    """
+
+    group: str
+    what: str
+    spoil: Callable[[Path], None]
+
+
+def prepare(base: Path) -> None:
+    """Write the platform's tree of a job that works."""
+    write(base, "input/data/train/rows.csv", GOOD)
+    described(base, train={"ContentType": "text/csv"})
+    chosen(base)
+    (base / "model").mkdir()
+
+
+def write(base: Path, path: str, content: str | bytes) -> None:
+    """Write a file below the root."""
+    target = base / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def chosen(base: Path, **changes: str | None) -> None:
+    """Write hyperparameters.json; None leaves one out."""
+    all_of_them = {
+        "feature_dim": str(FEATURES),
+        "num_factors": "2",
+        "predictor_type": "regressor",
+        "mini_batch_size": "1",
+        **changes,
+    }
+    given = {name: value for name, value in all_of_them.items() if value is not None}
+    write(base, "input/config/hyperparameters.json", json.dumps(given))
+
+
+def described(base: Path, **channels: dict[str, str]) -> None:
+    """Write inputdataconfig.json."""
+    write(base, "input/config/inputdataconfig.json", json.dumps(channels))
+
+
+def _rows(content: str | bytes, content_type: str = "text/csv") -> Callable[[Path], None]:
+    def spoil(base: Path) -> None:
+        described(base, train={"ContentType": content_type})
+        write(base, "input/data/train/rows.csv", content)
+
+    return spoil
+
+
+def _chosen(**changes: str | None) -> Callable[[Path], None]:
+    return lambda base: chosen(base, **changes)
+
+
+def _described(**channels: dict[str, str]) -> Callable[[Path], None]:
+    return lambda base: described(base, **channels)
+
+
+def _both(first: Callable[[Path], None], second: Callable[[Path], None]) -> Callable[[Path], None]:
+    def spoil(base: Path) -> None:
+        first(base)
+        second(base)
+
+    return spoil
+
+
+def _model(**changes: int) -> Callable[[Path], None]:
+    def spoil(base: Path) -> None:
+        described(base, train={"ContentType": "text/csv"}, model={})
+        shape = {"feature_dim": FEATURES, "num_factors": 2} | changes
+        factors = np.zeros((shape["feature_dim"], shape["num_factors"]), np.float32)
+        directory = base / "input/data/model"
+        directory.mkdir()
+        model = FMModel("regressor", np.zeros(1, np.float32), factors[:, 0].copy(), factors)
+        save_model(directory, model, {})
+
+    return spoil
+
+
+def _no_model(base: Path) -> None:
+    described(base, train={"ContentType": "text/csv"}, model={})
+    (base / "input/data/model").mkdir()
+
+
+def _damaged_model(base: Path) -> None:
+    described(base, train={"ContentType": "text/csv"}, model={})
+    write(base, "input/data/model/model.tar.gz", "not an archive")
+
+
+def _two_hosts(base: Path) -> None:
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
+    write(base, "input/config/resourceconfig.json", json.dumps(hosts))
+
+
+def _no_rows(base: Path) -> None:
+    (base / "input/data/train/rows.csv").unlink()
+
+
+def _no_channel(base: Path) -> None:
+    _no_rows(base)
+    (base / "input/data/train").rmdir()
+
+
+def _other_checkpoint(base: Path) -> None:
+    (base / "checkpoints").mkdir()
+    _run(base)
+    (base / "model/model.safetensors").unlink()
+    chosen(base, num_factors="3")
+
+
+def _model_in_the_way(base: Path) -> None:
+    (base / "model").rmdir()
+    write(base, "model", "in the way")
+
+
+def _checkpoints_in_the_way(base: Path) -> None:
+    write(base, "checkpoints.txt", "in the way")
+    config = {"LocalPath": str(base / "checkpoints.txt")}
+    write(base, "input/config/checkpointconfig.json", json.dumps(config))
+
+
+_NO_CONTENT = b"\x0a\x23\xd7\xce"
+_GZIP = b"\x1f\x8b\x08\x00"
+
+BAD_JOBS = [
+    BadJob("Hyperparameters", "one is missing", _chosen(num_factors=None)),
+    BadJob("Hyperparameters", "an unknown name", _chosen(num_factor="2")),
+    BadJob("Hyperparameters", "a value out of range", _chosen(epochs="0")),
+    BadJob("Hyperparameters", "a value that is no number", _chosen(bias_lr="fast")),
+    BadJob("Hyperparameters", "several mistakes", _chosen(epochs="-1", use_bias="perhaps")),
+    BadJob("Hyperparameters", "one given twice", _chosen(epoch="1", epochs="2")),
+    BadJob("Hyperparameters", "no scale for uniform", _chosen(bias_init_method="uniform")),
+    BadJob("Hyperparameters", "a metric of the other predictor type",
+           _chosen(early_stopping_metric="roc_auc_score")),
+    BadJob("Hyperparameters", "early stopping with nothing to judge by",
+           _chosen(early_stopping_patience="2")),
+    BadJob("Hyperparameters", "too few rows for validation_split",
+           _both(_chosen(validation_split="0.1"), _rows("1,1,0\n"))),
+    BadJob("The job", "no train channel", _described(test={})),
+    BadJob("The job", "an unknown channel", _described(train={}, valid={})),
+    BadJob("The job", "an unknown input mode", _described(train={"TrainingInputMode": "Turbo"})),
+    BadJob("The job", "a record wrapper", _described(train={"RecordWrapperType": "RecordIO"})),
+    BadJob("The job", "a model channel that is a pipe",
+           _described(train={}, model={"TrainingInputMode": "Pipe"})),
+    BadJob("The job", "validation rows given twice",
+           _both(_chosen(validation_split="0.1"), _described(train={}, validation={}))),
+    BadJob("The job", "several hosts", _two_hosts),
+    BadJob("The job", "a damaged file",
+           lambda base: write(base, "input/config/hyperparameters.json", "{")),
+    BadJob("The job", "no hyperparameters.json",
+           lambda base: (base / "input/config/hyperparameters.json").unlink()),
+    BadJob("Rows", "no file, or only empty ones", _no_rows),
+    BadJob("Rows", "too few columns", _rows(GOOD + "1,2\n")),
+    BadJob("Rows", "a header", _rows("y,a,b\n" + GOOD)),
+    BadJob("Rows", "a number that is none", _rows(GOOD + "1,x,0\n")),
+    BadJob("Rows", "nan", _rows(GOOD + "1,nan,0\n")),
+    BadJob("Rows", "a feature beyond feature_dim", _rows("1 2:1\n", "text/libsvm")),
+    BadJob("Rows", "a row without a label", _rows('{"features": [1, 0]}\n',
+           "application/jsonlines")),
+    BadJob("Rows", "a label that is no class",
+           _both(_chosen(predictor_type="binary_classifier"), _rows(GOOD + "3,1,0\n"))),
+    BadJob("Rows", "not RecordIO", _rows(GOOD, "application/x-recordio-protobuf")),
+    BadJob("Rows", "RecordIO cut short", _rows(_NO_CONTENT, "application/x-recordio-protobuf")),
+    BadJob("Rows", "an unsupported content type", _rows(GOOD, "image/png")),
+    BadJob("Rows", "JSON, which is for requests", _rows("{}", "application/json")),
+    BadJob("Rows", "damaged gzip", _rows(_GZIP)),
+    BadJob("A model to start from", "none", _no_model),
+    BadJob("A model to start from", "a damaged archive", _damaged_model),
+    BadJob("A model to start from", "other factors", _model(num_factors=3)),
+    BadJob("A model to start from", "more features", _model(feature_dim=3)),
+    BadJob("Checkpoints", "those of another job", _other_checkpoint),
+    BadJob("Training", "it diverges", _chosen(linear_lr="1e38", epochs="9")),
+    BadJob("The machine", "a channel that is not there", _no_channel),
+    BadJob("The machine", "no place for the model", _model_in_the_way),
+    BadJob("The machine", "no place for checkpoints", _checkpoints_in_the_way),
+]  # fmt: skip
+
+
+def _run(base: Path) -> None:
+    train_job.run(Paths(base), threading.Event())
+
+
+def reason(bad: BadJob, base: Path) -> str:
+    """Run a job in an empty directory that plays /opt/ml; return what it says."""
+    prepare(base)
+    bad.spoil(base)
+    with np.errstate(all="ignore"):
+        code = train_job.attempt(Paths(base), lambda: _run(base))
+    if code != 1:
+        raise RuntimeError(f"{bad.what}: the job did not fail")
+    text = (base / "output/failure").read_text(encoding="utf-8")
+    return re.sub(re.escape(str(base)), "/opt/ml", text)
+
+
+def make_page() -> str:
+    """Return the page."""
+    logging.disable()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return HEAD + "\n".join(_sections(BAD_JOBS))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _sections(jobs: Iterable[BadJob]) -> Iterable[str]:
+    group = None
+    for bad in jobs:
+        if bad.group != group:
+            group = bad.group
+            yield f"## {group}\n"
+        with tempfile.TemporaryDirectory() as base:
+            yield f"**{bad.what}**\n\n    {reason(bad, Path(base))}\n"
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(make_page(), encoding="utf-8")

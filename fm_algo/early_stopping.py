@@ -1,0 +1,103 @@
+"""When an epoch is the best one, and when no better one is waited for any longer."""
+
+import math
+
+import msgspec
+
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.metrics import Metric, metric_names
+
+
+class BestEpoch(msgspec.Struct, frozen=True):
+    """The best epoch so far.
+
+    Attributes
+    ----------
+    epoch : int
+        From 0.
+    value : float
+        What was judged.
+    """
+
+    epoch: int
+    value: float
+
+
+class EarlyStopping:
+    """Judges epochs by a metric of rows that are not trained on.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        early_stopping_patience, without which nothing is ever judged, and its sisters.
+    best : BestEpoch, optional
+        Of a run that this one continues.
+
+    Raises
+    ------
+    UserError
+        If the metric is not one of the predictor type.
+
+    Attributes
+    ----------
+    best : BestEpoch or None
+        None as long as no epoch had a number for the metric.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, best: BestEpoch | None = None) -> None:
+        self._patience = hyperparameters.early_stopping_patience
+        self._tolerance = hyperparameters.early_stopping_tolerance
+        self._metric = judged_metric(hyperparameters)
+        self.best = None if self._patience is None else best
+
+    def judge(self, epoch: int, metrics: list[Metric]) -> bool:
+        """Look at an epoch's metrics; return whether it is the best so far.
+
+        Raises
+        ------
+        UserError
+            If the metric is not among them.
+        """
+        if self._patience is None:
+            return False
+        judged = next((metric for metric in metrics if metric.name == self._metric), None)
+        if judged is None:
+            raise UserError(
+                f"early_stopping_metric={self._metric} has no value on the validation rows; "
+                "roc_auc_score needs rows of both classes"
+            )
+        sign = 1 if judged.kind == "loss" else -1
+        if self.best is None:
+            is_best = not math.isnan(judged.value)
+        else:
+            is_best = sign * judged.value < sign * self.best.value - self._tolerance
+        if is_best:
+            self.best = BestEpoch(epoch, judged.value)
+        return is_best
+
+    def is_over(self, num_epochs: int) -> bool:
+        """Whether training ends after so many epochs."""
+        best = -1 if self.best is None else self.best.epoch
+        return self._patience is not None and num_epochs - 1 - best >= self._patience
+
+
+def judged_metric(hyperparameters: Hyperparameters) -> str:
+    """Return the name of the metric that is judged, checked; by default the loss trained for.
+
+    Raises
+    ------
+    UserError
+        If the metric is not one of the predictor type.
+    """
+    predictor_type, chosen = hyperparameters.predictor_type, hyperparameters.early_stopping_metric
+    names = metric_names(predictor_type)
+    if chosen is None:
+        is_regressor = predictor_type == "regressor"
+        return "rmse" if is_regressor else "binary_classification_cross_entropy"
+    if chosen not in names:
+        raise UserError(
+            f"early_stopping_metric={chosen} is not a metric of a {predictor_type}, allowed: one "
+            f"of {', '.join(names)}"
+        )
+    return chosen
