@@ -1,17 +1,12 @@
 """The `model` channel: a model to start from."""
 
-import shutil
-import tarfile
-import tempfile
-import zlib
 from pathlib import Path
 
-from fm_algo.artifact import MODEL_FILE, load_model
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
+from fm_algo.model_source import load_any_model
 
-ARCHIVE = "model.tar.gz"
 _PLACE = "model channel"
 
 
@@ -21,7 +16,7 @@ def start_from(directory: Path, model: FMModel, hyperparameters: Hyperparameters
     Parameters
     ----------
     directory : Path
-        The channel's: model.tar.gz as a job left it, or what was in it.
+        The channel's: model.tar.gz as a job of ours or of the built-in left it, or what was in it.
     model : FMModel
         Its arrays are written to. Features that the earlier model lacks stay as they are.
     hyperparameters : Hyperparameters
@@ -40,44 +35,19 @@ def start_from(directory: Path, model: FMModel, hyperparameters: Hyperparameters
         If it cannot be read.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="fm-algo-model-") as unpacked:
-            earlier = _read_model(directory, Path(unpacked))
-            _check(earlier, hyperparameters)
-            known = earlier.feature_dim
-            if hyperparameters.use_bias:
-                model.w0[:] = earlier.w0
-            if hyperparameters.use_linear:
-                model.w[:known] = earlier.w
-            model.V[:known] = earlier.V
-    except OSError as error:
-        raise PlatformError(f"{_PLACE}: {directory} cannot be read: {error}") from error
-    return known
-
-
-def _read_model(directory: Path, scratch: Path) -> FMModel:
-    """Map the model of a channel, whatever its form; `scratch` is for what must be unpacked."""
-    try:
-        if (directory / ARCHIVE).is_file():
-            _unpack(directory / ARCHIVE, scratch)
-            return load_model(scratch)
-        return load_model(directory)
+        earlier = load_any_model(directory)
     except UserError as error:
         raise error.within(_PLACE) from error
-
-
-def _unpack(archive: Path, scratch: Path) -> None:
-    """Take the model file out of an archive, and nothing else."""
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                if Path(member.name).name == MODEL_FILE and (content := tar.extractfile(member)):
-                    with (scratch / MODEL_FILE).open("wb") as file:
-                        shutil.copyfileobj(content, file)
-                    return
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        cause, _, _ = str(error).partition("\n")  # more lines tell of each compression tried
-        raise UserError(f"{archive.name}: the archive is damaged: {cause.rstrip(':')}") from error
-    raise UserError(f"{archive.name}: there is no {MODEL_FILE} in it")
+    except OSError as error:
+        raise PlatformError(f"{_PLACE}: {directory} cannot be read: {error}") from error
+    _check(earlier, hyperparameters)
+    known = earlier.feature_dim
+    if hyperparameters.use_bias:
+        model.w0[:] = earlier.w0
+    if hyperparameters.use_linear:
+        model.w[:known] = earlier.w
+    model.V[:known] = earlier.V
+    return known
 
 
 def _check(earlier: FMModel, hyperparameters: Hyperparameters) -> None:

@@ -9,6 +9,7 @@ from training_tree import Rows, TrainingTree
 
 from fm_algo.artifact import load_model
 from fm_algo.errors import UserError
+from fm_algo.model_source import load_any_model
 
 ROWS = Rows.draw(1, 200)
 
@@ -145,3 +146,20 @@ def test_an_earlier_model_that_does_not_fit_is_refused(tree, changes, told):
 
     with pytest.raises(UserError, match=told):
         tree.run()
+
+
+def test_a_job_starts_from_a_model_of_the_built_in(tree, root):
+    """A learning rate of 0 leaves the earlier model as it is."""
+    packed = root / "tests" / "data" / "builtin" / "regression-k4-d30" / "model.tar.gz"
+    earlier = load_any_model(packed)
+    tree.hyperparameters(
+        feature_dim="30",
+        num_factors="4",
+        **dict.fromkeys(("bias_lr", "linear_lr", "factors_lr"), "0"),
+    )
+    tree.channel("train", {"a.libsvm": b"1 0:1\n2 29:1\n"}, "text/libsvm")
+    tree.channel("model", {"model.tar.gz": packed.read_bytes()}, "application/x-sagemaker-model")
+    assert tree.train().code == 0
+    model = load_model(tree.model)
+    for name in ("w0", "w", "V"):
+        assert getattr(model, name).tobytes() == getattr(earlier, name).tobytes()
