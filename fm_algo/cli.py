@@ -1,10 +1,11 @@
-"""The command line: models from one layout into another, vectors, scores.
+"""The command line: models from one layout into another, vectors, scores, data from S3.
 
 Exit code 0: done. 1: not done, one line on standard error says why. 2: the command is not right.
 """
 
 import argparse
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -55,6 +56,9 @@ label is the item's number, 0 for feature FIRST), users to ask it with.
 _SCORE = """\
 Score the rows of DATA: a line of JSON a row on standard output, as the server answers.
 """
+_FETCH = """\
+Copy training data: a file, or all files directly in a directory or below a prefix, to DST.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=command)
-        added.add_argument("source", metavar="SRC", help="the model")
+        added.add_argument("source", metavar="SRC", help="the model, or the data to fetch")
         return added
 
     convert = add("convert", _CONVERT, _convert)
@@ -111,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     vectors.add_argument(
         "--users", type=_range, metavar="FIRST:STOP", help="features of the users; STOP excluded"
     )
+
+    fetch = add("fetch", _FETCH, _fetch)
+    fetch.add_argument("target", metavar="DST", help="a directory, which is made if need be")
 
     score = add("score", _SCORE, _score)
     score.add_argument("data", metavar="DATA", help="a file of rows")
@@ -142,6 +149,18 @@ def _export_vectors(options: argparse.Namespace) -> None:
             options.target,
             lambda directory: save_vectors(directory, model, options.items, options.users),
         )
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    target = Path(options.target)
+    with local_source(options.source, bool) as source:
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            files = [source] if source.is_file() else filter(Path.is_file, sorted(source.iterdir()))
+            for file in files:
+                shutil.copyfile(file, target / file.name)
+        except OSError as error:
+            raise PlatformError(str(error)) from error
 
 
 def _score(options: argparse.Namespace) -> None:

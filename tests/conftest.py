@@ -1,9 +1,13 @@
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 from hypothesis import settings
+from moto.server import ThreadedMotoServer
 
 # A busy machine makes slow examples, not wrong ones.
 settings.register_profile("project", deadline=None)
@@ -44,3 +48,39 @@ def builtin_job() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no {folder}: it is not ours to publish")
     return folder
+
+
+class Bucket:
+    """A bucket of a server that speaks S3's own HTTP."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client, self._name = client, name
+
+    def put(self, key: str, body: bytes) -> None:
+        """Store an object."""
+        self._client.put_object(Bucket=self._name, Key=key, Body=body)
+
+    def url(self, key: str) -> str:
+        """Return where an object or a prefix is."""
+        return f"s3://{self._name}/{key}"
+
+
+@pytest.fixture
+def s3_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bucket]:
+    """A bucket, and the environment of a user who has it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="data")
+    yield Bucket(client, "data")
+    server.stop()

@@ -166,3 +166,18 @@ def test_a_failed_command_leaves_nothing_in_s3(s3):
         fail()
 
     assert keys(s3) == []
+
+
+def test_training_data_is_fetched_from_a_prefix(s3, tmp_path):
+    for key in ("data/a.csv", "data/b.csv", "data/below/c.csv"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+    cli.main(["fetch", f"s3://{BUCKET}/data", str(tmp_path / "train")])
+    fetched = {path.name: path.read_text() for path in (tmp_path / "train").iterdir()}
+    assert fetched == {"a.csv": "data/a.csv", "b.csv": "data/b.csv"}
+
+
+def test_training_data_is_fetched_from_a_directory_or_as_one_object(s3, tmp_path):
+    s3.put_object(Bucket=BUCKET, Key="rows.csv", Body=b"1")
+    cli.main(["fetch", f"s3://{BUCKET}/rows.csv", str(tmp_path / "one")])
+    cli.main(["fetch", str(tmp_path / "one"), str(tmp_path / "two")])
+    assert (tmp_path / "two" / "rows.csv").read_bytes() == b"1"
