@@ -79,7 +79,9 @@ def test_headers_that_never_end_are_cut_off(server):
     assert "Traceback" not in server.log()
 
 
-def test_a_client_that_does_not_read_its_answer_is_cut_off(server):
+def test_a_client_that_does_not_read_its_answer_is_cut_off(server, request):
+    if "image" in request.node.callspec.id:
+        pytest.skip("Docker's own proxy reads what the client does not")
     # Explained, an answer is longer than all buffers between a server and its client.
     row = b'{"features": [1, 1, 1, 1, 1], "configuration": {"explain": true}}\n'
     num_rows = 15_000
