@@ -5,9 +5,7 @@ and a `Manifest` as JSON under the metadata key `fm_algo`. It holds no code. Loa
 processes that serve one model share one copy, and opening a large one is immediate.
 """
 
-import contextlib
 import math
-import os
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -16,9 +14,10 @@ import msgspec
 import numpy as np
 import safetensors
 
-from fm_algo.errors import PlatformError, UserError
+from fm_algo.errors import UserError
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import Float32Array
+from fm_algo.whole_file import write_whole
 
 MODEL_FILE = "model.safetensors"
 FORMAT_VERSION = 1
@@ -80,19 +79,8 @@ def save_model(directory: Path, model: FMModel, hyperparameters: dict[str, objec
         hyperparameters=hyperparameters,
     )
     path = directory / MODEL_FILE
-    aside = directory / f".{MODEL_FILE}.partial"
-    try:
-        with aside.open("wb") as file:
-            _write(file, model, msgspec.json.encode(manifest).decode())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(0o644)  # whoever packs or serves the model need not be who trained it
-        aside.replace(path)
-        _sync(directory)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise PlatformError(f"the model could not be written to {path}: {error}") from error
+    with write_whole(path, "the model") as file:
+        _write(file, model, msgspec.json.encode(manifest).decode())
     return path
 
 
@@ -207,12 +195,3 @@ def _map_tensors(path: Path) -> dict[str, Float32Array]:
             raise UserError(f"{path}: tensor {name} has {last - first} bytes for {tensor.shape}")
         tensors[name] = np.asarray(data[first:last]).view(np.float32).reshape(tensor.shape)
     return tensors
-
-
-def _sync(path: Path) -> None:
-    """Wait until the file or directory is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

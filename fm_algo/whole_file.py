@@ -10,13 +10,15 @@ from fm_algo.errors import PlatformError
 
 
 @contextlib.contextmanager
-def write_whole(path: Path) -> Iterator[BinaryIO]:
+def write_whole(path: Path, what: str | None = None) -> Iterator[BinaryIO]:
     """Open a file to be written; once the block is left without an error, it stands at `path`.
 
     Parameters
     ----------
     path : Path
         In a directory that exists. What was there before is replaced.
+    what : str, optional
+        What an error says could not be written to `path`, e.g. "the model".
 
     Yields
     ------
@@ -36,8 +38,21 @@ def write_whole(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         aside.chmod(0o644)  # whoever reads it need not be who wrote it
         aside.replace(path)
+        _sync(path.parent)
     except OSError as error:
-        raise PlatformError(f"{path} could not be written: {error}") from error
+        failed = (
+            f"{what} could not be written to {path}" if what else f"{path} could not be written"
+        )
+        raise PlatformError(f"{failed}: {error}") from error
     finally:
         with contextlib.suppress(OSError):  # it is gone if all went well
             aside.unlink()
+
+
+def _sync(directory: Path) -> None:
+    """Wait until the names in a directory are on disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
