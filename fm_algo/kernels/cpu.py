@@ -9,9 +9,10 @@ Each number is computed by one thread in one order, so that the result does not 
 threads there are. What the passes wait for is memory. So all numbers of a feature stand side by
 side in one row of `parameters`, on cache lines of its own::
 
-    v | first states of v | second states of v | w | states of w | one state of v as a whole | 0 …
+    v | w, its states, the state of v as a whole, 0 … | first states of v | second states of v | 0 …
 
-where an optimiser has them, each part of v as wide as v.
+where an optimiser has them. Each part of v is as wide as v, that of w one vector. So pass 1 finds
+all it needs at a row's start.
 """
 
 from typing import Self
@@ -60,9 +61,9 @@ class CPUKernel:
 
         # Columns beyond num_factors stay 0: their gradient, and so their update, is 0.
         self._width = -(-hyperparameters.num_factors // WIDTH) * WIDTH
+        self._w_at, self._states_at = self._width, self._width + WIDTH
         is_rowwise = hyperparameters.optimizer == "rowwise_adagrad"
-        self._w_at = self._width * (1 if is_rowwise else 1 + self._rule.num_states)
-        row_floats = self._w_at + 1 + self._rule.num_states + is_rowwise
+        row_floats = self._states_at + self._width * (0 if is_rowwise else self._rule.num_states)
         self._parameters = _aligned_zeros(hyperparameters.feature_dim, row_floats)
         self._w0 = np.zeros(1, np.float32)
         self._w0_states = np.zeros((self._rule.num_states, 1), np.float32)
@@ -83,7 +84,8 @@ class CPUKernel:
         for start in range(0, len(self._parameters), _FTRL_ROWS):
             rows = self._parameters[start : start + _FTRL_ROWS]
             rows[:, self._w_at + 1] = initial_ftrl_z(rows[:, self._w_at], rates.linear_lr, l1)
-            rows[:, width : 2 * width] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
+            states = rows[:, self._states_at : self._states_at + width]
+            states[:] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Transpose a mini-batch, ahead of its step; may run beside other steps."""
@@ -130,7 +132,7 @@ class CPUKernel:
             "num_steps": self._num_steps,
             "w0": self._w0,
             "w0_states": self._w0_states,
-            "parameters": self._parameters,
+            "parameter_rows": self._parameters,
         }
 
     def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
