@@ -22,8 +22,8 @@ import numpy as np
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch, State, threads
 from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z, learning_rate
-from fm_algo.kernels.passes import CACHE_LINE, OPTIMIZER_CODES, forward_rows, update_columns
-from fm_algo.kernels.simd import WIDTH
+from fm_algo.kernels.passes import OPTIMIZER_CODES, forward_rows, update_columns
+from fm_algo.kernels.simd import CACHE_LINE, WIDTH
 from fm_algo.kernels.transpose import transpose
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array

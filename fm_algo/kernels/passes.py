@@ -8,6 +8,7 @@ from numba import njit, prange
 from fm_algo.hyperparameters import Optimizer
 from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA
 from fm_algo.kernels.simd import (
+    CACHE_LINE,
     WIDTH,
     clip,
     load,
@@ -27,9 +28,6 @@ OPTIMIZER_CODES: dict[Optimizer, int] = {
     "sgd": 4,
 }
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = OPTIMIZER_CODES.values()
-
-CACHE_LINE = 16
-"""Floats of one cache line."""
 
 # Pieces of work that threads take: small enough to share out, large enough to be worth taking.
 _ROWS_A_PIECE = 64
