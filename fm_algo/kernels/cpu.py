@@ -65,8 +65,7 @@ class CPUKernel:
         is_rowwise = hyperparameters.optimizer == "rowwise_adagrad"
         row_floats = self._states_at + self._width * (0 if is_rowwise else self._rule.num_states)
         self._parameters = _aligned_zeros(hyperparameters.feature_dim, row_floats)
-        self._w0 = np.zeros(1, np.float32)
-        self._w0_states = np.zeros((self._rule.num_states, 1), np.float32)
+        self._bias = np.zeros((1, 3), np.float32)  # w0 and its states, laid out like w's
 
     @classmethod
     def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
@@ -80,7 +79,7 @@ class CPUKernel:
         """Set the first states so that FTRL starts from the initial parameters."""
         l1, width = self._constants.l1, self._width
         rates = self._hyperparameters
-        self._w0_states[0] = initial_ftrl_z(self._w0, rates.bias_lr, l1)
+        self._bias[:, 1] = initial_ftrl_z(self._bias[:, 0], rates.bias_lr, l1)
         for start in range(0, len(self._parameters), _FTRL_ROWS):
             rows = self._parameters[start : start + _FTRL_ROWS]
             rows[:, self._w_at + 1] = initial_ftrl_z(rows[:, self._w_at], rates.linear_lr, l1)
@@ -98,13 +97,14 @@ class CPUKernel:
         if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
             self._start_ftrl()
         self._num_steps += 1
-        self._update_bias(residual)
         hyperparameters, constants = self._hyperparameters, self._constants
         optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            self._parameters, self._w_at, hyperparameters.num_factors,
-            OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
+            self._bias, self._parameters, self._w_at, hyperparameters.num_factors,
+            OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
+            np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
+            np.float32(hyperparameters.bias_wd),
             np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
             np.float32(hyperparameters.linear_wd),
             np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
@@ -124,14 +124,13 @@ class CPUKernel:
         """Return the present parameters, not copied."""
         hyperparameters = self._hyperparameters
         w, V = self._parameters[:, self._w_at], self._parameters[:, : hyperparameters.num_factors]
-        return FMModel(hyperparameters.predictor_type, self._w0, w, V)
+        return FMModel(hyperparameters.predictor_type, self._bias[0, :1], w, V)
 
     def state(self) -> State:
         """Return all that later steps depend on: the kernel's own arrays, not copies."""
         return {
             "num_steps": self._num_steps,
-            "w0": self._w0,
-            "w0_states": self._w0_states,
+            "bias_row": self._bias,
             "parameter_rows": self._parameters,
         }
 
@@ -144,25 +143,10 @@ class CPUKernel:
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._w0[0], self._parameters, self._w_at, is_classifier,
+            self._bias[0, 0], self._parameters, self._w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums
-
-    def _update_bias(self, residual: Float32Array) -> None:
-        """One step of the bias, by NumPy: it is a single number."""
-        hyperparameters, constants = self._hyperparameters, self._constants
-        if not hyperparameters.use_bias:
-            return
-        gradient = constants.rescale * residual.sum(dtype=np.float64)
-        gradient = gradient + hyperparameters.bias_wd * self._w0
-        gradient = np.clip(gradient, -constants.clip, constants.clip)
-        step = int(self._num_steps[0])
-        lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, step)
-        w0, states = self._rule.update(self._w0, [*self._w0_states], gradient, lr, constants)
-        self._w0[:] = w0
-        for own, state in zip(self._w0_states, states, strict=True):
-            own[:] = state
 
 
 def _aligned_zeros(num_rows: int, row_floats: int) -> Float32Array:

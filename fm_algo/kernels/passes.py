@@ -152,7 +152,7 @@ def _update_w(
     epsilon: np.float32,
     l1: np.float32,
 ) -> None:
-    """Update the linear weight of feature i from its rescaled gradient."""
+    """Update the linear weight of feature i, or the bias, from its rescaled gradient."""
     w = parameters[i, w_at]
     g = clip(gradient + wd * w, clip_limit)
     a = b = _float32(0)
@@ -213,6 +213,15 @@ def _update_v(
             store(parameters, i, states_at + width + j, b)
 
 
+@njit(nogil=True, cache=True)
+def _sum(values: Float32Array) -> np.float32:
+    """Sum up on one thread, in float64."""
+    sum_ = np.float64(0)
+    for value in values:
+        sum_ += value
+    return _float32(sum_)
+
+
 @njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
 def update_columns(
     features: Int32Array,
@@ -221,11 +230,15 @@ def update_columns(
     values: Float32Array,
     residual: Float32Array,
     factor_sums: Float32Array,
+    bias: Float32Array,
     parameters: Float32Array,
     w_at: int,
     num_factors: int,
     optimizer: int,
+    use_bias: bool,
     use_linear: bool,
+    bias_lr: np.float32,
+    bias_wd: np.float32,
     linear_lr: np.float32,
     linear_wd: np.float32,
     factors_lr: np.float32,
@@ -236,6 +249,11 @@ def update_columns(
     l1: np.float32,
 ) -> None:
     """Pass 3. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
+    if use_bias:
+        _update_w(
+            bias, 0, 0, optimizer, rescale * _sum(residual), bias_wd, bias_lr,
+            clip_limit, epsilon, l1,
+        )  # fmt: skip
     num_columns, width = len(features), factor_sums.shape[1]
     for piece in prange((num_columns + _COLUMNS_A_PIECE - 1) // _COLUMNS_A_PIECE):
         sums = np.empty((1, width), np.float32)  # Σ_r g_r x_ri S_r
