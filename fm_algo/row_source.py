@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.jit import njit
 from fm_algo.kernels.simd import CACHE_LINE, prefetch
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 

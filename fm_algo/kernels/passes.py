@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
 from fm_algo.hyperparameters import Optimizer
+from fm_algo.jit import njit, prange
 from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA
 from fm_algo.kernels.simd import (
     CACHE_LINE,

@@ -4,9 +4,9 @@ It depends on the data alone, so that it can be done ahead of the step.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fm_algo.jit import njit
 from fm_algo.kernels import Columns
 from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
 
