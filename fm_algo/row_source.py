@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -66,7 +66,8 @@ class StreamedRows:
     hyperparameters : Hyperparameters
         mini_batch_size; shuffle and seed: rows are put in a new order within a buffer.
     buffer_bytes : int
-        Size of that buffer. The larger, the better the rows are mixed.
+        Size of that buffer. The larger, the better the rows are mixed. There are three at most: one
+        is cut into mini-batches, one is ready, and a thread of its own fills one.
     """
 
     def __init__(
@@ -76,35 +77,35 @@ class StreamedRows:
         buffer_bytes: int,
     ) -> None:
         self._read = read
+        self._feature_dim = hyperparameters.feature_dim
         self._size = hyperparameters.mini_batch_size
         self._seed = _shuffle_seed(hyperparameters)
         self._buffer_bytes = buffer_bytes if hyperparameters.shuffle else 0
 
     def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
         """Yield the mini-batches of an epoch."""
-        buffered: list[CSRBatch] = []
-        num_buffers = 0
-        for block in self._read(epoch):
-            buffered.append(block)
-            enough = sum(batch.num_rows for batch in buffered) >= self._size
-            if enough and sum(batch.num_bytes for batch in buffered) >= self._buffer_bytes:
-                left = yield from self._cut(buffered, epoch, num_buffers, is_last=False)
-                num_buffers += 1
-                buffered = [left]
-        if buffered:
-            yield from self._cut(buffered, epoch, num_buffers, is_last=True)
+        ended = threading.Event()
+        filled = ReadAhead(self._buffers(epoch, ended.is_set), 1)
+        try:
+            for number, rows in enumerate(filled):
+                order = _permutation(rows.num_rows, self._seed, epoch, number)
+                for start in range(0, rows.num_rows, self._size):
+                    yield _take(rows, order, start, min(start + self._size, rows.num_rows))
+        finally:
+            ended.set()  # else the thread would read on until its buffer is full
+            filled.close()
 
-    def _cut(
-        self, buffered: list[CSRBatch], epoch: int, number: int, *, is_last: bool
-    ) -> Generator[CSRBatch, None, CSRBatch]:
-        """Yield the buffer's mini-batches, the short one only at the end; return what is left."""
-        rows = CSRBatch.join(buffered)
-        buffered.clear()  # one copy in memory is enough
-        order = _permutation(rows.num_rows, self._seed, epoch, number)
-        whole = rows.num_rows - (0 if is_last else rows.num_rows % self._size)
-        for start in range(0, whole, self._size):
-            yield _take(rows, order, start, min(start + self._size, whole))
-        return _take(rows, order, whole, rows.num_rows)
+    def _buffers(self, epoch: int, is_ended: Callable[[], bool]) -> Iterator[CSRBatch]:
+        """Yield the rows buffer by buffer, whole mini-batches in all but the last."""
+        buffer = RowBuffer(self._feature_dim)
+        for block in self._read(epoch):
+            if is_ended():
+                return
+            buffer.append(block)
+            if buffer.num_rows >= self._size and buffer.num_bytes >= self._buffer_bytes:
+                yield buffer.take(buffer.num_rows - buffer.num_rows % self._size)
+        if buffer.num_rows:
+            yield buffer.take(buffer.num_rows)
 
 
 class RowBuffer:
@@ -114,11 +115,19 @@ class RowBuffer:
 
     def __init__(self, feature_dim: int) -> None:
         self._feature_dim = feature_dim
+        self._clear()
+
+    def _clear(self) -> None:
         self._num_rows = 0
         self._indptr = np.zeros(1, np.int64)
         self._indices = np.empty(0, np.int32)
         self._values = np.empty(0, np.float32)
         self._labels = np.empty(0, np.float32)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows so far."""
+        return self._num_rows
 
     @property
     def num_bytes(self) -> int:
@@ -143,15 +152,18 @@ class RowBuffer:
         self._values[first_entry:num_entries] = batch.values
         self._num_rows = num_rows
 
-    def rows(self) -> CSRBatch:
-        """Return all rows; nothing may be added afterwards."""
-        return CSRBatch(
+    def take(self, num_rows: int) -> CSRBatch:
+        """Return the first rows, without a copy; the rest stay."""
+        rows = CSRBatch(
             self._indptr[: self._num_rows + 1],
             self._indices[: self._num_entries],
             self._values[: self._num_entries],
             self._labels[: self._num_rows],
             self._feature_dim,
         )
+        self._clear()
+        self.append(rows.rows(num_rows, rows.num_rows))
+        return rows.rows(0, num_rows)
 
 
 class ReadAhead(Iterator[_T]):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fm_algo.artifact import load_model
+from fm_algo.image_cache import levels
 
 pytestmark = pytest.mark.docker
 
