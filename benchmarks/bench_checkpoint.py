@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fm_algo.checkpoint import Checkpoints, Notes, Progress
+from fm_algo.checkpoint import Checkpoints
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.progress import Notes, Progress
 
 
 def write_bare(path: Path, size: int) -> float:

@@ -7,9 +7,10 @@ import msgspec
 from container.job import TrainingJob
 from container.settings import Paths
 from fm_algo.artifact import load_model, save_model
-from fm_algo.checkpoint import Checkpoints, Notes, Progress
+from fm_algo.checkpoint import Checkpoints
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.kernels import Kernel
+from fm_algo.progress import Notes, Progress
 
 _log = logging.getLogger("fm_algo")
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from fm_algo.checkpoint import Progress
 from fm_algo.early_stopping import EarlyStopping
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import Kernel
 from fm_algo.metrics import Metric, MetricSums, metrics_for
 from fm_algo.model import FMModel, PredictorType
+from fm_algo.progress import Progress
 from fm_algo.row_source import ReadAhead, RowSource
 from fm_algo.sparse import CSRBatch
 

@@ -4,17 +4,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from fm_algo.checkpoint import Checkpoints, Notes, Progress
+from fm_algo.checkpoint import Checkpoints
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.progress import Notes, Progress
 
 BLOCK = 64
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("fm_algo.checkpoint._BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr("fm_algo.checkpoint_file._BLOCK_BYTES", BLOCK)
 
 
 def hyperparameters_of(**changes):
@@ -215,9 +216,9 @@ def test_a_directory_that_cannot_be_made_is_the_platforms_fault(tmp_path):
 
 
 def test_a_newer_format_is_not_read(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("fm_algo.checkpoint.FORMAT_VERSION", 2)
+    monkeypatch.setattr("fm_algo.checkpoint_file.FORMAT_VERSION", 2)
     written(tmp_path, 1)
-    monkeypatch.setattr("fm_algo.checkpoint.FORMAT_VERSION", 1)
+    monkeypatch.setattr("fm_algo.checkpoint_file.FORMAT_VERSION", 1)
 
     assert restored(tmp_path)[0] is None
     assert "it has format_version 2; this release reads up to 1" in caplog.text
