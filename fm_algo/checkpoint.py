@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import State
 from fm_algo.progress import Notes, Progress
+from fm_algo.whole_file import write_whole
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"fm-([0-9]{6,})-([0-9]{9,})\.checkpoint")
@@ -80,6 +82,8 @@ class Checkpoints:
         self._hyperparameters = hyperparameters
         self._written_at = time.monotonic()
         self._last: Progress | None = None
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._finishing: Future[None] | None = None
         try:
             directory.mkdir(parents=True, exist_ok=True)
             for path in directory.iterdir():
@@ -94,11 +98,16 @@ class Checkpoints:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one was written checkpoint_interval seconds ago."""
+        """Whether the last one was written checkpoint_interval seconds ago, and is on disk."""
+        if self._finishing is not None and not self._finishing.done():
+            return False
         return time.monotonic() - self._written_at >= self._hyperparameters.checkpoint_interval
 
     def write(self, progress: Progress, notes: Notes, state: State) -> None:
         """Write a checkpoint, then delete those no longer needed.
+
+        When this returns the arrays may change: the system has a copy. What is left is done beside
+        the training: to wait for the disk, and only then to give the file its name and to delete.
 
         Parameters
         ----------
@@ -110,29 +119,38 @@ class Checkpoints:
         Raises
         ------
         PlatformError
-            If it cannot be written; the checkpoints before are left as they were.
+            If it cannot be written, or as `finish`; the checkpoints before are left as they were.
         """
+        self.finish()
         if progress == self._last:
             return
         path = self._path(progress.epoch, progress.num_batches)
         aside = path.with_name(path.name + _IGNORED)
-        try:
-            with aside.open("wb") as file:
-                described = msgspec.to_builtins(self._hyperparameters)
-                write_checkpoint(file, described, progress, notes, state)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-            _sync(self._directory)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink()
-            raise PlatformError(
-                f"the checkpoint could not be written to {path}: {error}"
-            ) from error
-        self._last = progress
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(write_whole(path, "the checkpoint", aside))
+            described = msgspec.to_builtins(self._hyperparameters)
+            write_checkpoint(file, described, progress, notes, state)
+            rest = stack.pop_all()
+
+        def finish() -> None:
+            rest.close()
+            self._last = progress
+            self._delete_old(path, progress.best)
+
+        self._finishing = self._thread.submit(finish)
         self._written_at = time.monotonic()
-        self._delete_old(path, progress.best)
+
+    def finish(self) -> None:
+        """Wait until the checkpoint written last is whole.
+
+        Raises
+        ------
+        PlatformError
+            If it has failed since; the checkpoints before are left as they were.
+        """
+        finishing, self._finishing = self._finishing, None
+        if finishing is not None:
+            finishing.result()
 
     def restore_newest(self, state: State) -> Checkpoint | None:
         """Fill a kernel's arrays from the newest checkpoint that can be used.
@@ -189,6 +207,7 @@ class Checkpoints:
         self._restore_again(self._best_path(best), state)
 
     def _restore_again(self, path: Path, state: State) -> None:
+        self.finish()
         try:
             self._restore(path, state)
         except (NotUsableError, OSError) as error:
@@ -258,12 +277,3 @@ def _position(path: Path) -> tuple[int, int]:
 
 def _show(value: object) -> str:
     return "not set" if value is None else str(value)
-
-
-def _sync(directory: Path) -> None:
-    """Wait until the names in a directory are on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,15 +2,20 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from fm_algo.errors import PlatformError
 
+_WRITE_OUT_S = 0.01
+
 
 @contextlib.contextmanager
-def write_whole(path: Path, what: str | None = None) -> Iterator[BinaryIO]:
+def write_whole(
+    path: Path, what: str | None = None, aside: Path | None = None
+) -> Iterator[BinaryIO]:
     """Open a file to be written; once the block is left without an error, it stands at `path`.
 
     Parameters
@@ -19,21 +24,25 @@ def write_whole(path: Path, what: str | None = None) -> Iterator[BinaryIO]:
         In a directory that exists. What was there before is replaced.
     what : str, optional
         What an error says could not be written to `path`, e.g. "the model".
+    aside : Path, optional
+        Where it is until it is whole and on disk, on the same file system; by default a hidden
+        name beside `path`.
 
     Yields
     ------
     binary file
-        Seekable; beside `path` until it is whole and on disk.
+        Seekable.
 
     Raises
     ------
     PlatformError
         If it cannot be written; then nothing is left behind.
     """
-    aside = path.with_name(f".{path.name}.partial")
+    aside = aside or path.with_name(f".{path.name}.partial")
     try:
         with aside.open("w+b") as file:
-            yield file
+            with _written_out_meanwhile(file):
+                yield file
             file.flush()
             os.fsync(file.fileno())
         aside.chmod(0o644)  # whoever reads it need not be who wrote it
@@ -47,6 +56,30 @@ def write_whole(path: Path, what: str | None = None) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # it is gone if all went well
             aside.unlink()
+
+
+@contextlib.contextmanager
+def _written_out_meanwhile(file: BinaryIO) -> Iterator[None]:
+    """Have the system write a file to disk from the first block on, not only once it is whole.
+
+    What is on disk is also let go from the page cache: a model of gigabytes would push out all
+    else that is in there, and memory used again is faster than memory that the system has to find.
+    A thread of its own asks for it, so that whoever writes the file never waits for the disk.
+    """
+    is_over = threading.Event()
+
+    def write_out() -> None:
+        while not is_over.wait(_WRITE_OUT_S):
+            with contextlib.suppress(OSError):  # it is a wish; not all file systems know it
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    thread = threading.Thread(target=write_out, name="write-out")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def _sync(directory: Path) -> None:

@@ -1,3 +1,6 @@
+import errno
+import threading
+
 import pytest
 
 from fm_algo.errors import PlatformError
@@ -37,3 +40,20 @@ def test_a_place_that_cannot_be_written_is_the_machines_fault(tmp_path):
         write_whole(tmp_path / "file" / "a"),
     ):
         pass
+
+
+def test_what_is_written_for_long_is_written_out_meanwhile(tmp_path, monkeypatch):
+    """Whether the system does as it is asked cannot be seen from here."""
+    asked = threading.Event()
+
+    def refuse(*_):
+        asked.set()
+        raise OSError(errno.ESPIPE, "not here")
+
+    monkeypatch.setattr("os.posix_fadvise", refuse)
+    with write_whole(tmp_path / "a", aside=tmp_path / "b") as file:
+        file.write(b"new")
+        assert asked.wait(30)
+        assert (tmp_path / "b").exists()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
