@@ -20,6 +20,7 @@ import numpy as np
 
 from fm_algo.kernels import State
 from fm_algo.progress import Notes, Progress
+from fm_algo.whole_file import write_pieces
 
 FORMAT_VERSION = 1
 
@@ -85,15 +86,7 @@ def write_checkpoint(
         notes=notes,
         arrays=_describe(state),
     )
-    encoded = msgspec.json.encode(manifest)
-    head = _MAGIC + struct.pack("<Q", len(encoded)) + encoded
-    check = zlib.crc32(head)
-    file.write(head + struct.pack("<I", check))
-    for array in state.values():
-        for block in _blocks(array):
-            check = zlib.crc32(block, check)
-            file.write(block)
-            file.write(struct.pack("<I", check))
+    write_pieces(file, _pieces(manifest, state))
 
 
 class CheckpointReader:
@@ -171,6 +164,18 @@ class CheckpointReader:
         self._check = zlib.crc32(block, self._check)
         if self._file.read(4) != struct.pack("<I", self._check):
             raise NotUsableError("it is torn: a checksum is wrong")
+
+
+def _pieces(manifest: Manifest, state: State) -> Iterator[bytes | memoryview]:
+    encoded = msgspec.json.encode(manifest)
+    head = _MAGIC + struct.pack("<Q", len(encoded)) + encoded
+    check = zlib.crc32(head)
+    yield head + struct.pack("<I", check)
+    for array in state.values():
+        for block in _blocks(array):
+            check = zlib.crc32(block, check)
+            yield block
+            yield struct.pack("<I", check)
 
 
 def _describe(state: State) -> list[_Array]:

@@ -3,13 +3,18 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 from fm_algo.errors import PlatformError
 
 _WRITE_OUT_S = 0.01
+
+_MOST_UNWRITTEN = 2
+"""Pieces of `write_pieces` that wait for the one being written."""
 
 
 @contextlib.contextmanager
@@ -56,6 +61,30 @@ def write_whole(
     finally:
         with contextlib.suppress(OSError):  # it is gone if all went well
             aside.unlink()
+
+
+def write_pieces(file: BinaryIO, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write one piece after the other, while the next ones are being made.
+
+    Parameters
+    ----------
+    file : binary file
+    pieces : iterable of bytes or memoryview
+        Of some megabytes where there is much to write; four of them are in memory at once.
+
+    Raises
+    ------
+    OSError
+        If one cannot be written.
+    """
+    unwritten: deque[Future[int]] = deque()
+    with ThreadPoolExecutor(1, "write") as thread:
+        for piece in pieces:
+            unwritten.append(thread.submit(file.write, piece))
+            if len(unwritten) > _MOST_UNWRITTEN:
+                unwritten.popleft().result()
+    for written in unwritten:
+        written.result()
 
 
 @contextlib.contextmanager
