@@ -18,13 +18,13 @@ from container.model_keeper import ModelKeeper
 from container.settings import Paths, Settings
 from container.stop_signal import listen
 from container.warm_start import start_from
-from fm_algo.checkpoint import Notes
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
+from fm_algo.progress import Notes
 from fm_algo.row_source import split_rows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
