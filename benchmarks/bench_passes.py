@@ -26,7 +26,8 @@ from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.jit import njit, prange
 from fm_algo.kernels.cpu import CPUKernel
-from fm_algo.kernels.simd import CACHE_LINE, WIDTH, load, prefetch, store
+from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
+from fm_algo.kernels.simd import load, prefetch, store
 from fm_algo.machine import usable_processors
 from fm_algo.sparse import Float32Array, Int32Array
 
