@@ -14,7 +14,7 @@ side in one row of `parameters`, on cache lines of its own::
 where an optimiser has them, each part of v as wide as v.
 """
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -92,23 +92,12 @@ class CPUKernel:
     def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
-        margin, residual, factor_sums = self._forward(prepared.batch)
-        if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
-            self._start_ftrl()
-        self._num_steps += 1
-        self._update_bias(residual)
-        hyperparameters, constants = self._hyperparameters, self._constants
-        optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
+        margin, residual, factor_sums = self._forward(prepared.batch, self._parameters, self._w_at)
+        self._begin_step()
+        self._update_bias(float(residual.sum(dtype=np.float64)))
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            self._parameters, self._w_at, hyperparameters.num_factors,
-            OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
-            np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
-            np.float32(hyperparameters.linear_wd),
-            np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
-            np.float32(hyperparameters.factors_wd),
-            np.float32(constants.rescale), np.float32(constants.clip),
-            np.float32(constants.epsilon), np.float32(constants.l1),
+            *self._update_arguments(),
         )  # fmt: skip
         return margin
 
@@ -116,7 +105,7 @@ class CPUKernel:
         """Margin of each row under the present parameters, float32, (num_rows,)."""
         starts = range(0, batch.num_rows, _MARGIN_ROWS)
         blocks = (batch.rows(start, min(start + _MARGIN_ROWS, batch.num_rows)) for start in starts)
-        return np.concatenate([np.empty(0, np.float32), *(self._forward(b)[0] for b in blocks)])
+        return np.concatenate([np.empty(0, np.float32), *(self._margin(b) for b in blocks)])
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
@@ -133,7 +122,12 @@ class CPUKernel:
             "parameters": self._parameters,
         }
 
-    def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
+    def _margin(self, batch: CSRBatch) -> Float32Array:
+        return self._forward(batch, self._parameters, self._w_at)[0]
+
+    def _forward(
+        self, batch: CSRBatch, parameters: Float32Array, w_at: int
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -142,18 +136,37 @@ class CPUKernel:
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._w0[0], self._parameters, self._w_at, is_classifier,
+            self._w0[0], parameters, w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums
 
-    def _update_bias(self, residual: Float32Array) -> None:
+    def _begin_step(self) -> None:
+        if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
+            self._start_ftrl()
+        self._num_steps += 1
+
+    def _update_arguments(self) -> tuple[Any, ...]:
+        """Return what the passes that update take after all that gradients come from."""
+        hyperparameters, constants = self._hyperparameters, self._constants
+        optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
+        return (
+            self._parameters, self._w_at, hyperparameters.num_factors,
+            OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
+            np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
+            np.float32(hyperparameters.linear_wd),
+            np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
+            np.float32(hyperparameters.factors_wd),
+            np.float32(constants.rescale), np.float32(constants.clip),
+            np.float32(constants.epsilon), np.float32(constants.l1),
+        )  # fmt: skip
+
+    def _update_bias(self, residual_sum: float) -> None:
         """One step of the bias, by NumPy: it is a single number."""
         hyperparameters, constants = self._hyperparameters, self._constants
         if not hyperparameters.use_bias:
             return
-        gradient = constants.rescale * residual.sum(dtype=np.float64)
-        gradient = gradient + hyperparameters.bias_wd * self._w0
+        gradient = constants.rescale * residual_sum + hyperparameters.bias_wd * self._w0
         gradient = np.clip(gradient, -constants.clip, constants.clip)
         step = int(self._num_steps[0])
         lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, step)

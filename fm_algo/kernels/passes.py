@@ -132,7 +132,7 @@ def _apply(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def _update_w(
+def update_w(
     parameters: Float32Array,
     i: int,
     w_at: int,
@@ -163,7 +163,7 @@ def _update_w(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def _update_v(
+def update_v(
     parameters: Float32Array,
     i: int,
     w_at: int,
@@ -239,7 +239,7 @@ def update_columns(
                 linear += weighted
                 squares += weighted * values[p]
             if use_linear:
-                _update_w(
+                update_w(
                     parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
                     clip_limit, epsilon, l1,
                 )  # fmt: skip
@@ -251,6 +251,6 @@ def update_columns(
                 v = load(parameters, i, j)
                 gradient = rescale * (gradient - squares * v) + factors_wd * v
                 store(gradients, 0, j, clip(gradient, clip_limit))
-            _update_v(
+            update_v(
                 parameters, i, w_at, num_factors, optimizer, gradients, factors_lr, epsilon, l1
             )
