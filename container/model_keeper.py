@@ -1,6 +1,7 @@
 """What of a job must outlive its process: the model it will serve and the checkpoints."""
 
 import logging
+from typing import Protocol
 
 import msgspec
 
@@ -9,9 +10,46 @@ from container.settings import Paths
 from fm_algo.artifact import load_model, save_model
 from fm_algo.checkpoint import Checkpoints, Notes, Progress
 from fm_algo.early_stopping import BestEpoch
-from fm_algo.kernels import Kernel
+from fm_algo.kernels import State
+from fm_algo.model import FMModel
 
 _log = logging.getLogger("fm_algo")
+
+
+class Stateful(Protocol):
+    """What of a kernel is kept."""
+
+    def model(self) -> FMModel:
+        """Return the parameters, which can be written to."""
+        ...
+
+    def state(self) -> State:
+        """Return all that later steps depend on, which can be written to."""
+        ...
+
+
+class Keeper(Protocol):
+    """`ModelKeeper`, as the course of a job knows it."""
+
+    progress: Progress
+    notes: Notes
+    is_resumed: bool
+
+    def batch_done(self, progress: Progress) -> None:
+        """Take note of a mini-batch."""
+        ...
+
+    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+        """Take note of an epoch."""
+        ...
+
+    def end(self) -> bool:
+        """See that the model is in its place."""
+        ...
+
+    def stop(self) -> None:
+        """Save all because the platform says so."""
+        ...
 
 
 class ModelKeeper:
@@ -25,7 +63,7 @@ class ModelKeeper:
     ----------
     paths : Paths
     job : TrainingJob
-    kernel : Kernel
+    kernel : Stateful
         New, its numbers 0.
 
     Raises
@@ -45,7 +83,7 @@ class ModelKeeper:
         Whether the kernel's numbers are those of a checkpoint; if not, it has yet to get some.
     """
 
-    def __init__(self, paths: Paths, job: TrainingJob, kernel: Kernel) -> None:
+    def __init__(self, paths: Paths, job: TrainingJob, kernel: Stateful) -> None:
         self._paths = paths
         self._hyperparameters = job.hyperparameters
         self._kernel = kernel
@@ -59,15 +97,25 @@ class ModelKeeper:
             return
         _log.info("going on from the checkpoint %s", found.path)
         self.progress, self.notes, self.is_resumed = found.progress, found.notes, True
+        num_hosts = len(job.resources.hosts)
+        if self.notes.num_hosts != num_hosts:
+            # About the same rows: exactly those where nothing is shuffled, to within one step.
+            seen = self.progress.num_batches * self.notes.num_hosts // num_hosts
+            self.progress = msgspec.structs.replace(self.progress, num_batches=seen)
         if self._best is not None:
             self._checkpoints.restore_best(self._best, kernel.state())
             self._save()
             self._checkpoints.restore(found, kernel.state())
 
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint within an epoch."""
+        return self._checkpoints is not None and self._checkpoints.is_due
+
     def batch_done(self, progress: Progress) -> None:
         """Take note of a mini-batch; write a checkpoint if it is time."""
         self.progress = progress
-        if self._checkpoints is not None and self._checkpoints.is_due:
+        if self._checkpoints is not None and self.is_checkpoint_due:
             self._checkpoints.write(progress, self.notes, self._kernel.state())
 
     def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:

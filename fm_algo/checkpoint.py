@@ -22,15 +22,16 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import State
+from fm_algo.kernels import SharedArray, State
 
 FORMAT_VERSION = 1
 
@@ -87,6 +88,8 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     records_seen, batches_seen : int
         Of the whole epochs before.
+    num_hosts : int
+        Of the job that wrote it.
     buffer_bytes : int or None
         Size of the buffer that rows read again are shuffled in; None where all are in memory. The
         order of the rows depends on it.
@@ -94,6 +97,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 
     records_seen: int = 0
     batches_seen: int = 0
+    num_hosts: int = 1
     buffer_bytes: int | None = None
 
 
@@ -286,7 +290,7 @@ class Checkpoints:
             if manifest.arrays != _describe(state):
                 raise _NotUsableError("it is of another kernel or release")
             for array in state.values():
-                for block in _blocks(array):
+                for block in _blocks_to_fill(array):
                     if file.readinto(block) != len(block):
                         raise _NotUsableError("it is truncated")
                     check = _checked(file, block, check)
@@ -403,8 +407,15 @@ def _describe(state: State) -> list[_Array]:
     return [_Array(name, array.dtype.str, array.shape) for name, array in state.items()]
 
 
-def _blocks(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Iterator[memoryview]:
+def _blocks_to_fill(array: NDArray[Any] | SharedArray) -> Iterator[memoryview]:
+    return array.blocks_to_fill(_BLOCK_BYTES) if isinstance(array, SharedArray) else _blocks(array)
+
+
+def _blocks(array: NDArray[Any] | SharedArray) -> Iterator[memoryview]:
     """Cut an array's own memory into blocks of bytes."""
+    if isinstance(array, SharedArray):
+        yield from array.blocks(_BLOCK_BYTES)
+        return
     flat = array.reshape(-1).view(np.uint8).data
     for start in range(0, len(flat), _BLOCK_BYTES):
         yield flat[start : start + _BLOCK_BYTES]

@@ -156,7 +156,7 @@ class HostGroup:
 
     def share(self, content: bytes) -> bytes:
         """Return what the leader gave, on all hosts."""
-        own = np.frombuffer(content if self.rank == 0 else b"", np.uint8)
+        own = np.frombuffer(bytearray(content if self.rank == 0 else b""), np.uint8)
         length = int(self.gather(np.array([len(own)]))[0, 0])
         counts_in = np.zeros(self.size, np.int64)
         counts_in[0] = length

@@ -87,6 +87,16 @@ class DistributedKernel(CPUKernel):
         """Number of hosts."""
         return self.group.size
 
+    @property
+    def own_parameters(self) -> Float32Array:
+        """The rows of this host, parameters and optimiser state, laid out as `cpu` says."""
+        return self._parameters
+
+    @property
+    def w_columns(self) -> tuple[int, int]:
+        """Where in them w begins and ends."""
+        return self._w_at, self._w_at + 1
+
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Find out which rows of which host a mini-batch needs; may run beside other steps."""
         return RoutedBatch.of(batch, self.ownership)

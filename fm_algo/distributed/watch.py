@@ -59,6 +59,7 @@ class Watch:
         self._round_at = time.monotonic()
         self._failure: _Failure | None = None
         self._store_error: Exception | None = None
+        self._loss: PlatformError | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def announce(self) -> None:
@@ -95,18 +96,26 @@ class Watch:
         if self._failure is None and self._store_error is None:
             kind = next((kind for kind in _KINDS if isinstance(error, kind)), AlgorithmError)
             text = error.message if isinstance(error, FMError) else f"internal error: {error}"
-            is_own = not isinstance(error, _HostLostError)
-            message = f"host {self._hosts[self._rank]}: {text}" if is_own else text
+            message = text if error is self._loss else f"host {self._hosts[self._rank]}: {text}"
             failure = msgspec.json.encode(_Failure(kind.__name__, message)).decode()
             with contextlib.suppress(RuntimeError):
                 self._store.compare_set(_FAILURE, _NO_FAILURE, failure)
         if self._rank == 0:  # the store goes with this process
             time.sleep(3 * _BEAT_S)
 
+    def leave(self) -> None:
+        """Say that this host needs the others no longer; the leader waits for all to say so."""
+        self._store.set(f"left {self._rank}", "")
+        deadline = time.monotonic() + _LIMIT_AFTER_BREAK_S
+        left = [f"left {number}" for number in range(len(self._hosts))]
+        while self._rank == 0 and not self._store.check(left) and time.monotonic() < deadline:
+            time.sleep(_BEAT_S / 100)
+
     def end(self) -> None:
         """Fall silent, because the job is over."""
         self._over.set()
-        self._thread.join(_BEAT_S)
+        if self._thread.is_alive():
+            self._thread.join(_BEAT_S)
 
     def _run(self) -> None:
         count = 0
@@ -140,7 +149,7 @@ class Watch:
         if self._over.is_set():
             return
         if self._store_error is not None:
-            raise _HostLostError(f"host {self._hosts[0]} was lost: it broke the connection")
+            raise self._lost(f"host {self._hosts[0]} was lost: it broke the connection")
         now = time.monotonic()
         if now - self._round_at > limit_s:
             if self._rank == 0:
@@ -153,8 +162,8 @@ class Watch:
             which = (
                 f"host {silent[0]} was" if len(silent) == 1 else f"hosts {', '.join(silent)} were"
             )
-            raise _HostLostError(f"{which} lost: nothing was heard of it for {limit_s:g} s")
+            raise self._lost(f"{which} lost: nothing was heard of it for {limit_s:g} s")
 
-
-class _HostLostError(PlatformError):
-    """Another host is gone, not this one at fault."""
+    def _lost(self, message: str) -> PlatformError:
+        self._loss = PlatformError(message)
+        return self._loss
