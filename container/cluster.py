@@ -14,7 +14,7 @@ from typing import Protocol, Self, TypeVar
 
 from container.job import Resources, TrainingJob
 from container.model_keeper import Keeper, ModelKeeper
-from container.settings import Paths, use_interface
+from container.settings import Paths, quiet_torch, use_interface
 from fm_algo.errors import PlatformError
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
@@ -114,6 +114,7 @@ def join(job: TrainingJob, port: int, stop: threading.Event) -> Cluster | None:
     address = find_leader(job.resources, port, stop, deadline)
     if address is None:
         return None
+    quiet_torch()
     # Here, because torch takes seconds and 200 MB, which one host is not to pay.
     from container.several_hosts import SeveralHosts  # noqa: PLC0415
 

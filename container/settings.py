@@ -173,6 +173,11 @@ def use_interface(name: str) -> None:
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", name)
 
 
+def quiet_torch() -> None:
+    """Let torch, not imported yet, write errors alone: it warns of each address without a name."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def shared_memory() -> str | None:
     """Return a directory that is in memory; None where there is none that can be written."""
     directory = "/dev/shm"  # noqa: S108 - names there are to be random

@@ -60,6 +60,7 @@ class Watch:
         self._failure: _Failure | None = None
         self._store_error: Exception | None = None
         self._loss: PlatformError | None = None
+        self._is_store_lost = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def announce(self) -> None:
@@ -93,7 +94,7 @@ class Watch:
 
     def report(self, error: BaseException) -> None:
         """Tell the others why this host fails, and give them time to hear it."""
-        if self._failure is None and self._store_error is None:
+        if self._failure is None and not self._is_store_lost:
             kind = next((kind for kind in _KINDS if isinstance(error, kind)), AlgorithmError)
             text = error.message if isinstance(error, FMError) else f"internal error: {error}"
             message = text if error is self._loss else f"host {self._hosts[self._rank]}: {text}"
@@ -149,11 +150,13 @@ class Watch:
         if self._over.is_set():
             return
         if self._store_error is not None:
+            self._is_store_lost = True
             raise self._lost(f"host {self._hosts[0]} was lost: it broke the connection")
         now = time.monotonic()
         if now - self._round_at > limit_s:
             if self._rank == 0:
                 return  # this very process stood still
+            self._is_store_lost = True  # what asks it now would wait for long
             silent = [self._hosts[0]]
         else:
             pairs = zip(self._hosts, self._heard_at, strict=True)

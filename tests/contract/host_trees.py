@@ -3,9 +3,10 @@
 import contextlib
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from host_network import Network
 from training_tree import Outcome, TrainingTree, finish
 
 from fm_algo.artifact import load_model
@@ -18,7 +19,7 @@ class HostTrees:
     Attributes
     ----------
     names : list of str
-        In order; the first leads.
+        In order; the first leads. In a network of their own, where there is one.
     trees : list of TrainingTree
     """
 
@@ -26,10 +27,13 @@ class HostTrees:
         self,
         base: Path,
         num_hosts: int,
-        describe: Callable[[TrainingTree, int], None],
-        names: Sequence[str] | None = None,
+        describe: Callable[[TrainingTree, int], object],
+        network: Network | None = None,
     ) -> None:
-        self.names = list(names or (f"127.0.0.{number + 1}" for number in range(num_hosts)))
+        self._network = network
+        self.names = [f"127.0.0.{number + 1}" for number in range(num_hosts)]
+        if network is not None:
+            self.names = list(network.names)
         self.trees = []
         for number, name in enumerate(self.names):
             tree = TrainingTree(base / name)
@@ -42,10 +46,14 @@ class HostTrees:
     @contextlib.contextmanager
     def started(self, **environment: str) -> Iterator[list[subprocess.Popen[str]]]:
         """Start the real program on each; none outlives the block."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        processes = [tree.start(FM_CLUSTER_PORT=port, **environment) for tree in self.trees]
+        if self._network is None:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                environment["FM_CLUSTER_PORT"] = str(free.getsockname()[1])
+        processes = [
+            tree.start(prefix=self._network.inside(name) if self._network else (), **environment)
+            for name, tree in zip(self.names, self.trees, strict=True)
+        ]
         try:
             yield processes
         finally:

@@ -182,10 +182,10 @@ def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
 @pytest.mark.parametrize("num_hosts_after", [2, 3, 1])
 def test_a_stopped_job_goes_on_with_as_many_hosts_or_others(tmp_path, num_hosts_after):
     """With as many: the very model of a job never stopped. A checkpoint is the leader's alone."""
-    rows = Rows.draw(1, 600)
+    rows = Rows.draw(1, 300)
 
     def describe(tree, _):
-        tree.hyperparameters(epochs="60", mini_batch_size="10", eps="0.001")
+        tree.hyperparameters(epochs="8", mini_batch_size="10", eps="0.001")
         tree.channel("train", {"a.csv": rows.csv})
         tree.channel("test", {"a.csv": Rows.draw(2, 50).csv})
         (tree.base / "checkpoints").mkdir(exist_ok=True)
