@@ -228,7 +228,7 @@ def _load_channels(
         channels["validation"] = ChannelRows(train_rows.read, drawn)
     if train_rows.cached is not None:
         return channels, None
-    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 2, 0)
+    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 3, 0)
 
 
 def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:

@@ -131,10 +131,14 @@ class DistributedKernel(CPUKernel):
             residual, factor_sums, packed, gradients,
         )  # fmt: skip
         returned = route.bring_back(gradients)
-        self._begin_step()
-        self._update_bias(float(sums.wait().sum()))
+        residual_sum = np.float32(sums.wait().sum())
         apply_gradients(
-            wanted.features, wanted.starts, wanted.rows, returned.wait(), *self._update_arguments()
+            wanted.features,
+            wanted.starts,
+            wanted.rows,
+            returned.wait(),
+            residual_sum,
+            *self._begin_update(),
         )
         return margin
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fm_algo.distributed.kernel import DistributedKernel
 from fm_algo.distributed.own_rows import own_part
 from fm_algo.kernels import SharedArray, State
+from fm_algo.kernels.cpu import PARAMETER_ROWS
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array, Int64Array
 
@@ -51,7 +52,7 @@ class RowService:
     def state(self) -> State:
         """Return the state of one host that has all rows."""
         parameters: SharedArray = SharedRows(self, 0, self._rows.shape[1])
-        return {**self._kernel.state(), "parameters": parameters}
+        return {**self._kernel.state(), PARAMETER_ROWS: parameters}
 
     def read(self, start: int, stop: int, first: int, last: int) -> Float32Array:
         """Return columns first:last of the features start:stop; for the leader."""
@@ -129,7 +130,7 @@ class RowService:
 
     def _share_replicated(self) -> None:
         for name, array in self._kernel.state().items():
-            if name != "parameters":
+            if name != PARAMETER_ROWS:
                 array[...] = self._group.gather(np.asarray(array))[0]
 
 
@@ -152,6 +153,7 @@ class SharedRows:
     ) -> None:
         num_columns = last - first
         self.shape = (service.num_features,) if is_flat else (service.num_features, num_columns)
+        self.nbytes = 4 * service.num_features * num_columns
         self._service = service
         self._columns = (first, last)
         self._rows_at_once = max(1, _BLOCK_NUMBERS // num_columns)
@@ -190,7 +192,7 @@ class SharedRows:
     def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:
         """Yield blocks of the same sizes; what is written to one is taken before the next."""
         num_columns = self._columns[1] - self._columns[0]
-        left, start = self.shape[0] * num_columns * 4, 0
+        left, start = self.nbytes, 0
         rest = np.empty(0, np.uint8)
         while left:
             block = np.empty(min(block_bytes, left), np.uint8)

@@ -29,6 +29,11 @@ class SharedArray(Protocol):
         """Of each number."""
         ...
 
+    @property
+    def nbytes(self) -> int:
+        """Of the whole."""
+        ...
+
     def __setitem__(self, rows: Any, values: Any) -> None:  # noqa: ANN401 - as NumPy's
         ...
 

@@ -9,9 +9,10 @@ Each number is computed by one thread in one order, so that the result does not 
 threads there are. What the passes wait for is memory. So all numbers of a feature stand side by
 side in one row of `parameters`, on cache lines of its own::
 
-    v | first states of v | second states of v | w | states of w | one state of v as a whole | 0 …
+    v | w, its states, the state of v as a whole, 0 … | first states of v | second states of v | 0 …
 
-where an optimiser has them, each part of v as wide as v.
+where an optimiser has them. Each part of v is as wide as v, that of w one vector. So pass 1 finds
+all it needs at a row's start.
 """
 
 from typing import Any, Self
@@ -21,11 +22,14 @@ import numpy as np
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch, State, threads
 from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z, learning_rate
-from fm_algo.kernels.passes import CACHE_LINE, OPTIMIZER_CODES, forward_rows, update_columns
-from fm_algo.kernels.simd import WIDTH
+from fm_algo.kernels.passes import OPTIMIZER_CODES, forward_rows, update_columns
+from fm_algo.kernels.simd import CACHE_LINE, WIDTH
 from fm_algo.kernels.transpose import transpose
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
+
+PARAMETER_ROWS = "parameter_rows"
+"""Name of the array of a kernel's state that has a row for each feature."""
 
 _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""
@@ -60,12 +64,11 @@ class CPUKernel:
 
         # Columns beyond num_factors stay 0: their gradient, and so their update, is 0.
         self._width = -(-hyperparameters.num_factors // WIDTH) * WIDTH
+        self._w_at, self._states_at = self._width, self._width + WIDTH
         is_rowwise = hyperparameters.optimizer == "rowwise_adagrad"
-        self._w_at = self._width * (1 if is_rowwise else 1 + self._rule.num_states)
-        row_floats = self._w_at + 1 + self._rule.num_states + is_rowwise
+        row_floats = self._states_at + self._width * (0 if is_rowwise else self._rule.num_states)
         self._parameters = _aligned_zeros(hyperparameters.feature_dim, row_floats)
-        self._w0 = np.zeros(1, np.float32)
-        self._w0_states = np.zeros((self._rule.num_states, 1), np.float32)
+        self._bias = np.zeros((1, 3), np.float32)  # w0 and its states, laid out like w's
 
     @classmethod
     def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
@@ -79,11 +82,12 @@ class CPUKernel:
         """Set the first states so that FTRL starts from the initial parameters."""
         l1, width = self._constants.l1, self._width
         rates = self._hyperparameters
-        self._w0_states[0] = initial_ftrl_z(self._w0, rates.bias_lr, l1)
+        self._bias[:, 1] = initial_ftrl_z(self._bias[:, 0], rates.bias_lr, l1)
         for start in range(0, len(self._parameters), _FTRL_ROWS):
             rows = self._parameters[start : start + _FTRL_ROWS]
             rows[:, self._w_at + 1] = initial_ftrl_z(rows[:, self._w_at], rates.linear_lr, l1)
-            rows[:, width : 2 * width] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
+            states = rows[:, self._states_at : self._states_at + width]
+            states[:] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Transpose a mini-batch, ahead of its step; may run beside other steps."""
@@ -93,13 +97,31 @@ class CPUKernel:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward(prepared.batch, self._parameters, self._w_at)
-        self._begin_step()
-        self._update_bias(float(residual.sum(dtype=np.float64)))
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            *self._update_arguments(),
+            *self._begin_update(),
         )  # fmt: skip
         return margin
+
+    def _begin_update(self) -> tuple[Any, ...]:
+        """Count the step; return what a pass that updates takes after what gradients come from."""
+        if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
+            self._start_ftrl()
+        self._num_steps += 1
+        hyperparameters, constants = self._hyperparameters, self._constants
+        optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
+        return (
+            self._bias, self._parameters, self._w_at, hyperparameters.num_factors,
+            OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
+            np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
+            np.float32(hyperparameters.bias_wd),
+            np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
+            np.float32(hyperparameters.linear_wd),
+            np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
+            np.float32(hyperparameters.factors_wd),
+            np.float32(constants.rescale), np.float32(constants.clip),
+            np.float32(constants.epsilon), np.float32(constants.l1),
+        )  # fmt: skip
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row under the present parameters, float32, (num_rows,)."""
@@ -111,15 +133,14 @@ class CPUKernel:
         """Return the present parameters, not copied."""
         hyperparameters = self._hyperparameters
         w, V = self._parameters[:, self._w_at], self._parameters[:, : hyperparameters.num_factors]
-        return FMModel(hyperparameters.predictor_type, self._w0, w, V)
+        return FMModel(hyperparameters.predictor_type, self._bias[0, :1], w, V)
 
     def state(self) -> State:
         """Return all that later steps depend on: the kernel's own arrays, not copies."""
         return {
             "num_steps": self._num_steps,
-            "w0": self._w0,
-            "w0_states": self._w0_states,
-            "parameters": self._parameters,
+            "bias_row": self._bias,
+            PARAMETER_ROWS: self._parameters,
         }
 
     def _margin(self, batch: CSRBatch) -> Float32Array:
@@ -136,44 +157,10 @@ class CPUKernel:
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._w0[0], parameters, w_at, is_classifier,
+            self._bias[0, 0], parameters, w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums
-
-    def _begin_step(self) -> None:
-        if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
-            self._start_ftrl()
-        self._num_steps += 1
-
-    def _update_arguments(self) -> tuple[Any, ...]:
-        """Return what the passes that update take after all that gradients come from."""
-        hyperparameters, constants = self._hyperparameters, self._constants
-        optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
-        return (
-            self._parameters, self._w_at, hyperparameters.num_factors,
-            OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
-            np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
-            np.float32(hyperparameters.linear_wd),
-            np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
-            np.float32(hyperparameters.factors_wd),
-            np.float32(constants.rescale), np.float32(constants.clip),
-            np.float32(constants.epsilon), np.float32(constants.l1),
-        )  # fmt: skip
-
-    def _update_bias(self, residual_sum: float) -> None:
-        """One step of the bias, by NumPy: it is a single number."""
-        hyperparameters, constants = self._hyperparameters, self._constants
-        if not hyperparameters.use_bias:
-            return
-        gradient = constants.rescale * residual_sum + hyperparameters.bias_wd * self._w0
-        gradient = np.clip(gradient, -constants.clip, constants.clip)
-        step = int(self._num_steps[0])
-        lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, step)
-        w0, states = self._rule.update(self._w0, [*self._w0_states], gradient, lr, constants)
-        self._w0[:] = w0
-        for own, state in zip(self._w0_states, states, strict=True):
-            own[:] = state
 
 
 def _aligned_zeros(num_rows: int, row_floats: int) -> Float32Array:

@@ -7,14 +7,12 @@ does in one visit is cut in two here, and ends in the same update.
 import numpy as np
 from numba import njit, prange
 
-from fm_algo.kernels.passes import CACHE_LINE, update_v, update_w
-from fm_algo.kernels.simd import WIDTH, clip, load, prefetch, splat, store
+from fm_algo.kernels.passes import update_v, update_w
+from fm_algo.kernels.simd import CACHE_LINE, WIDTH, load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
 _ROWS_A_PIECE = 128  # of a loop: what a thread takes at once
-_ROWS_AHEAD = 8  # how far ahead parameters are fetched
-
-_float32 = np.float32
+_ROWS_AHEAD = 24  # how far ahead parameters are fetched
 
 
 @njit(nogil=True, cache=True)
@@ -42,12 +40,10 @@ def pack_rows(parameters: Float32Array, w_at: int, rows: Int32Array, packed: Flo
     """Copy the parameters of some rows, without their optimiser state, to be sent."""
     num_rows, width = len(rows), packed.shape[1] - 1
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
-        last_row = min(num_rows, (piece + 1) * _ROWS_A_PIECE)
-        for r in range(piece * _ROWS_A_PIECE, last_row):
-            if r + _ROWS_AHEAD < last_row:
-                for j in range(0, width, CACHE_LINE):
-                    prefetch(parameters, rows[r + _ROWS_AHEAD], j)
-                prefetch(parameters, rows[r + _ROWS_AHEAD], w_at)
+        for r in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
+            ahead = rows[min(r + _ROWS_AHEAD, num_rows - 1)]
+            for j in range(0, w_at + 1, CACHE_LINE):
+                prefetch(parameters, ahead, j)
             for j in range(0, width, WIDTH):
                 store(packed, r, j, load(parameters, rows[r], j))
             packed[r, width] = parameters[rows[r], w_at]
@@ -72,19 +68,23 @@ def sum_gradients(
     for piece in prange((num_columns + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         for c in range(piece * _ROWS_A_PIECE, min(num_columns, (piece + 1) * _ROWS_A_PIECE)):
             i = places[c]
-            linear = _float32(0)
-            squares = _float32(0)
-            for p in range(starts[c], starts[c + 1]):
-                weighted = residual[rows[p]] * values[p]
+            r = rows[starts[c]]
+            weighted = residual[r] * values[starts[c]]
+            linear, squares = weighted, weighted * values[starts[c]]
+            for j in range(0, width, WIDTH):
+                store(gradients, i, j, weighted * load(factor_sums, r, j))
+            for p in range(starts[c] + 1, starts[c + 1]):
+                r = rows[p]
+                weighted = residual[r] * values[p]
                 linear += weighted
                 squares += weighted * values[p]
+                for j in range(0, width, WIDTH):
+                    store(
+                        gradients, i, j, load(gradients, i, j) + weighted * load(factor_sums, r, j)
+                    )
             gradients[i, width] = linear
             for j in range(0, width, WIDTH):
-                gradient = splat(_float32(0))
-                for p in range(starts[c], starts[c + 1]):
-                    r = rows[p]
-                    gradient = gradient + residual[r] * values[p] * load(factor_sums, r, j)
-                store(gradients, i, j, gradient - squares * load(packed, i, j))
+                store(gradients, i, j, load(gradients, i, j) - squares * load(packed, i, j))
 
 
 @njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -93,11 +93,16 @@ def apply_gradients(
     starts: Int32Array,
     sources: Int32Array,
     gradients: Float32Array,
+    residual_sum: np.float32,
+    bias: Float32Array,
     parameters: Float32Array,
     w_at: int,
     num_factors: int,
     optimizer: int,
+    use_bias: bool,
     use_linear: bool,
+    bias_lr: np.float32,
+    bias_wd: np.float32,
     linear_lr: np.float32,
     linear_wd: np.float32,
     factors_lr: np.float32,
@@ -111,27 +116,32 @@ def apply_gradients(
 
     Row rows[c] gets the gradients number sources[starts[c]:starts[c + 1]].
     """
+    if use_bias:
+        update_w(
+            bias, 0, 0, optimizer, rescale * residual_sum, bias_wd, bias_lr,
+            clip_limit, epsilon, l1,
+        )  # fmt: skip
     num_rows, width = len(rows), gradients.shape[1] - 1
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
-        total = np.empty((1, width), np.float32)
-        last_row = min(num_rows, (piece + 1) * _ROWS_A_PIECE)
-        for c in range(piece * _ROWS_A_PIECE, last_row):
-            if c + _ROWS_AHEAD < last_row:
-                for j in range(0, w_at + 3, CACHE_LINE):
-                    prefetch(parameters, rows[c + _ROWS_AHEAD], j)
+        sums = np.empty((1, width), np.float32)
+        for c in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
+            ahead = rows[min(c + _ROWS_AHEAD, num_rows - 1)]
+            for j in range(0, parameters.shape[1], CACHE_LINE):
+                prefetch(parameters, ahead, j)
             i = rows[c]
+            linear = gradients[sources[starts[c]], width]
+            for j in range(0, width, WIDTH):
+                store(sums, 0, j, load(gradients, sources[starts[c]], j))
+            for p in range(starts[c] + 1, starts[c + 1]):
+                linear += gradients[sources[p], width]
+                for j in range(0, width, WIDTH):
+                    store(sums, 0, j, load(sums, 0, j) + load(gradients, sources[p], j))
             if use_linear:
-                linear = _float32(0)
-                for p in range(starts[c], starts[c + 1]):
-                    linear += gradients[sources[p], width]
                 update_w(
                     parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
                     clip_limit, epsilon, l1,
                 )  # fmt: skip
-            for j in range(0, width, WIDTH):
-                gradient = splat(_float32(0))
-                for p in range(starts[c], starts[c + 1]):
-                    gradient = gradient + load(gradients, sources[p], j)
-                gradient = rescale * gradient + factors_wd * load(parameters, i, j)
-                store(total, 0, j, clip(gradient, clip_limit))
-            update_v(parameters, i, w_at, num_factors, optimizer, total, factors_lr, epsilon, l1)
+            update_v(
+                parameters, i, w_at, num_factors, optimizer, sums, rescale, factors_wd,
+                clip_limit, factors_lr, epsilon, l1,
+            )  # fmt: skip

@@ -42,7 +42,13 @@ def read_until(process, text):
     pytest.fail(f"ended without {text!r}: {finish(process)}")
 
 
-@pytest.mark.parametrize("classes", [False, True], ids=["regressor", "binary_classifier"])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        pytest.param(False, id="regressor", marks=pytest.mark.hosts),
+        pytest.param(True, id="binary_classifier"),
+    ],
+)
 def test_three_hosts_make_the_model_of_one(tmp_path, classes):
     """Replicated data: each row is trained on by one host, once an epoch."""
     predictor_type = "binary_classifier" if classes else "regressor"
@@ -70,6 +76,7 @@ def test_three_hosts_make_the_model_of_one(tmp_path, classes):
         assert float(seen) == 3 * 203
 
 
+@pytest.mark.hosts
 def test_shards_are_taken_as_they_come_also_none(tmp_path):
     """Two hosts have files, the third one none, nor a directory: it trains in step all the same."""
     rows = Rows.draw(1, 100)
@@ -92,6 +99,7 @@ def test_shards_are_taken_as_they_come_also_none(tmp_path):
         )
 
 
+@pytest.mark.hosts
 def test_no_rows_on_any_host_is_an_error(tmp_path):
     def describe(tree, _):
         tree.channel("train", {}, S3DistributionType="ShardedByS3Key")
@@ -122,6 +130,7 @@ def test_a_mistake_in_one_hosts_data_is_told_by_all(tmp_path):
     )
 
 
+@pytest.mark.hosts
 def test_early_stopping_on_split_rows_from_an_earlier_model(tmp_path):
     """The best model goes through the leader's file and back to all hosts, which score it."""
     earlier = TrainingTree(tmp_path / "earlier")
@@ -165,6 +174,7 @@ def test_a_stop_of_one_host_ends_all_with_a_whole_model(tmp_path):
     assert any("stopped by SIGTERM" in line for line in together[0].lines)
 
 
+@pytest.mark.hosts
 def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
     def describe(tree, _):
         tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
@@ -179,6 +189,7 @@ def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
         assert list(tree.model.iterdir()) == []
 
 
+@pytest.mark.hosts
 @pytest.mark.parametrize("num_hosts_after", [2, 3, 1])
 def test_a_stopped_job_goes_on_with_as_many_hosts_or_others(tmp_path, num_hosts_after):
     """With as many: the very model of a job never stopped. A checkpoint is the leader's alone."""

@@ -84,7 +84,7 @@ def run_hosts(directory, root, rows, num_hosts):
 @pytest.mark.parametrize(
     ("num_hosts", "num_rows"),
     [
-        pytest.param(2, 240, id="two hosts, whole mini-batches"),
+        pytest.param(2, 240, id="two hosts, whole mini-batches", marks=pytest.mark.hosts),
         pytest.param(3, 37, id="three hosts, one with a step more"),
     ],
 )

@@ -1,7 +1,5 @@
 """Gradient here, update there: as one host does both at once."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -29,19 +27,12 @@ def random_rows(num_rows, *, classes=False):
 @pytest.fixture(scope="module")
 def group():
     """A group of one host: all that is sent comes back."""
-    from fm_algo.distributed.group import HostGroup, open_store
-    from fm_algo.distributed.watch import Watch
+    from fm_algo.distributed.warm_up import lone_group
 
-    store = open_store("127.0.0.1", 0, is_leader=True, timeout_s=30)
-    watch = Watch(store.clone(), 0, ["algo-1"], threading.Event())
-    watch.announce()
-    watch.start()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        group = HostGroup(store, 0, ["algo-1"], watch)
-    yield group
-    watch.end()
-    group.close()
+        with lone_group() as group:
+            yield group
 
 
 @pytest.mark.parametrize(
