@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from fm_algo.jit import njit
 from fm_algo.sparse import Int32Array
 
 # Odd, so that multiplying by them modulo a power of two can be undone. Their bits are those of the

@@ -5,8 +5,8 @@ does in one visit is cut in two here, and ends in the same update.
 """
 
 import numpy as np
-from numba import njit, prange
 
+from fm_algo.jit import njit, prange
 from fm_algo.kernels.passes import update_v, update_w
 from fm_algo.kernels.simd import CACHE_LINE, WIDTH, load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array

@@ -47,7 +47,9 @@ def test_another_waits_until_the_leader_listens():
 
 def test_waiting_has_an_end():
     leader = "a-host.invalid"
-    with pytest.raises(PlatformError, match="waited 900 s for the name of host a-host.invalid to"):
+    with pytest.raises(
+        PlatformError, match=r"waited 900 s for the name of host a-host\.invalid to"
+    ):
         find_leader(resources("127.0.0.2", leader), 1, threading.Event(), time.monotonic() - 1)
 
 

@@ -81,9 +81,7 @@ def test_all_our_channels_may_be_given(load):
 
 
 def test_a_missing_resourceconfig_means_one_host(load):
-    assert load(resources=None).resources == Resources(
-        current_host="algo-1", hosts=("algo-1",), network_interface_name="eth0"
-    )
+    assert load(resources=None).resources == Resources(current_host="algo-1", hosts=("algo-1",))
 
 
 @pytest.mark.parametrize(("channels", "found"), [({}, "none"), ({"test": CHANNEL}, "test")])
@@ -119,7 +117,7 @@ def test_hosts_are_numbered_in_order(load):
 
 
 def test_a_host_that_is_none_of_the_job_is_refused(load):
-    with pytest.raises(UserError, match="current_host is algo-7, allowed: one of hosts, algo-1$"):
+    with pytest.raises(UserError, match=r"current_host is algo-7, allowed: one of hosts, algo-1$"):
         load(resources=RESOURCES | {"current_host": "algo-7"})
 
 
