@@ -108,7 +108,11 @@ class HostGroup:
         return dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
 
     def exchange(
-        self, outgoing: NDArray[_N], counts_out: Int64Array, counts_in: Int64Array
+        self,
+        outgoing: NDArray[_N],
+        counts_out: Int64Array,
+        counts_in: Int64Array,
+        into: NDArray[_N] | None = None,
     ) -> Pending[_N]:
         """Send each host its part of an array, and get one from each.
 
@@ -118,13 +122,16 @@ class HostGroup:
             Contiguous; the parts one after the other. Not to be written to until all is there.
         counts_out, counts_in : int64, shape (size,)
             Length of the part to and from each host.
+        into : array, optional
+            What the parts come into, of the shape returned; a new one unless given.
 
         Returns
         -------
         Pending
             Of shape (sum of counts_in, …), the parts in the order of the hosts.
         """
-        array = np.empty((int(counts_in.sum()), *outgoing.shape[1:]), outgoing.dtype)
+        shape = (int(counts_in.sum()), *outgoing.shape[1:])
+        array = np.empty(shape, outgoing.dtype) if into is None else into
         work = dist.all_to_all_single(
             torch.from_numpy(array),
             torch.from_numpy(outgoing),
@@ -168,6 +175,7 @@ class HostGroup:
         """Let go of the others, whatever is still on its way."""
         with contextlib.suppress(RuntimeError):
             self._backend.abort()
+            dist.destroy_process_group()
 
 
 def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fm_algo.distributed.group import HostGroup, Pending
 from fm_algo.distributed.ownership import Ownership
-from fm_algo.distributed.routes import Route, RoutedBatch
+from fm_algo.distributed.routes import Baggage, Route, RoutedBatch
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch
 from fm_algo.kernels.cpu import CPUKernel
@@ -74,6 +74,7 @@ class DistributedKernel(CPUKernel):
         self._should_stop = should_stop
         self._stop_agreed = self._has_rows = False
         self._route: Route | None = None
+        self._baggage = Baggage(self._width + 1)
         self.is_checkpoint_due: Callable[[], bool] = lambda: False
         self.checkpoint_agreed = False
 
@@ -125,12 +126,14 @@ class DistributedKernel(CPUKernel):
         packed = fetched.wait()
         margin, residual, factor_sums = self._forward(compact, packed, self._width)
         sums = self.group.gather_later(residual.sum(dtype=np.float64, keepdims=True))
-        gradients = np.empty_like(packed)
+        gradients = self._baggage.rows("gradients out", len(packed))
         sum_gradients(
             columns.features, columns.starts, columns.rows, columns.values,
             residual, factor_sums, packed, gradients,
         )  # fmt: skip
-        returned = route.bring_back(gradients)
+        returned = route.bring_back(
+            gradients, self._baggage.rows("gradients in", len(route.wanted()))
+        )
         residual_sum = np.float32(sums.wait().sum())
         apply_gradients(
             wanted.features,
@@ -213,9 +216,9 @@ class DistributedKernel(CPUKernel):
 
     def _fetch(self, route: Route) -> Pending[np.float32]:
         rows = route.wanted()
-        packed = np.empty((len(rows), self._width + 1), np.float32)
+        packed = self._baggage.rows("rows out", len(rows))
         pack_rows(self._parameters, self._w_at, rows, packed)
-        return route.bring(packed)
+        return route.bring(packed, self._baggage.rows("rows in", len(route.batch.rows)))
 
     def _no_rows(self) -> CSRBatch:
         return CSRBatch.empty(self._feature_dim, labelled=True)

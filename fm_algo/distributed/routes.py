@@ -82,10 +82,34 @@ class Route:
             CSRBatch(indptr, wanted, np.empty(len(wanted), np.float32), None, num_rows)
         )
 
-    def bring(self, rows: Float32Array) -> Pending[np.float32]:
+    def bring(self, rows: Float32Array, into: Float32Array) -> Pending[np.float32]:
         """Send the rows `wanted` to those who want them; get those of the mini-batch, by place."""
-        return self._group.exchange(rows, self._counts_in, self.batch.counts)
+        return self._group.exchange(rows, self._counts_in, self.batch.counts, into)
 
-    def bring_back(self, gradients: Float32Array) -> Pending[np.float32]:
+    def bring_back(self, gradients: Float32Array, into: Float32Array) -> Pending[np.float32]:
         """Send the gradients, by place, to the rows' owners; get those for the rows `wanted`."""
-        return self._group.exchange(gradients, self.batch.counts, self._counts_in)
+        return self._group.exchange(gradients, self.batch.counts, self._counts_in, into)
+
+
+class Baggage:
+    """Memory for rows on their way, used again each step: new memory would cost more than them.
+
+    Parameters
+    ----------
+    row_floats : int
+        Numbers of a row.
+    """
+
+    _GROWTH = 1.125
+
+    def __init__(self, row_floats: int) -> None:
+        self._row_floats = row_floats
+        self._memory: dict[str, Float32Array] = {}
+
+    def rows(self, name: str, num_rows: int) -> Float32Array:
+        """Return so many rows, which hold anything; those of the same name before are gone."""
+        memory = self._memory.get(name)
+        if memory is None or len(memory) < num_rows:
+            shape = (int(self._GROWTH * num_rows), self._row_floats)
+            memory = self._memory[name] = np.empty(shape, np.float32)
+        return memory[:num_rows]

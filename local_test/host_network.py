@@ -9,13 +9,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pytest
+
+class NoNetworksError(RuntimeError):
+    """Networks cannot be made here; the message says why."""
 
 
 class Network:
     """Hosts algo-1, algo-2, …, with an address and a hosts file of their own.
 
     Nothing of it is seen outside; it is gone with the `with` block.
+
+    Parameters
+    ----------
+    num_hosts : int
+
+    Raises
+    ------
+    NoNetworksError
+        On entering, where this machine does not let us.
 
     Attributes
     ----------
@@ -28,7 +39,7 @@ class Network:
 
     def __enter__(self) -> Self:
         if os.geteuid() != 0 or shutil.which("ip") is None:
-            pytest.skip("HOSTS NOT TESTED IN NETWORKS OF THEIR OWN: needs root and iproute2")
+            raise NoNetworksError("networks of one's own need root and iproute2")
         switch = self._namespace("switch")
         try:
             _ip("netns", "add", switch)
@@ -92,4 +103,4 @@ class Network:
 def _ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"HOSTS NOT TESTED IN NETWORKS OF THEIR OWN: {done.stderr.strip()}")
+        raise NoNetworksError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
