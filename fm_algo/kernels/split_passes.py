@@ -125,9 +125,11 @@ def apply_gradients(
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         sums = np.empty((1, width), np.float32)
         for c in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
-            ahead = rows[min(c + _ROWS_AHEAD, num_rows - 1)]
+            ahead = min(c + _ROWS_AHEAD, num_rows - 1)
             for j in range(0, parameters.shape[1], CACHE_LINE):
-                prefetch(parameters, ahead, j)
+                prefetch(parameters, rows[ahead], j)
+            for j in range(0, width + 1, CACHE_LINE):
+                prefetch(gradients, sources[starts[ahead]], j)
             i = rows[c]
             linear = gradients[sources[starts[c]], width]
             for j in range(0, width, WIDTH):
