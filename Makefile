@@ -11,7 +11,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench docs image local-test lock clean
+.PHONY: help setup check test demo bench docs image local-test hosts-test lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,9 +29,12 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then every test that needs no Docker
-	$(BIN)/pytest -n 2 -rs -m 'not docker'
-	@echo 'not run: the tests in Docker, which are `make local-test`'
+test: check ## check, then every test that needs no Docker and no hosts
+	$(BIN)/pytest -n 2 -rs -m 'not docker and not hosts'
+	@echo 'not run: the tests in Docker (`make local-test`) and of several hosts (`make hosts-test`)'
+
+hosts-test: setup ## test several hosts; kills, freezes and cuts them off where root may
+	$(BIN)/pytest -n 4 -rs -m 'hosts and not docker'
 
 demo: setup ## train and serve on MovieLens-100k
 	@$(BIN)/python local_test/demo.py

@@ -98,7 +98,7 @@ def measure(
         rows.rows(start, start + MINI_BATCH) for start in range(0, rows.num_rows, MINI_BATCH)
     ]
     prepared = [kernel.prepare(batch) for batch in batches]
-    table = kernel.state()["parameter_rows"]
+    table = np.asarray(kernel.state()["parameter_rows"])
     order = rows.indices[: len(rows.indices) // 256 * 256]
 
     copy_s = copy_seconds(runs)

@@ -6,8 +6,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from container.channels import describe_files, read_channel
-from container.job import TrainingJob
+from container.job import Resources, TrainingJob
 from container.settings import Paths
 from fm_algo.row_source import CachedRows, RowBuffer, RowSource, StreamedRows
 from fm_algo.sparse import CSRBatch
@@ -63,7 +65,9 @@ def load_channel(
     budget_bytes: int,
     should_stop: Callable[[], bool],
 ) -> ChannelRows:
-    """Read a channel into memory, as far as the budget goes.
+    """Read this host's rows of a channel into memory, as far as the budget goes.
+
+    Where each host has all files, row r is that of host r modulo the number of hosts.
 
     Parameters
     ----------
@@ -90,7 +94,8 @@ def load_channel(
 
     def read(_epoch: int) -> Iterator[CSRBatch]:
         # FIFOs are numbered from 0 whenever the container is started, whatever the epoch.
-        return read_channel(paths, job, name, next(passes), should_stop)
+        blocks = read_channel(paths, job, name, next(passes), should_stop)
+        return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
 
     if job.channels[name].is_pipe:
         return ChannelRows(read, None, lambda: "a pipe")
@@ -101,3 +106,15 @@ def load_channel(
         if buffer.num_bytes > budget_bytes:
             return ChannelRows(read, None, origin)
     return ChannelRows(read, buffer.take(buffer.num_rows), origin)
+
+
+def _own_rows(blocks: Iterator[CSRBatch], resources: Resources) -> Iterator[CSRBatch]:
+    num_hosts = len(resources.hosts)
+    if num_hosts == 1:
+        yield from blocks
+        return
+    num_rows = 0
+    for block in blocks:
+        first = (resources.rank - num_rows) % num_hosts
+        yield block.take(np.arange(first, block.num_rows, num_hosts))
+        num_rows += block.num_rows

@@ -58,11 +58,15 @@ def read_channel(
     Raises
     ------
     UserError
-        At the first row that cannot be used, with channel, file and record; or if there is no row.
+        At the first row that cannot be used, with channel, file and record; or if there is no row,
+        unless the files are shared out between several hosts.
     PlatformError
         If a file cannot be read, or the directory is not there.
     """
     place = f"{name} channel"
+    may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
+    if may_be_empty and not job.is_pipe(name) and not (paths.input_data / name).exists():
+        return
     num_rows = num_sources = 0
     for source, stream in _open_sources(paths, job, name, epoch, should_stop):
         num_sources += 1
@@ -78,7 +82,7 @@ def read_channel(
             raise UserError(f"{where}: the gzip data is damaged: {error}") from error
         except OSError as error:
             raise PlatformError(f"{where}: it cannot be read: {error}") from error
-    if not num_rows and not should_stop():
+    if not num_rows and not may_be_empty and not should_stop():
         what = "pipe" if job.channels[name].is_pipe else f"{num_sources} files"
         raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
 

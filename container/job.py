@@ -29,6 +29,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         Absent where the user gave none, as the SDK's `record_set` does; then RecordIO-protobuf.
     input_mode : str
         File, FastFile or Pipe.
+    distribution : str
+        FullyReplicated: each host gets all files. ShardedByS3Key: each gets some, perhaps none.
     record_wrapper : str
         None or RecordIO; the latter wraps whole files and is not for data that is RecordIO itself.
     """
@@ -37,12 +39,18 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         name="ContentType", default=RECORDIO_PROTOBUF
     )
     input_mode: str = msgspec.field(name="TrainingInputMode", default="File")
+    distribution: str = msgspec.field(name="S3DistributionType", default="FullyReplicated")
     record_wrapper: str = msgspec.field(name="RecordWrapperType", default="None")
 
     @property
     def is_pipe(self) -> bool:
         """Whether the channel comes through FIFOs."""
         return self.input_mode == "Pipe"
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each host has files of its own."""
+        return self.distribution == "ShardedByS3Key"
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,11 +61,19 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     current_host : str
         This host's name, e.g. algo-1.
     hosts : tuple of str
-        Every host of the job, this one included.
+        Every host of the job, this one included; in order, the first one leads.
+    network_interface_name : str or None
+        By which the hosts reach each other; one SDK names one that does not exist.
     """
 
     current_host: str = "algo-1"
     hosts: tuple[str, ...] = ("algo-1",)
+    network_interface_name: str | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of this host among all, from 0."""
+        return self.hosts.index(self.current_host)
 
 
 class _CheckpointConfig(msgspec.Struct, frozen=True):
@@ -98,29 +114,35 @@ def load_job(paths: Paths) -> TrainingJob:
     Raises
     ------
     UserError
-        If a file is missing or malformed, a value is not allowed, the train channel is missing, a
-        channel is not one of ours, or the job has several hosts.
+        If a file is missing or malformed, a value is not allowed, the train channel is missing, or
+        a channel is not one of ours.
     PlatformError
         If a file is there but cannot be read.
     """
     directory = paths.input_config
     raw = _decode(directory / "hyperparameters.json", dict[str, object])
     channels = _decode(directory / "inputdataconfig.json", dict[str, Channel])
-    resources = _decode(directory / "resourceconfig.json", Resources, default=Resources())
+    resources = _resources(directory / "resourceconfig.json")
     hyperparameters = parse_hyperparameters(raw)
     _check_channels(channels)
     _check_validation(hyperparameters, channels)
-    if len(resources.hosts) > 1:
-        raise UserError(
-            f"the job has {len(resources.hosts)} hosts ({', '.join(resources.hosts)}); this "
-            "release trains on one: set the instance count to 1"
-        )
     return TrainingJob(
         hyperparameters=hyperparameters,
         channels=channels,
         resources=resources,
         checkpoints=_checkpoints(paths),
     )
+
+
+def _resources(path: Path) -> Resources:
+    found = _decode(path, Resources, default=Resources())
+    hosts = tuple(sorted(set(found.hosts)))
+    if found.current_host not in hosts:
+        raise UserError(
+            f"{path}: current_host is {found.current_host}, allowed: one of hosts, "
+            f"{', '.join(hosts)}"
+        )
+    return msgspec.structs.replace(found, hosts=hosts)
 
 
 def _checkpoints(paths: Paths) -> Path | None:

@@ -1,6 +1,7 @@
 """What of a job must outlive its process: the model it will serve and the checkpoints."""
 
 import logging
+from typing import Protocol
 
 import msgspec
 
@@ -10,10 +11,55 @@ from fm_algo.artifact import load_model, save_model
 from fm_algo.checkpoint import Checkpoint, Checkpoints
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.errors import UserError
-from fm_algo.kernels import Kernel
+from fm_algo.kernels import State
+from fm_algo.model import FMModel
 from fm_algo.progress import Notes, Progress
 
 _log = logging.getLogger("fm_algo")
+
+
+class Stateful(Protocol):
+    """What of a kernel is kept."""
+
+    def model(self) -> FMModel:
+        """Return the parameters, which can be written to."""
+        ...
+
+    def state(self) -> State:
+        """Return all that later steps depend on, which can be written to."""
+        ...
+
+
+class Keeper(Protocol):
+    """`ModelKeeper`, as the course of a job knows it."""
+
+    progress: Progress
+    notes: Notes
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the kernel's numbers are those of a checkpoint."""
+        ...
+
+    def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of what is trained on."""
+        ...
+
+    def batch_done(self, progress: Progress) -> None:
+        """Take note of a mini-batch."""
+        ...
+
+    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+        """Take note of an epoch."""
+        ...
+
+    def end(self) -> bool:
+        """See that the model is in its place."""
+        ...
+
+    def stop(self) -> None:
+        """Save all because the platform says so."""
+        ...
 
 
 class ModelKeeper:
@@ -27,7 +73,7 @@ class ModelKeeper:
     ----------
     paths : Paths
     job : TrainingJob
-    kernel : Kernel
+    kernel : Stateful
         New, its numbers 0.
 
     Raises
@@ -45,7 +91,7 @@ class ModelKeeper:
         Of whoever reads the rows and writes the log; kept in checkpoints.
     """
 
-    def __init__(self, paths: Paths, job: TrainingJob, kernel: Kernel) -> None:
+    def __init__(self, paths: Paths, job: TrainingJob, kernel: Stateful) -> None:
         self._paths = paths
         self._hyperparameters = job.hyperparameters
         self._kernel = kernel
@@ -60,6 +106,11 @@ class ModelKeeper:
             return
         _log.info("going on from the checkpoint %s", found.path)
         self.progress, self.notes = found.progress, found.notes
+        num_hosts = len(job.resources.hosts)
+        if self.notes.num_hosts != num_hosts:
+            # About the same rows: exactly those where nothing is shuffled, to within one step.
+            seen = self.progress.num_batches * self.notes.num_hosts // num_hosts
+            self.progress = msgspec.structs.replace(self.progress, num_batches=seen)
         if self._best is not None:
             self._checkpoints.restore_best(self._best, kernel.state())
             self._save()
@@ -97,12 +148,19 @@ class ModelKeeper:
                 f"{'; '.join(differences)}; use the same, or a checkpoint path of its own; to go "
                 "on with new rows, give the model in a model channel"
             )
-        self.notes = msgspec.structs.replace(self.notes, rows=rows, buffer_bytes=buffer_bytes)
+        self.notes = msgspec.structs.replace(
+            self.notes, num_hosts=1, rows=rows, buffer_bytes=buffer_bytes
+        )
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint within an epoch."""
+        return self._checkpoints is not None and self._checkpoints.is_due
 
     def batch_done(self, progress: Progress) -> None:
         """Take note of a mini-batch; write a checkpoint if it is time."""
         self.progress = progress
-        if self._checkpoints is not None and self._checkpoints.is_due:
+        if self._checkpoints is not None and self.is_checkpoint_due:
             self._checkpoints.write(progress, self.notes, self._kernel.state())
 
     def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:

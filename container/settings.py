@@ -13,6 +13,9 @@ from fm_algo.machine import usable_processors
 ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
 """The MIME types a server can answer in, the preferred one first."""
 
+CLUSTER_PORT = 7777
+"""Where the hosts of a training job meet, unless FM_CLUSTER_PORT says otherwise."""
+
 _MEBIBYTE = 1 << 20
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _T = TypeVar("_T")
@@ -95,6 +98,8 @@ class Settings:
         SAGEMAKER_MODEL_SERVER_TIMEOUT; default 60, the platform's own limit for an answer.
     default_accept : str or None
         SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type where the request names none.
+    cluster_port : int
+        FM_CLUSTER_PORT: where the hosts of a training job meet; default 7777.
     log_level : str
         SAGEMAKER_CONTAINER_LOG_LEVEL, as a number or a name; default INFO.
     metrics_directory : str or None
@@ -110,6 +115,7 @@ class Settings:
     num_workers: int
     worker_timeout_s: int
     default_accept: str | None
+    cluster_port: int
     log_level: str
     metrics_directory: str | None
 
@@ -147,6 +153,7 @@ class Settings:
             default_accept=_read(
                 env, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", _answer_type, default=None
             ),
+            cluster_port=_read(env, "FM_CLUSTER_PORT", _port, default=CLUSTER_PORT),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
             metrics_directory=env.get(_METRICS_DIRECTORY) or None,
         )
@@ -158,6 +165,17 @@ def share_metrics(directory: str) -> None:
     To be called before prometheus_client is imported, which looks into the environment then.
     """
     os.environ[_METRICS_DIRECTORY] = directory
+
+
+def use_interface(name: str) -> None:
+    """Let torch.distributed use a network interface, unless the user has named one."""
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", name)
+
+
+def quiet_torch() -> None:
+    """Let torch, not imported yet, write errors alone: it warns of each address without a name."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def shared_memory() -> str | None:
@@ -196,6 +214,13 @@ def _positive(text: str) -> int:
         number = 0
     if number == 0:
         raise ValueError("a whole number, 1 or more")
+    return number
+
+
+def _port(text: str) -> int:
+    number = _count(text)
+    if not 1024 <= number <= 65535:
+        raise ValueError("an unprivileged port, 1024 to 65535")
     return number
 
 

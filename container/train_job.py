@@ -1,5 +1,6 @@
 """One training job from start to exit code; the only writer of the failure file."""
 
+import dataclasses
 import importlib.metadata
 import logging
 import os
@@ -11,19 +12,20 @@ from typing import NoReturn
 import msgspec
 import tqdm
 
-from container import logs
+from container import cluster, logs
 from container.channel_rows import ChannelRows, load_channel
+from container.cluster import Cluster
 from container.job import CHANNELS, MODEL_CHANNEL, TrainingJob, load_job
-from container.model_keeper import ModelKeeper
-from container.settings import Paths, Settings
+from container.model_keeper import Keeper
+from container.settings import CLUSTER_PORT, Paths, Settings
 from container.stop_signal import listen
 from container.warm_start import start_from
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
-from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
+from fm_algo.peers import Peers
 from fm_algo.row_source import split_rows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
@@ -44,8 +46,9 @@ def main() -> NoReturn:
     paths = Paths.from_environment()
 
     def work() -> None:
-        logs.set_up(Settings.from_environment().log_level)
-        run(paths, stop)
+        settings = Settings.from_environment()
+        logs.set_up(settings.log_level)
+        run(paths, stop, settings.cluster_port)
 
     sys.exit(attempt(paths, work))
 
@@ -69,7 +72,7 @@ def attempt(paths: Paths, work: Callable[[], None]) -> int:
     return 0
 
 
-def run(paths: Paths, stop: threading.Event) -> None:
+def run(paths: Paths, stop: threading.Event, cluster_port: int = CLUSTER_PORT) -> None:
     """Train, save the model, score the test channel.
 
     Parameters
@@ -78,29 +81,38 @@ def run(paths: Paths, stop: threading.Event) -> None:
         The platform's tree.
     stop : threading.Event
         Once set, training ends after the present mini-batch and the model is saved, with a
-        checkpoint where the platform wants them.
+        checkpoint where the platform wants them. Set at one of several hosts, all end so.
+    cluster_port : int, optional
+        Where several hosts meet.
 
     Raises
     ------
     FMError
-        Whatever kept the job from its end.
+        Whatever kept the job, at this or another host, from its end.
     """
     job = load_job(paths)
-    hyperparameters = job.hyperparameters
     _make_model_directory(paths)
-    kernel = CPUKernel(hyperparameters)
-    keeper = ModelKeeper(paths, job, kernel)
+    hosts = cluster.join(job, cluster_port, stop)
+    if hosts is None:
+        _log.warning("stopped before training began: no model is written")
+        return
+    with hosts:
+        _train(paths, job, hosts, stop)
+
+
+def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event) -> None:
+    hyperparameters = job.hyperparameters
+    kernel, peers = hosts.kernel, hosts.peers
+    keeper = hosts.keeper(paths)
     if not keeper.is_resumed:
-        _initialize(kernel, paths, job)
+        _initialize(hosts, paths, job)
 
     # Channels are read before training: a mistake in the last of them is found at once.
     channels, buffer_bytes = _load_channels(paths, job, keeper, stop)
-    if stop.is_set():
-        if keeper.is_resumed:
-            keeper.stop()
-        else:
-            _log.warning("stopped before training began: no model is written")
+    if peers.agree_on_stop():
+        _stop_early(keeper)
         return
+    channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
     keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
     _log.info(
         "fm-algo %s, %d CPU threads, training rows %s, %s",
@@ -117,23 +129,27 @@ def run(paths: Paths, stop: threading.Event) -> None:
     )
 
     def evaluated(name: str, epoch: int) -> list[Metric]:
-        if name not in channels or stop.is_set():
+        if name not in channels or peers.is_stopping():
             return []
-        return evaluate(kernel, hyperparameters.predictor_type, channels[name].blocks(epoch))
+        blocks = channels[name].blocks(epoch)
+        return evaluate(kernel, hyperparameters.predictor_type, blocks, peers)
 
     reports = train(
         kernel,
         channels["train"].source(job, buffer_bytes or 0),
         hyperparameters,
-        stop.is_set,
+        peers.is_stopping,
         lambda epoch: evaluated("validation", epoch),
         keeper.progress,
+        peers,
     )
     for report in _with_progress_bar(reports, job, channels["train"].cached):
         if isinstance(report, BatchReport):
             log.batch(report)
             keeper.batch_done(report.progress)
             continue
+        if not report.num_rows:
+            raise UserError(f"train channel is empty: no rows on any of {peers.size} hosts")
         log.epoch(report, report.validation)
         if report.progress.epoch > report.epoch:  # it was not stopped in the middle
             notes = msgspec.structs.replace(
@@ -141,7 +157,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
             )
             keeper.epoch_done(report.progress, notes, is_best=report.is_best)
 
-    if stop.is_set():
+    if peers.agree_on_stop():
         log.stopped()
         keeper.stop()
     else:
@@ -152,9 +168,16 @@ def run(paths: Paths, stop: threading.Event) -> None:
     log.end()
 
 
-def _initialize(kernel: CPUKernel, paths: Paths, job: TrainingJob) -> None:
+def _stop_early(keeper: Keeper) -> None:
+    if keeper.is_resumed:
+        keeper.stop()
+    else:
+        _log.warning("stopped before training began: no model is written")
+
+
+def _initialize(hosts: Cluster, paths: Paths, job: TrainingJob) -> None:
     """Draw the parameters; of what the model channel has, take those instead."""
-    model = kernel.model()
+    model = hosts.writable_model()
     draw_initial(model, job.hyperparameters)
     if MODEL_CHANNEL in job.channels:
         known = start_from(paths.input_data / MODEL_CHANNEL, model, job.hyperparameters)
@@ -162,7 +185,7 @@ def _initialize(kernel: CPUKernel, paths: Paths, job: TrainingJob) -> None:
 
 
 def _load_channels(
-    paths: Paths, job: TrainingJob, keeper: ModelKeeper, stop: threading.Event
+    paths: Paths, job: TrainingJob, keeper: Keeper, stop: threading.Event
 ) -> tuple[dict[str, ChannelRows], int | None]:
     """Read the channels into memory, as far as they fit.
 
@@ -178,7 +201,8 @@ def _load_channels(
     channels: dict[str, ChannelRows] = {}
     for name in filter(job.channels.__contains__, CHANNELS):
         most_bytes = budget_bytes
-        if name == "train" and keeper.is_resumed:
+        is_as_before = keeper.is_resumed and keeper.notes.num_hosts == len(job.resources.hosts)
+        if name == "train" and is_as_before:
             # As before the interruption, on whatever machine: the order of the rows depends on it.
             most_bytes = sys.maxsize if keeper.notes.buffer_bytes is None else -1
         channels[name] = load_channel(paths, job, name, most_bytes, stop.is_set)
@@ -194,12 +218,7 @@ def _load_channels(
                 "channel in memory, where they do not fit: raise memory_budget_mb, or give a "
                 "validation channel"
             )
-        try:
-            rest, drawn = split_rows(
-                train_rows.cached, hyperparameters.validation_split, hyperparameters.seed
-            )
-        except UserError as error:
-            raise error.within("train channel") from error
+        rest, drawn = _split_rows(train_rows.cached, job)
         channels["train"] = ChannelRows(train_rows.read, rest, train_rows.describe_origin)
         channels["validation"] = ChannelRows(train_rows.read, drawn, train_rows.describe_origin)
     if train_rows.cached is not None:
@@ -218,6 +237,29 @@ def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[s
         # Whether these are in memory depends on the machine.
         found["validation"] = channels["validation"].describe_origin()
     return found
+
+
+def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:
+    """Draw validation rows; of several hosts, one without enough rows draws none."""
+    if rows.num_rows < 2 and len(job.resources.hosts) > 1:
+        return rows, rows.rows(0, 0)
+    try:
+        return split_rows(rows, job.hyperparameters.validation_split or 0, job.hyperparameters.seed)
+    except UserError as error:
+        raise error.within("train channel") from error
+
+
+def _read_alike(
+    channels: dict[str, ChannelRows], buffer_bytes: int | None, peers: Peers
+) -> tuple[dict[str, ChannelRows], int | None]:
+    """Let all hosts read training rows again if one must: a checkpoint notes one way for all."""
+    nowhere = -1
+    said = peers.gather([nowhere if buffer_bytes is None else buffer_bytes])
+    buffers = said[said != nowhere]
+    if not len(buffers):
+        return channels, None
+    train_rows = dataclasses.replace(channels["train"], cached=None)
+    return channels | {"train": train_rows}, int(buffers.min())
 
 
 def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:

@@ -91,7 +91,7 @@ class RegisterAlgorithm:
             "TrainingImage": self.image,
             "SupportedHyperParameters": specifications(),
             "SupportedTrainingInstanceTypes": _TRAINING_INSTANCES,
-            "SupportsDistributedTraining": False,
+            "SupportsDistributedTraining": True,
             "MetricDefinitions": [metric.as_request() for metric in METRIC_DEFINITIONS],
             "TrainingChannels": [
                 *(

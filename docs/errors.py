@@ -136,8 +136,8 @@ def _damaged_model(base: Path) -> None:
     write(base, "input/data/model/model.tar.gz", "not an archive")
 
 
-def _two_hosts(base: Path) -> None:
-    hosts = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
+def _foreign_host(base: Path) -> None:
+    hosts = {"current_host": "algo-3", "hosts": ["algo-1", "algo-2"]}
     write(base, "input/config/resourceconfig.json", json.dumps(hosts))
 
 
@@ -200,7 +200,7 @@ BAD_JOBS = [
            _described(train={}, model={"TrainingInputMode": "Pipe"})),
     BadJob("The job", "validation rows given twice",
            _both(_chosen(validation_split="0.1"), _described(train={}, validation={}))),
-    BadJob("The job", "several hosts", _two_hosts),
+    BadJob("The job", "a host that is none of the job's", _foreign_host),
     BadJob("The job", "a damaged file",
            lambda base: write(base, "input/config/hyperparameters.json", "{")),
     BadJob("The job", "no hyperparameters.json",

@@ -156,20 +156,21 @@ def load_manifest(directory: Path) -> Manifest:
 def _pieces(model: FMModel, manifest: str) -> Iterator[bytes | memoryview]:
     """Make a safetensors file in blocks: its own library wants whole, contiguous tensors.
 
-    A model under training is a view of the optimiser's rows; a copy of it may not fit in memory.
+    A model under training is a view of the optimiser's rows, or lies on several hosts; a copy of it
+    may not fit in memory.
     """
     header: dict[str, object] = {"__metadata__": {_METADATA_KEY: manifest}}
     tensors = {"w0": model.w0, "w": model.w, "V": model.V}
     end = 0
     for name, tensor in tensors.items():
-        start, end = end, end + 4 * tensor.size
+        start, end = end, end + 4 * math.prod(tensor.shape)
         header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (start, end)}
     encoded = msgspec.json.encode(header)
     encoded += b" " * (-len(encoded) % 8)  # so that the data is aligned
     yield struct.pack("<Q", len(encoded)) + encoded
     for tensor in tensors.values():
-        rows = max(1, _BLOCK_NUMBERS // tensor[0].size)
-        for first in range(0, len(tensor), rows):
+        rows = max(1, _BLOCK_NUMBERS // math.prod(tensor.shape[1:]))
+        for first in range(0, tensor.shape[0], rows):
             yield tensor[first : first + rows].astype("<f4", order="C").data
 
 

@@ -13,12 +13,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from io import BufferedReader
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from fm_algo.kernels import State
+from fm_algo.kernels import SharedArray, State
 from fm_algo.progress import Notes, Progress
 from fm_algo.whole_file import write_pieces
 
@@ -137,7 +138,7 @@ class CheckpointReader:
         if self.manifest.arrays != _describe(state):
             raise NotUsableError("it is of another kernel or release")
         for array in state.values():
-            for block in _blocks(array):
+            for block in _blocks_to_fill(array):
                 if self._file.readinto(block) != len(block):
                     raise NotUsableError("it is truncated")
                 self._compare_check(block)
@@ -182,8 +183,15 @@ def _describe(state: State) -> list[_Array]:
     return [_Array(name, array.dtype.str, array.shape) for name, array in state.items()]
 
 
-def _blocks(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Iterator[memoryview]:
+def _blocks_to_fill(array: NDArray[Any] | SharedArray) -> Iterator[memoryview]:
+    return array.blocks_to_fill(_BLOCK_BYTES) if isinstance(array, SharedArray) else _blocks(array)
+
+
+def _blocks(array: NDArray[Any] | SharedArray) -> Iterator[memoryview]:
     """Cut an array's own memory into blocks of bytes."""
+    if isinstance(array, SharedArray):
+        yield from array.blocks(_BLOCK_BYTES)
+        return
     flat = array.reshape(-1).view(np.uint8).data
     for start in range(0, len(flat), _BLOCK_BYTES):
         yield flat[start : start + _BLOCK_BYTES]

@@ -1,5 +1,7 @@
 """Where training starts."""
 
+import math
+
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
@@ -29,7 +31,7 @@ def draw_initial(model: FMModel, hyperparameters: Hyperparameters) -> None:
     Parameters
     ----------
     model : FMModel
-        Its arrays, views or not, are written to.
+        Its arrays are written to, block by block from the start; whatever takes that will do.
     hyperparameters : Hyperparameters
         Methods, their numbers and the seed. A group switched off by use_bias or use_linear is 0.
     """
@@ -41,10 +43,12 @@ def draw_initial(model: FMModel, hyperparameters: Hyperparameters) -> None:
     for group, values in (("bias", model.w0), ("linear", model.w), ("factors", model.V)):
         # The group's name in the seed keeps the groups' numbers apart whatever their shapes.
         random = np.random.default_rng([hyperparameters.seed, *group.encode()])
-        rows = max(1, _BLOCK_NUMBERS // values[0].size)
-        for start in range(0, len(values), rows):
-            block = values[start : start + rows]
-            block[:] = _draw(hyperparameters, group, block.shape, random) if is_on[group] else 0
+        rows = max(1, _BLOCK_NUMBERS // math.prod(values.shape[1:]))
+        for start in range(0, values.shape[0], rows):
+            shape = (min(rows, values.shape[0] - start), *values.shape[1:])
+            values[start : start + rows] = (
+                _draw(hyperparameters, group, shape, random) if is_on[group] else 0
+            )
 
 
 def _draw(

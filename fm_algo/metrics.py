@@ -4,11 +4,12 @@ Names, and which are losses and which scores, are the built-in algorithm's; roc_
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_algo.model import PredictorType
 from fm_algo.sparse import Float32Array, Int64Array
@@ -50,6 +51,11 @@ class MetricSums(Protocol):
     num_rows: int
 
     @property
+    def auc(self) -> "AUCHistogram | None":
+        """What roc_auc_score comes from, if it is asked for."""
+        ...
+
+    @property
     def loss(self) -> float:
         """Mean loss so far, the number training makes small; nan or inf when it diverged."""
         ...
@@ -71,6 +77,19 @@ class MetricSums(Protocol):
         ...
 
 
+def added_up(
+    sums: MetricSums, add_up: Callable[[NDArray[Any]], NDArray[Any]], predictor_type: PredictorType
+) -> MetricSums:
+    """Return the sums of several hosts; `add_up` adds up arrays over them."""
+    total = metrics_for(predictor_type, with_auc=sums.auc is not None)
+    state = sums.state()
+    numbers = add_up(np.array([*state.values()], np.float64))
+    total.restore(dict(zip(state, numbers.tolist(), strict=True)))
+    if sums.auc is not None and total.auc is not None:
+        total.auc.counts[:] = add_up(sums.auc.counts)
+    return total
+
+
 def metrics_for(predictor_type: PredictorType, *, with_auc: bool = False) -> MetricSums:
     """Make the sums for a predictor type; `with_auc` adds roc_auc_score for a classifier."""
     if predictor_type == "regressor":
@@ -80,6 +99,8 @@ def metrics_for(predictor_type: PredictorType, *, with_auc: bool = False) -> Met
 
 class RegressionSums:
     """Sums behind rmse, mse and absolute_loss."""
+
+    auc = None
 
     def __init__(self) -> None:
         self.num_rows = 0
@@ -133,7 +154,7 @@ class ClassificationSums:
         self._true_positives = 0
         self._predicted_positives = 0
         self._positives = 0
-        self._auc = auc
+        self.auc = auc
 
     @property
     def loss(self) -> float:
@@ -152,8 +173,8 @@ class ClassificationSums:
         self._true_positives += int(np.count_nonzero(predicted & actual))
         self._predicted_positives += int(np.count_nonzero(predicted))
         self._positives += int(np.count_nonzero(actual))
-        if self._auc is not None:
-            self._auc.update(margin, actual)
+        if self.auc is not None:
+            self.auc.update(margin, actual)
 
     def results(self) -> list[Metric]:
         """Return accuracy, cross entropy and F1, and roc_auc_score where both classes were seen.
@@ -170,7 +191,7 @@ class ClassificationSums:
             Metric("binary_classification_cross_entropy", "loss", self.loss),
             Metric("binary_f_1.000", "score", f1),
         ]
-        area = self._auc.area() if self._auc is not None else None
+        area = self.auc.area() if self.auc is not None else None
         return metrics if area is None else [*metrics, Metric("roc_auc_score", "score", area)]
 
     def state(self) -> dict[str, float]:
@@ -197,12 +218,17 @@ class AUCHistogram:
 
     A bin holds the float32 numbers that share sign, exponent and the first 11 bits of the mantissa;
     two margins closer than 1/2048 of their size count as tied.
+
+    Attributes
+    ----------
+    counts : int64, shape (2, 2^20)
+        Of negatives and of positives.
     """
 
     _BITS = 20
 
     def __init__(self) -> None:
-        self._counts: Int64Array = np.zeros((2, 1 << self._BITS), np.int64)
+        self.counts: Int64Array = np.zeros((2, 1 << self._BITS), np.int64)
 
     def update(
         self, margin: Float32Array, is_positive: np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -213,11 +239,11 @@ class AUCHistogram:
         negative = (bits >> np.uint32(31)).astype(bool)
         ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
         bins = ordered >> np.uint32(32 - self._BITS)
-        np.add.at(self._counts, (is_positive.astype(np.intp), bins), 1)
+        np.add.at(self.counts, (is_positive.astype(np.intp), bins), 1)
 
     def area(self) -> float | None:
         """Chance that a positive scores above a negative, ties half; None without both."""
-        negatives, positives = self._counts
+        negatives, positives = self.counts
         pairs = int(negatives.sum()) * int(positives.sum())
         if not pairs:
             return None

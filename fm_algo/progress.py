@@ -33,6 +33,8 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     records_seen, batches_seen : int
         Of the whole epochs before.
+    num_hosts : int
+        Of the job that wrote it.
     buffer_bytes : int or None
         Size of the buffer that rows read again are shuffled in; None where all are in memory. The
         order of the rows depends on it.
@@ -42,5 +44,6 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 
     records_seen: int = 0
     batches_seen: int = 0
+    num_hosts: int = 1
     buffer_bytes: int | None = None
     rows: dict[str, str] = {}

@@ -14,8 +14,9 @@ from fm_algo.early_stopping import EarlyStopping
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import Kernel
-from fm_algo.metrics import Metric, MetricSums, metrics_for
+from fm_algo.metrics import Metric, MetricSums, added_up, metrics_for
 from fm_algo.model import FMModel, PredictorType
+from fm_algo.peers import Alone, Peers
 from fm_algo.progress import Progress
 from fm_algo.row_source import ReadAhead, RowSource
 from fm_algo.sparse import CSRBatch
@@ -96,6 +97,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     validate: Callable[[int], list[Metric]] = lambda _epoch: [],
     start: Progress | None = None,
+    peers: Peers | None = None,
 ) -> Iterator[BatchReport | EpochReport]:
     """Train epoch by epoch; a report comes out after each mini-batch and each epoch.
 
@@ -117,6 +119,9 @@ def train(
     start : Progress, optional
         Where an interrupted training goes on; the kernel's state is that of then. If there is
         nothing left to do, there is no report.
+    peers : Peers, optional
+        The other hosts of the job; should_stop then says what all have agreed on. Metrics, and the
+        rows of an epoch, are those of all hosts; progress and a mini-batch's rows this one's.
 
     Yields
     ------
@@ -129,6 +134,7 @@ def train(
     UserError
         When early stopping has no number to judge by.
     """
+    peers = peers or Alone()
     progress = start or Progress()
     early_stopping = EarlyStopping(hyperparameters, progress.best)
     for epoch in range(progress.epoch, hyperparameters.epochs):
@@ -138,7 +144,9 @@ def train(
         sums = metrics_for(hyperparameters.predictor_type)
         if progress.num_batches:
             sums.restore(progress.sums)
-        for report in _train_epoch(kernel, source, hyperparameters, should_stop, sums, progress):
+        for report in _train_epoch(
+            kernel, source, hyperparameters, should_stop, sums, progress, peers
+        ):
             progress = report.progress
             yield report
         if not progress.num_batches and should_stop():
@@ -158,8 +166,9 @@ def train(
         )
         if is_last or is_best:
             _check_finite(kernel.model(), epoch)
+        total = added_up(sums, peers.add_up, hyperparameters.predictor_type)
         yield EpochReport(
-            epoch, sums.num_rows, num_batches, elapsed_s, sums.results(), is_last,
+            epoch, total.num_rows, num_batches, elapsed_s, total.results(), is_last,
             validation, is_best, progress,
         )  # fmt: skip
         if is_last:
@@ -173,20 +182,24 @@ def _train_epoch(
     should_stop: Callable[[], bool],
     sums: MetricSums,
     start: Progress,
+    peers: Peers,
 ) -> Iterator[BatchReport]:
     """Train on what is left of an epoch, adding to `sums`, until its end or a stop."""
     epoch, interval = start.epoch, hyperparameters.batch_metrics_publish_interval
     left = itertools.islice(source.mini_batches(epoch), start.num_batches, None)
     prepared_ahead = ReadAhead(map(kernel.prepare, left), _BATCHES_AHEAD)
     with contextlib.closing(prepared_ahead):
-        for number, prepared in enumerate(prepared_ahead, start.num_batches):
+        for number, prepared in enumerate(peers.in_step(prepared_ahead), start.num_batches):
             if should_stop():
                 return  # a source that was told to stop may have cut this mini-batch short
             margin = kernel.step(prepared)
             sums.update(margin, prepared.batch.require_labels())
             if not math.isfinite(sums.loss):
                 raise _diverged(f"epoch {epoch}, mini-batch {number}: the loss is {sums.loss}")
-            published = sums.results() if number % interval == 0 else []
+            published = []
+            if number % interval == 0:
+                predictor_type = hyperparameters.predictor_type
+                published = added_up(sums, peers.add_up, predictor_type).results()
             progress = msgspec.structs.replace(start, num_batches=number + 1, sums=sums.state())
             yield BatchReport(epoch, number, prepared.batch.num_rows, published, progress)
             if should_stop():
@@ -194,7 +207,10 @@ def _train_epoch(
 
 
 def evaluate(
-    kernel: Kernel, predictor_type: PredictorType, blocks: Iterable[CSRBatch]
+    kernel: Kernel,
+    predictor_type: PredictorType,
+    blocks: Iterable[CSRBatch],
+    peers: Peers | None = None,
 ) -> list[Metric]:
     """Return the metrics of rows that are not trained on.
 
@@ -206,13 +222,16 @@ def evaluate(
         Which metrics.
     blocks : iterable of CSRBatch
         The rows in blocks of any size, with labels.
+    peers : Peers, optional
+        The other hosts of the job; the metrics are those of all hosts' rows.
     """
+    peers = peers or Alone()
     sums = metrics_for(predictor_type, with_auc=True)
-    for rows in blocks:
-        for start in range(0, rows.num_rows, _EVALUATED_AT_ONCE):
+    for rows in peers.blocks_in_step(iter(blocks)):
+        for start in range(0, rows.num_rows or 1, _EVALUATED_AT_ONCE):
             block = rows.rows(start, min(start + _EVALUATED_AT_ONCE, rows.num_rows))
             sums.update(kernel.margin(block), block.require_labels())
-    return sums.results()
+    return added_up(sums, peers.add_up, predictor_type).results()
 
 
 def _diverged(found: str) -> AlgorithmError:

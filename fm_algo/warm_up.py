@@ -1,5 +1,7 @@
 """Compile everything into the cache: `python -m fm_algo.warm_up`, once an installation."""
 
+import importlib.util
+
 import numpy as np
 
 from fm_algo.bulk import warm_up as bulk
@@ -28,6 +30,11 @@ def main() -> None:
     for _report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
         pass
     bulk.main()
+    if importlib.util.find_spec("torch") is not None:
+        # Here, because it imports torch, which is not everywhere.
+        from fm_algo.distributed import warm_up as distributed  # noqa: PLC0415
+
+        distributed.main(rows, hyperparameters)
 
 
 if __name__ == "__main__":

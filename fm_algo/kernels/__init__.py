@@ -4,15 +4,49 @@ A kernel is made from an initial model and the hyperparameters, and holds parame
 state in whatever layout suits it.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
 
-State = dict[str, NDArray[Any]]
+
+@runtime_checkable
+class SharedArray(Protocol):
+    """An array whose rows lie on several hosts; read and written in blocks of its bytes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of each number."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Of the whole."""
+        ...
+
+    def __setitem__(self, rows: Any, values: Any) -> None:  # noqa: ANN401 - as NumPy's
+        ...
+
+    def blocks(self, block_bytes: int) -> Iterator[memoryview]:
+        """Yield the bytes of all rows, in order."""
+        ...
+
+    def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:
+        """Yield blocks of the same sizes; what is written to one is taken before the next."""
+        ...
+
+
+State = Mapping[str, NDArray[Any] | SharedArray]
 """Arrays by name: int64 or float32, contiguous, any shape."""
 
 

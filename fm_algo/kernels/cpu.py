@@ -9,7 +9,7 @@ Each number is computed by one thread in one order, so that the result does not 
 threads there are.
 """
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -64,14 +64,23 @@ class CPUKernel:
     def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
-        margin, residual, factor_sums = self._forward(prepared.batch)
+        margin, residual, factor_sums = self._forward(
+            prepared.batch, self._parameters.rows, self._parameters.w_at
+        )
+        update_columns(
+            columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
+            *self._begin_update(),
+        )  # fmt: skip
+        return margin
+
+    def _begin_update(self) -> tuple[Any, ...]:
+        """Count the step; return what a pass that updates takes after what gradients come from."""
         parameters = self._parameters
         parameters.before_first_step()
         parameters.num_steps += 1
         hyperparameters, constants = self._hyperparameters, self._constants
         optimizer, step = hyperparameters.optimizer, int(parameters.num_steps[0])
-        update_columns(
-            columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
+        return (
             parameters.bias, parameters.rows, parameters.w_at, hyperparameters.num_factors,
             OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
             np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
@@ -83,13 +92,12 @@ class CPUKernel:
             np.float32(constants.rescale), np.float32(constants.clip),
             np.float32(constants.epsilon), np.float32(constants.l1),
         )  # fmt: skip
-        return margin
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row under the present parameters, float32, (num_rows,)."""
         starts = range(0, batch.num_rows, _MARGIN_ROWS)
         blocks = (batch.rows(start, min(start + _MARGIN_ROWS, batch.num_rows)) for start in starts)
-        return np.concatenate([np.empty(0, np.float32), *(self._forward(b)[0] for b in blocks)])
+        return np.concatenate([np.empty(0, np.float32), *(self._margin(b) for b in blocks)])
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
@@ -99,16 +107,21 @@ class CPUKernel:
         """Return all that later steps depend on: the kernel's own arrays, not copies."""
         return self._parameters.state()
 
-    def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
+    def _margin(self, batch: CSRBatch) -> Float32Array:
+        return self._forward(batch, self._parameters.rows, self._parameters.w_at)[0]
+
+    def _forward(
+        self, batch: CSRBatch, rows: Float32Array, w_at: int
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
-        parameters, n = self._parameters, batch.num_rows
+        n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
-        factor_sums = np.empty((n, parameters.width), np.float32)
+        factor_sums = np.empty((n, self._parameters.width), np.float32)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            parameters.bias[0, 0], parameters.rows, parameters.w_at, is_classifier,
+            self._parameters.bias[0, 0], rows, w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums

@@ -17,6 +17,9 @@ from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array
 
+PARAMETER_ROWS = "parameter_rows"
+"""The name of `Parameters.rows` in a kernel's state."""
+
 CACHE_LINE = 16
 """Floats of one cache line."""
 
@@ -68,7 +71,7 @@ class Parameters:
 
     def state(self) -> State:
         """Return the arrays by name, not copied."""
-        return {"num_steps": self.num_steps, "bias_row": self.bias, "parameter_rows": self.rows}
+        return {"num_steps": self.num_steps, "bias_row": self.bias, PARAMETER_ROWS: self.rows}
 
     def before_first_step(self) -> None:
         """Set the states that follow from the initial parameters: FTRL's, so it starts there."""

@@ -139,7 +139,7 @@ def _apply(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
-def _update_w(
+def update_w(
     parameters: Float32Array,
     i: int,
     w_at: int,
@@ -170,7 +170,7 @@ def _update_w(
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
-def _update_v(
+def update_v(
     parameters: Float32Array,
     i: int,
     w_at: int,
@@ -249,7 +249,7 @@ def update_columns(
 ) -> None:
     """Pass 3. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
     if use_bias:
-        _update_w(
+        update_w(
             bias, 0, 0, optimizer, rescale * _sum(residual), bias_wd, bias_lr,
             clip_limit, epsilon, l1,
         )  # fmt: skip
@@ -275,11 +275,11 @@ def update_columns(
                 for j in range(0, width, WIDTH):
                     store(sums, 0, j, load(sums, 0, j) + weighted * load(factor_sums, r, j))
             if use_linear:
-                _update_w(
+                update_w(
                     parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
                     clip_limit, epsilon, l1,
                 )  # fmt: skip
-            _update_v(
+            update_v(
                 parameters, i, w_at, num_factors, optimizer, sums, rescale,
                 factors_wd - rescale * squares, clip_limit, factors_lr, epsilon, l1,
             )  # fmt: skip

@@ -7,7 +7,9 @@ import pytest
 pytestmark = pytest.mark.docker
 
 
-@pytest.mark.parametrize("example", ["v2_estimator", "v2_builtin_class", "v3_model_trainer"])
+@pytest.mark.parametrize(
+    "example", ["v2_estimator", "v2_builtin_class", "v2_two_instances", "v3_model_trainer"]
+)
 def test_an_example_runs_and_finds_its_answers_right(root, image, example):
     ended = subprocess.run(
         [root / "examples/sagemaker_sdk/run.sh", image, example],

@@ -188,11 +188,11 @@ def test_an_input_mode_that_is_not_read(tree, described, message):
     assert refused(tree).startswith(message)
 
 
-def test_several_hosts(tree):
+def test_a_host_that_is_none_of_the_job(tree):
     tree.channel("train", {"a.csv": GOOD})
-    tree.config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
+    tree.config("resourceconfig", {"current_host": "algo-3", "hosts": ["algo-1", "algo-2"]})
 
-    assert refused(tree).startswith("the job has 2 hosts (algo-1, algo-2); this release trains on")
+    assert refused(tree).endswith("current_host is algo-3, allowed: one of hosts, algo-1, algo-2")
 
 
 @pytest.mark.parametrize("name", ["hyperparameters", "inputdataconfig", "resourceconfig"])

@@ -100,12 +100,16 @@ class TrainingTree:
         return directory
 
     def start(
-        self, *, program: Sequence[str] = (str(ROOT / "train"),), **environment: str
+        self,
+        *,
+        program: Sequence[str] = (str(ROOT / "train"),),
+        prefix: Sequence[str] = (),
+        **environment: str,
     ) -> subprocess.Popen[str]:
         """Start the real program, with nothing else in its environment."""
         own = {"PATH": os.defpath, "SAGEMAKER_BASE_DIR": str(self.base)}
         return subprocess.Popen(
-            [sys.executable, *program],
+            [*prefix, sys.executable, *program],
             env=own | environment,
             cwd=self.base,
             stdout=subprocess.PIPE,

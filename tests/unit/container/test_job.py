@@ -57,7 +57,9 @@ def test_the_files_make_a_job(load):
 
     assert job.hyperparameters == parse_hyperparameters(HYPERPARAMETERS)
     assert job.channels == {"train": Channel(content_type="text/csv")}
-    assert job.resources == Resources(current_host="algo-1", hosts=("algo-1",))
+    assert job.resources == Resources(
+        current_host="algo-1", hosts=("algo-1",), network_interface_name="eth0"
+    )
 
 
 def test_a_channel_without_a_content_type_is_recordio(load):
@@ -105,11 +107,18 @@ def test_files_wrapped_in_records_are_refused(load):
         load(channels={"train": CHANNEL | {"RecordWrapperType": "RecordIO"}})
 
 
-def test_several_hosts_are_refused(load):
-    hosts = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}
+def test_hosts_are_numbered_in_order(load):
+    hosts = {"current_host": "algo-2", "hosts": ["algo-3", "algo-2", "algo-1"]}
 
-    with pytest.raises(UserError, match=r"has 2 hosts \(algo-1, algo-2\).* instance count to 1"):
-        load(resources=RESOURCES | hosts)
+    resources = load(resources=RESOURCES | hosts).resources
+
+    assert resources.hosts == ("algo-1", "algo-2", "algo-3")
+    assert resources.rank == 1
+
+
+def test_a_host_that_is_none_of_the_job_is_refused(load):
+    with pytest.raises(UserError, match=r"current_host is algo-7, allowed: one of hosts, algo-1$"):
+        load(resources=RESOURCES | {"current_host": "algo-7"})
 
 
 def test_hyperparameters_are_checked(load):

@@ -22,6 +22,7 @@ def test_an_empty_environment_gives_the_platforms_defaults():
         num_workers=usable_processors(),
         worker_timeout_s=60,
         default_accept=None,
+        cluster_port=7777,
         log_level="INFO",
         metrics_directory=None,
     )
@@ -38,6 +39,7 @@ def test_every_variable_is_read():
             "SAGEMAKER_MODEL_SERVER_WORKERS": "3",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": "600",
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "Text/CSV; header=no",
+            "FM_CLUSTER_PORT": "9100",
             "SAGEMAKER_CONTAINER_LOG_LEVEL": "10",
             "PROMETHEUS_MULTIPROC_DIR": "/shared/metrics",
         }
@@ -53,6 +55,7 @@ def test_every_variable_is_read():
         num_workers=3,
         worker_timeout_s=600,
         default_accept="text/csv",
+        cluster_port=9100,
         log_level="DEBUG",
         metrics_directory="/shared/metrics",
     )

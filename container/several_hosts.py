@@ -1,0 +1,233 @@
+"""A job of several hosts: they meet, keep one model together, and leave together."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+
+from container.job import TrainingJob
+from container.model_keeper import Keeper, ModelKeeper
+from container.settings import Paths
+from fm_algo.distributed.group import HostGroup, open_store
+from fm_algo.distributed.kernel import DistributedKernel
+from fm_algo.distributed.own_rows import writable_model
+from fm_algo.distributed.shared_rows import RowService
+from fm_algo.distributed.watch import Watch
+from fm_algo.errors import PlatformError
+from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.model import FMModel
+from fm_algo.peers import Peers
+from fm_algo.progress import Notes, Progress
+
+_log = logging.getLogger("fm_algo")
+
+
+class SeveralHosts:
+    """The hosts of a job, connected; see `container.cluster.Cluster`.
+
+    Parameters
+    ----------
+    job : TrainingJob
+    group : HostGroup
+    watch : Watch
+    stop : threading.Event
+    """
+
+    def __init__(
+        self, job: TrainingJob, group: HostGroup, watch: Watch, stop: threading.Event
+    ) -> None:
+        self._job = job
+        self._group = group
+        self._watch = watch
+        self._kernel = DistributedKernel(job.hyperparameters, group, stop.is_set)
+        self.kernel: CPUKernel = self._kernel
+        self.peers: Peers = self._kernel
+
+    @classmethod
+    def meet(
+        cls, job: TrainingJob, address: str, port: int, stop: threading.Event, deadline: float
+    ) -> Self | None:
+        """Wait until all hosts are there, and connect them.
+
+        Parameters
+        ----------
+        job : TrainingJob
+        address : str
+            The leader's.
+        port : int
+        stop : threading.Event
+            Ends the waiting.
+        deadline : float
+            A reading of `time.monotonic`.
+
+        Returns
+        -------
+        SeveralHosts or None
+            None once `stop` is set.
+
+        Raises
+        ------
+        PlatformError
+            If a host has not come by then, or they cannot be connected.
+        """
+        hosts, rank = job.resources.hosts, job.resources.rank
+        store = open_store(address, port, is_leader=rank == 0, timeout_s=60)
+        own = open_store(address, port, is_leader=False, timeout_s=60)
+        watch = Watch(own, rank, hosts, stop)
+        try:
+            watch.announce()
+            while missing := watch.missing():
+                if stop.is_set():
+                    return None
+                if time.monotonic() > deadline:
+                    raise PlatformError(f"host {', '.join(missing)} did not come in time")
+                time.sleep(0.1)
+        except RuntimeError as error:  # torch's
+            raise PlatformError(f"host {hosts[0]}, which leads, is gone: {error}") from error
+        watch.start()
+        try:
+            group = HostGroup(store, rank, hosts, watch)
+        except PlatformError as error:
+            watch.report(error)
+            raise
+        _log.info("host %d of %d: %s", rank + 1, len(hosts), ", ".join(hosts))
+        return cls(job, group, watch, stop)
+
+    def writable_model(self) -> FMModel:
+        """Return what takes the initial parameters of all features, and keeps this host's."""
+        return writable_model(self._kernel.model(), self._kernel.ownership, self._group.rank)
+
+    def keeper(self, paths: Paths) -> Keeper:
+        """Return what keeps the model of all."""
+        return SharedKeeper(paths, self._job, self._kernel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave when all do, or tell the others why not."""
+        try:
+            if error is None:
+                self._group.gather(np.zeros(1, np.int64))
+                self._watch.leave()
+            else:
+                self._watch.report(error)
+        finally:
+            self._watch.end()
+            self._group.close()
+
+
+class SharedKeeper:
+    """The leader's `ModelKeeper`; the other hosts lend it their rows.
+
+    All hosts call the same methods in the same order. Only the leader writes files.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
+    kernel : DistributedKernel
+
+    Raises
+    ------
+    UserError, PlatformError
+        As `ModelKeeper`.
+
+    Attributes
+    ----------
+    progress, notes, is_resumed
+        As of `ModelKeeper`; of an epoch's metrics so far each host has its part.
+    """
+
+    def __init__(self, paths: Paths, job: TrainingJob, kernel: DistributedKernel) -> None:
+        self._kernel = kernel
+        self._service = RowService(kernel)
+        self._keeper: ModelKeeper | None = None
+        if kernel.rank == 0:
+            self._keeper = ModelKeeper(paths, job, self._service)
+            self._service.dismiss()
+            kernel.is_checkpoint_due = lambda: self._leading.is_checkpoint_due
+        else:
+            self._service.serve()
+        found = b""
+        if self._keeper is not None:
+            keeper = self._keeper
+            found = msgspec.json.encode((keeper.progress, keeper.notes, keeper.is_resumed))
+        self.progress, self.notes, self.is_resumed = msgspec.json.decode(
+            kernel.group.share(found), type=tuple[Progress, Notes, bool]
+        )
+        if kernel.rank > 0:  # the leader has all that was summed up
+            nothing = dict.fromkeys(self.progress.sums, 0.0)
+            self.progress = msgspec.structs.replace(self.progress, sums=nothing)
+
+    def take_rows(self, _rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of how rows are read; each host has others, so a checkpoint says nothing."""
+        self.notes = msgspec.structs.replace(
+            self.notes, num_hosts=self._kernel.size, rows={}, buffer_bytes=buffer_bytes
+        )
+
+    def batch_done(self, progress: Progress) -> None:
+        """Take note of a mini-batch; write a checkpoint if it is time."""
+        self.progress = progress
+        if self._kernel.checkpoint_agreed:
+            of_all = self._of_all(progress)
+            self._lead(lambda keeper: keeper.batch_done(of_all))
+
+    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+        """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
+        self.progress, self.notes = progress, notes
+        self._lead(lambda keeper: keeper.epoch_done(progress, notes, is_best=is_best))
+
+    def end(self) -> bool:
+        """See that the model is in its place; return whether kernels have others than before."""
+        answer = 0
+
+        def end(keeper: ModelKeeper) -> None:
+            nonlocal answer
+            answer = int(keeper.end())
+
+        self._lead(end)
+        return bool(self._kernel.gather([answer])[0, 0])
+
+    def stop(self) -> None:
+        """Save the model, then how far training is, because the platform says so."""
+        of_all = self._of_all(self.progress)
+
+        def stop(keeper: ModelKeeper) -> None:
+            keeper.progress = of_all
+            keeper.stop()
+
+        self._lead(stop)
+
+    @property
+    def _leading(self) -> ModelKeeper:
+        if self._keeper is None:
+            raise RuntimeError("only the leader keeps the model")
+        return self._keeper
+
+    def _lead(self, work: Callable[[ModelKeeper], None]) -> None:
+        """Do the work at the leader, while the others serve."""
+        if self._keeper is None:
+            self._service.serve()
+        else:
+            self._keeper.notes = self.notes
+            work(self._keeper)
+            self._service.dismiss()
+
+    def _of_all(self, progress: Progress) -> Progress:
+        """Add up an epoch's metrics so far over all hosts."""
+        if not progress.sums:
+            return progress
+        totals = self._kernel.add_up(np.array([*progress.sums.values()]))
+        sums = dict(zip(progress.sums, totals.tolist(), strict=True))
+        return msgspec.structs.replace(progress, sums=sums)

@@ -1,0 +1,210 @@
+"""The hosts as one group that exchanges arrays: the one place that knows torch.distributed's calls.
+
+Every wait is broken off as soon as `Watch` finds that a host has failed or is lost.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, says its manual
+from torch.distributed.distributed_c10d import Store, Work
+
+from fm_algo.distributed.watch import Watch
+from fm_algo.errors import PlatformError
+from fm_algo.sparse import Int64Array
+
+_N = TypeVar("_N", bound=np.generic)
+
+_LOOK_S = 1.0
+"""How often a wait looks whether the others are still there."""
+
+_ADDED_AT_ONCE = 1 << 16
+_CONNECTING_S = 60.0
+_NO_LIMIT = timedelta(days=365)  # `Watch` ends waits, the hosts may be as slow as they like
+
+
+class Pending(Generic[_N]):
+    """An array on its way.
+
+    Parameters
+    ----------
+    work : torch.distributed.Work
+        Keeps what is sent, and what it comes into, as long as it is not done.
+    array : array
+        What it comes into.
+    watch : Watch
+    """
+
+    def __init__(self, work: Work, array: NDArray[_N], watch: Watch) -> None:
+        self._work = work
+        self._array = array
+        self._watch = watch
+        self._is_there = False
+
+    def wait(self) -> NDArray[_N]:
+        """Return the array once it is there.
+
+        Raises
+        ------
+        FMError
+            What made another host fail, or that one is lost.
+        """
+        while not self._is_there:
+            try:
+                self._work.wait(timedelta(seconds=_LOOK_S))
+            except RuntimeError as error:
+                if self._work.is_completed():
+                    self._watch.blame(error)
+                self._watch.check()
+            else:
+                self._is_there = True
+        return self._array
+
+
+class HostGroup:
+    """All hosts of a job.
+
+    Parameters
+    ----------
+    store : torch.distributed.Store
+    rank : int
+    hosts : sequence of str
+        Names; the first leads.
+    watch : Watch
+        Running.
+
+    Raises
+    ------
+    PlatformError
+        If the hosts cannot be connected.
+    """
+
+    def __init__(self, store: Store, rank: int, hosts: Sequence[str], watch: Watch) -> None:
+        self.rank = rank
+        self.size = len(hosts)
+        self._store = store
+        self._watch = watch
+        try:
+            dist.init_process_group(
+                "gloo",
+                store=store,
+                rank=rank,
+                world_size=self.size,
+                timeout=timedelta(seconds=_CONNECTING_S),
+            )
+            self.gather(np.zeros(1, np.int64))  # connects each with each
+        except RuntimeError as error:
+            raise PlatformError(f"the hosts cannot be connected: {error}") from error
+        self._backend.set_timeout(_NO_LIMIT)
+
+    @property
+    def _backend(self) -> Any:  # noqa: ANN401 - torch gives it no type
+        return dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+
+    def exchange(
+        self,
+        outgoing: NDArray[_N],
+        counts_out: Int64Array,
+        counts_in: Int64Array,
+        into: NDArray[_N] | None = None,
+    ) -> Pending[_N]:
+        """Send each host its part of an array, and get one from each.
+
+        Parameters
+        ----------
+        outgoing : array, shape (sum of counts_out, …)
+            Contiguous; the parts one after the other. Not to be written to until all is there.
+        counts_out, counts_in : int64, shape (size,)
+            Length of the part to and from each host.
+        into : array, optional
+            What the parts come into, of the shape returned; a new one unless given.
+
+        Returns
+        -------
+        Pending
+            Of shape (sum of counts_in, …), the parts in the order of the hosts.
+        """
+        shape = (int(counts_in.sum()), *outgoing.shape[1:])
+        array = np.empty(shape, outgoing.dtype) if into is None else into
+        work = dist.all_to_all_single(
+            torch.from_numpy(array),
+            torch.from_numpy(outgoing),
+            counts_in.tolist(),
+            counts_out.tolist(),
+            async_op=True,
+        )
+        if work is None:
+            raise PlatformError("this process is not a member of the group of hosts")
+        return Pending(work, array, self._watch)
+
+    def gather_later(self, numbers: NDArray[_N]) -> Pending[_N]:
+        """Begin to `gather`."""
+        each_one = np.ones(self.size, np.int64)
+        return self.exchange(np.repeat(numbers[np.newaxis], self.size, axis=0), each_one, each_one)
+
+    def gather(self, numbers: NDArray[_N]) -> NDArray[_N]:
+        """Return the numbers of all hosts, shape (size, …)."""
+        return self.gather_later(numbers).wait()
+
+    def add_up(self, numbers: NDArray[_N]) -> NDArray[_N]:
+        """Add up over all hosts, each number in the order of the hosts."""
+        total = np.zeros_like(numbers)
+        flat, sums = numbers.reshape(-1), total.reshape(-1)
+        for start in range(0, len(flat), _ADDED_AT_ONCE):
+            part = slice(start, start + _ADDED_AT_ONCE)
+            sums[part] = self.gather(np.ascontiguousarray(flat[part])).sum(axis=0)
+        return total
+
+    def share(self, content: bytes) -> bytes:
+        """Return what the leader gave, on all hosts."""
+        own = np.frombuffer(bytearray(content if self.rank == 0 else b""), np.uint8)
+        length = int(self.gather(np.array([len(own)]))[0, 0])
+        counts_in = np.zeros(self.size, np.int64)
+        counts_in[0] = length
+        counts_out = np.full(self.size, len(own), np.int64)
+        sent = np.tile(own, self.size)
+        return self.exchange(sent, counts_out, counts_in).wait().tobytes()
+
+    def close(self) -> None:
+        """Let go of the others, whatever is still on its way."""
+        with contextlib.suppress(RuntimeError):
+            self._backend.abort()
+            dist.destroy_process_group()
+
+
+def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:
+    """Open the leader's store, or connect to it.
+
+    Parameters
+    ----------
+    address : str
+        The leader's.
+    port : int
+    is_leader : bool
+        Whether this is its host.
+    timeout_s : float
+        How long it may take.
+
+    Raises
+    ------
+    PlatformError
+        If that cannot be done.
+    """
+    try:
+        store: Store = TCPStore(
+            address,
+            port,
+            is_master=is_leader,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=timeout_s),
+        )
+        return store
+    except RuntimeError as error:
+        what = "opened here" if is_leader else "reached"
+        raise PlatformError(f"port {port} of {address} cannot be {what}: {error}") from error

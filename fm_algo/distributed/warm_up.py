@@ -1,0 +1,41 @@
+"""Compile what only several hosts need: a group of one host trains a little."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from fm_algo.distributed.group import HostGroup, open_store
+from fm_algo.distributed.kernel import DistributedKernel
+from fm_algo.distributed.own_rows import writable_model
+from fm_algo.distributed.watch import Watch
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.initialization import draw_initial
+from fm_algo.row_source import CachedRows
+from fm_algo.sparse import CSRBatch
+from fm_algo.trainer import train
+
+
+@contextlib.contextmanager
+def lone_group() -> Iterator[HostGroup]:
+    """Yield a group of this process alone."""
+    store = open_store("127.0.0.1", 0, is_leader=True, timeout_s=60)
+    hosts = ["localhost"]
+    watch = Watch(store, 0, hosts, threading.Event())
+    watch.announce()
+    watch.start()
+    group = HostGroup(store, 0, hosts, watch)
+    try:
+        yield group
+    finally:
+        watch.end()
+        group.close()
+
+
+def main(rows: CSRBatch, hyperparameters: Hyperparameters) -> None:
+    """Run each compiled function once."""
+    with lone_group() as group:
+        kernel = DistributedKernel(hyperparameters, group)
+        draw_initial(writable_model(kernel.model(), kernel.ownership, 0), hyperparameters)
+        source = CachedRows(rows, hyperparameters)
+        for _report in train(kernel, source, hyperparameters, peers=kernel):
+            pass

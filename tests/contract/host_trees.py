@@ -1,0 +1,74 @@
+"""Several hosts of one training job: a process each, on addresses of the loopback network."""
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from host_network import Network
+from training_tree import Outcome, TrainingTree, finish
+
+from fm_algo.artifact import load_model
+from fm_algo.model import FMModel
+
+
+class HostTrees:
+    """A tree for each host, described alike; channels are as the test gives them.
+
+    Attributes
+    ----------
+    names : list of str
+        In order; the first leads. In a network of their own, where there is one.
+    trees : list of TrainingTree
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        num_hosts: int,
+        describe: Callable[[TrainingTree, int], object],
+        network: Network | None = None,
+    ) -> None:
+        self._network = network
+        self.names = [f"127.0.0.{number + 1}" for number in range(num_hosts)]
+        if network is not None:
+            self.names = list(network.names)
+        self.trees = []
+        for number, name in enumerate(self.names):
+            tree = TrainingTree(base / name)
+            resources = {"current_host": name, "hosts": self.names}
+            # As one SDK does, of an interface that is not there.
+            tree.config("resourceconfig", resources | {"network_interface_name": "ethwe"})
+            describe(tree, number)
+            self.trees.append(tree)
+
+    @contextlib.contextmanager
+    def started(self, **environment: str) -> Iterator[list[subprocess.Popen[str]]]:
+        """Start the real program on each; none outlives the block."""
+        if self._network is None:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                environment["FM_CLUSTER_PORT"] = str(free.getsockname()[1])
+        processes = [
+            tree.start(prefix=self._network.inside(name) if self._network else (), **environment)
+            for name, tree in zip(self.names, self.trees, strict=True)
+        ]
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+
+    def train(self) -> list[Outcome]:
+        """Run the job to its end."""
+        with self.started() as processes:
+            return [finish(process) for process in processes]
+
+    def model(self) -> FMModel:
+        """Return the leader's model; the others must have none."""
+        for tree in self.trees[1:]:
+            assert list(tree.model.iterdir()) == []
+        assert [path.name for path in self.trees[0].model.iterdir()] == ["model.safetensors"]
+        return load_model(self.trees[0].model)
