@@ -8,7 +8,8 @@ from fm_algo.errors import UserError
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 19
+"""What is read, decoded and scored at a time: its arrays stay in the cache."""
 
 _MAX_DISCARDED = 1 << 28
 
