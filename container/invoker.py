@@ -103,10 +103,7 @@ class Invoker:
     ) -> tuple[Iterable[bytes], int]:
         """Return the answer, in pieces, and its length."""
         announced = body.num_announced
-        if not scorer.needs_whole:
-            held.take(min(PIECE_BYTES, self._settings.max_content_length, announced or PIECE_BYTES))
-        elif announced is not None:
-            held.take(announced)
+        held.take(announced or 0)  # a single row may be as long, and is kept until it ends
         if announced is not None and announced <= PIECE_BYTES:
             data = b"".join(body.pieces())
             with self._turn():
@@ -117,8 +114,7 @@ class Invoker:
         with ExitStack() as unless_done:
             spool = unless_done.enter_context(SpooledTemporaryFile(_MAX_ANSWER_IN_MEMORY))
             for data in body.pieces():
-                if scorer.needs_whole and announced is None:
-                    held.take(len(data))
+                held.take(len(data) if announced is None else 0)
                 with self._turn():
                     spool.writelines(scorer.feed(data))
             with self._turn():

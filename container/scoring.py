@@ -62,9 +62,6 @@ class Scorer:
 
     Attributes
     ----------
-    needs_whole : bool
-        Whether rows are decoded only when all of the request is there. Else memory does not depend
-        on its length.
     answer_type : str
         MIME type of the answer, without parameters.
     num_rows : int
@@ -81,7 +78,6 @@ class Scorer:
         self, model: FMModel, content_type: str | None, accept: str | None, settings: Settings
     ) -> None:
         request_type = _check_request_type(content_type)
-        self.needs_whole = request_type.name == JSON
         self.answer_type = negotiate(
             accept,
             settings.default_accept

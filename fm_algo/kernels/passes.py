@@ -41,6 +41,9 @@ _float32 = np.float32
 _beta1, _beta2, _ftrl_beta = _float32(BETA1), _float32(BETA2), _float32(FTRL_BETA)
 _one_minus_beta1, _one_minus_beta2 = _float32(1 - BETA1), _float32(1 - BETA2)
 
+# What the passes are made of is compiled with them, always anew (no cache=True): code that was
+# optimised once already would be optimised otherwise, and give other bits.
+
 _Number = Any  # a float32 or a vector of them
 
 
@@ -104,7 +107,7 @@ def forward_rows(
                 residual[r] = m - labels[r]
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
+@njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _apply(
     optimizer: int,
     theta: _Number,
@@ -138,7 +141,7 @@ def _apply(
     return theta, a, b
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
+@njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def update_w(
     parameters: Float32Array,
     i: int,
@@ -169,7 +172,7 @@ def update_w(
         parameters[i, w_at + 2] = b
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
+@njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def update_v(
     parameters: Float32Array,
     i: int,
@@ -212,7 +215,7 @@ def update_v(
             store(parameters, i, states_at + width + j, b)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _sum(values: Float32Array) -> np.float32:
     """Sum up on one thread, in float64."""
     sum_ = np.float64(0)
