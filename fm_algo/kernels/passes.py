@@ -47,7 +47,7 @@ _one_minus_beta1, _one_minus_beta2 = _float32(1 - BETA1), _float32(1 - BETA2)
 _Number = Any  # a float32 or a vector of them
 
 
-@njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def forward_rows(
     indptr: Int64Array,
     indices: Int32Array,
@@ -107,7 +107,7 @@ def forward_rows(
                 residual[r] = m - labels[r]
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def _apply(
     optimizer: int,
     theta: _Number,
@@ -141,7 +141,7 @@ def _apply(
     return theta, a, b
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def update_w(
     parameters: Float32Array,
     i: int,
@@ -172,7 +172,7 @@ def update_w(
         parameters[i, w_at + 2] = b
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
+@njit(nogil=True, error_model="numpy", forceinline=True)
 def update_v(
     parameters: Float32Array,
     i: int,
@@ -224,7 +224,7 @@ def _sum(values: Float32Array) -> np.float32:
     return _float32(sum_)
 
 
-@njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def update_columns(
     features: Int32Array,
     starts: Int32Array,

@@ -48,7 +48,11 @@ def _splat(builder: Any, number: Any) -> Any:  # noqa: ANN401
 
 
 def _define_operator(python_operator: Callable[..., Any], instruction: str) -> None:
-    """Give vectors one arithmetic operator; fused multiply-add is allowed, reordering too."""
+    """Give vectors one arithmetic operator, rounded as written.
+
+    Left free to fuse or reorder, LLVM decides anew wherever it inlines a function, and the same
+    kernel gives other bits when it is compiled than when it comes from the cache.
+    """
     operands = [(_vector, _vector), (_vector, types.float32), (types.float32, _vector)]
 
     @infer_global(python_operator)
@@ -63,7 +67,7 @@ def _define_operator(python_operator: Callable[..., Any], instruction: str) -> N
             arg if kind is _vector else _splat(builder, arg)
             for kind, arg in zip(sig.args, args, strict=True)
         ]
-        return getattr(builder, instruction)(*vectors, flags=("fast",))
+        return getattr(builder, instruction)(*vectors)
 
     for left, right in operands:
         lower_builtin(python_operator, left, right)(lower)
@@ -165,9 +169,13 @@ def total(_typing: Any, vector: Any) -> Any:  # noqa: ANN401
     """Sum of the WIDTH numbers, a float32."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _FLOATS])
-        name = f"llvm.vector.reduce.fadd.v{WIDTH}f32"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, [ir.FloatType()(0.0), args[0]], fastmath=("fast",))
+        (sums,) = args
+        for count in (WIDTH // 2, WIDTH // 4, WIDTH // 8):  # the upper half onto the lower one
+            places = ir.Constant(
+                ir.VectorType(_INT32, WIDTH), [(n + count) % WIDTH for n in range(WIDTH)]
+            )
+            upper = builder.shuffle_vector(sums, sums, places)
+            sums = builder.fadd(sums, upper)
+        return builder.extract_element(sums, _INT32(0))
 
     return types.float32(_vector), generate

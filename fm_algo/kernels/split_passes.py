@@ -36,7 +36,7 @@ def renumber(
             to_values[entry] = values[p]
 
 
-@njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def pack_rows(parameters: Float32Array, w_at: int, rows: Int32Array, packed: Float32Array) -> None:
     """Copy the parameters of some rows, without their optimiser state, to be sent."""
     num_rows, width = len(rows), packed.shape[1] - 1
@@ -50,7 +50,7 @@ def pack_rows(parameters: Float32Array, w_at: int, rows: Int32Array, packed: Flo
             packed[r, width] = parameters[rows[r], w_at]
 
 
-@njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def sum_gradients(
     places: Int32Array,
     starts: Int32Array,
@@ -88,7 +88,7 @@ def sum_gradients(
                 store(gradients, i, j, load(gradients, i, j) - squares * load(packed, i, j))
 
 
-@njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def apply_gradients(
     rows: Int32Array,
     starts: Int32Array,
