@@ -13,7 +13,6 @@ import numpy as np
 from container.job import TrainingJob
 from container.model_keeper import Keeper, ModelKeeper
 from container.settings import Paths
-from fm_algo.checkpoint import Notes, Progress
 from fm_algo.distributed.group import HostGroup, open_store
 from fm_algo.distributed.kernel import DistributedKernel
 from fm_algo.distributed.own_rows import writable_model
@@ -23,6 +22,7 @@ from fm_algo.errors import FMError, PlatformError
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Peers
+from fm_algo.progress import Notes, Progress
 
 _log = logging.getLogger("fm_algo")
 
@@ -173,6 +173,12 @@ class SharedKeeper:
         if kernel.rank > 0:  # the leader has all that was summed up
             nothing = dict.fromkeys(self.progress.sums, 0.0)
             self.progress = msgspec.structs.replace(self.progress, sums=nothing)
+
+    def take_rows(self, _rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of how rows are read; each host has others, so a checkpoint says nothing."""
+        self.notes = msgspec.structs.replace(
+            self.notes, num_hosts=self._kernel.size, rows={}, buffer_bytes=buffer_bytes
+        )
 
     def batch_done(self, progress: Progress) -> None:
         """Take note of a mini-batch; write a checkpoint if it is time."""

@@ -1,5 +1,6 @@
 """One training job from start to exit code; the only writer of the failure file."""
 
+import dataclasses
 import importlib.metadata
 import logging
 import os
@@ -19,7 +20,6 @@ from container.model_keeper import Keeper
 from container.settings import CLUSTER_PORT, Paths, Settings
 from container.stop_signal import listen
 from container.warm_start import start_from
-from fm_algo.checkpoint import Notes
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
@@ -113,9 +113,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
         _stop_early(keeper)
         return
     channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
-    keeper.notes = msgspec.structs.replace(
-        keeper.notes, num_hosts=peers.size, buffer_bytes=buffer_bytes
-    )
+    keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
     _log.info(
         "fm-algo %s, %d CPU threads, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
@@ -154,11 +152,8 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
             raise UserError(f"train channel is empty: no rows on any of {peers.size} hosts")
         log.epoch(report, report.validation)
         if report.progress.epoch > report.epoch:  # it was not stopped in the middle
-            notes = Notes(
-                records_seen=log.records_seen,
-                batches_seen=log.batches_seen,
-                num_hosts=peers.size,
-                buffer_bytes=buffer_bytes,
+            notes = msgspec.structs.replace(
+                keeper.notes, records_seen=log.records_seen, batches_seen=log.batches_seen
             )
             keeper.epoch_done(report.progress, notes, is_best=report.is_best)
 
@@ -224,11 +219,24 @@ def _load_channels(
                 "validation channel"
             )
         rest, drawn = _split_rows(train_rows.cached, job)
-        channels["train"] = ChannelRows(train_rows.read, rest)
-        channels["validation"] = ChannelRows(train_rows.read, drawn)
+        channels["train"] = ChannelRows(train_rows.read, rest, train_rows.describe_origin)
+        channels["validation"] = ChannelRows(train_rows.read, drawn, train_rows.describe_origin)
     if train_rows.cached is not None:
         return channels, None
-    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 3, 0)
+    if keeper.notes.buffer_bytes is not None:
+        return channels, keeper.notes.buffer_bytes
+    return channels, max(budget_bytes // 3, 0)
+
+
+def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[str, str]:
+    """Say of the channels that decide on the model what tells their rows from others."""
+    if job.checkpoints is None:
+        return {}
+    found = {"train": channels["train"].describe()}
+    if job.hyperparameters.early_stopping_patience is not None and "validation" in job.channels:
+        # Whether these are in memory depends on the machine.
+        found["validation"] = channels["validation"].describe_origin()
+    return found
 
 
 def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:
@@ -250,7 +258,8 @@ def _read_alike(
     buffers = said[said != nowhere]
     if not len(buffers):
         return channels, None
-    return channels | {"train": ChannelRows(channels["train"].read, None)}, int(buffers.min())
+    train_rows = dataclasses.replace(channels["train"], cached=None)
+    return channels | {"train": train_rows}, int(buffers.min())
 
 
 def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:

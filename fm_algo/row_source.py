@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.jit import njit
-from fm_algo.kernels.simd import CACHE_LINE, prefetch
+from fm_algo.kernels.parameters import CACHE_LINE
+from fm_algo.kernels.simd import prefetch
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
 _ROWS_AHEAD = 8

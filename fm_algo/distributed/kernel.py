@@ -74,7 +74,7 @@ class DistributedKernel(CPUKernel):
         self._should_stop = should_stop
         self._stop_agreed = self._has_rows = False
         self._route: Route | None = None
-        self._baggage = Baggage(self._width + 1)
+        self._baggage = Baggage(self._parameters.width + 1)
         self.is_checkpoint_due: Callable[[], bool] = lambda: False
         self.checkpoint_agreed = False
 
@@ -91,12 +91,12 @@ class DistributedKernel(CPUKernel):
     @property
     def own_parameters(self) -> Float32Array:
         """The rows of this host, parameters and optimiser state, laid out as `cpu` says."""
-        return self._parameters
+        return self._parameters.rows
 
     @property
     def w_columns(self) -> tuple[int, int]:
         """Where in them w begins and ends."""
-        return self._w_at, self._w_at + 1
+        return self._parameters.w_at, self._parameters.w_at + 1
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Find out which rows of which host a mini-batch needs; may run beside other steps."""
@@ -122,9 +122,9 @@ class DistributedKernel(CPUKernel):
             raise RuntimeError("a mini-batch was not announced to the other hosts")
         compact, columns = route.batch.compact, route.batch.columns
         fetched = self._fetch(route)
-        wanted = route.by_row(len(self._parameters))
+        wanted = route.by_row(len(self._parameters.rows))
         packed = fetched.wait()
-        margin, residual, factor_sums = self._forward(compact, packed, self._width)
+        margin, residual, factor_sums = self._forward(compact, packed, self._parameters.width)
         sums = self.group.gather_later(residual.sum(dtype=np.float64, keepdims=True))
         gradients = self._baggage.rows("gradients out", len(packed))
         sum_gradients(
@@ -149,7 +149,7 @@ class DistributedKernel(CPUKernel):
         """Margin of each row, float32, (num_rows,); a host without rows takes part too."""
         route = self._announce(RoutedBatch.of(batch, self.ownership), 0)
         packed = self._fetch(route).wait()
-        return self._forward(route.batch.compact, packed, self._width)[0]
+        return self._forward(route.batch.compact, packed, self._parameters.width)[0]
 
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
         """Pass on the rows of this host in small blocks, then empty ones until no host has any."""
@@ -217,7 +217,7 @@ class DistributedKernel(CPUKernel):
     def _fetch(self, route: Route) -> Pending[np.float32]:
         rows = route.wanted()
         packed = self._baggage.rows("rows out", len(rows))
-        pack_rows(self._parameters, self._w_at, rows, packed)
+        pack_rows(self._parameters.rows, self._parameters.w_at, rows, packed)
         return route.bring(packed, self._baggage.rows("rows in", len(route.batch.rows)))
 
     def _no_rows(self) -> CSRBatch:

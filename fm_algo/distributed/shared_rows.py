@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fm_algo.distributed.kernel import DistributedKernel
 from fm_algo.distributed.own_rows import own_part
 from fm_algo.kernels import SharedArray, State
-from fm_algo.kernels.cpu import PARAMETER_ROWS
+from fm_algo.kernels.parameters import PARAMETER_ROWS
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array, Int64Array
 
@@ -175,7 +175,7 @@ class SharedRows:
             self._service.write(first, last, *self._columns, block.reshape(last - first, -1))
 
     def blocks(self, block_bytes: int) -> Iterator[memoryview]:
-        """Yield the bytes of all rows, in order; a block is valid until the next."""
+        """Yield the bytes of all rows, in order."""
         block, filled = np.empty(block_bytes, np.uint8), 0
         for start in range(0, self.shape[0], self._rows_at_once):
             data = self[start : start + self._rows_at_once].reshape(-1).view(np.uint8)
@@ -185,7 +185,7 @@ class SharedRows:
                 filled, data = filled + len(part), data[len(part) :]
                 if filled == block_bytes:
                     yield block.data
-                    filled = 0
+                    block, filled = np.empty(block_bytes, np.uint8), 0
         if filled:
             yield block[:filled].data
 

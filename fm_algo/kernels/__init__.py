@@ -38,7 +38,7 @@ class SharedArray(Protocol):
         ...
 
     def blocks(self, block_bytes: int) -> Iterator[memoryview]:
-        """Yield the bytes of all rows, in order; a block is valid until the next."""
+        """Yield the bytes of all rows, in order."""
         ...
 
     def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:

@@ -7,9 +7,8 @@ import numpy as np
 from fm_algo.hyperparameters import Optimizer
 from fm_algo.jit import njit, prange
 from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA
+from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
 from fm_algo.kernels.simd import (
-    CACHE_LINE,
-    WIDTH,
     clip,
     load,
     prefetch,

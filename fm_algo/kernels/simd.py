@@ -17,11 +17,7 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
 
-WIDTH = 8
-"""Floats of one vector."""
-
-CACHE_LINE = 16
-"""Floats of one cache line."""
+from fm_algo.kernels.parameters import WIDTH
 
 intrinsic: Any = numba.extending.intrinsic  # its type would hide that the first argument is Numba's
 

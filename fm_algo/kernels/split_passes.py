@@ -7,8 +7,9 @@ does in one visit is cut in two here, and ends in the same update.
 import numpy as np
 
 from fm_algo.jit import njit, prange
+from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
 from fm_algo.kernels.passes import update_v, update_w
-from fm_algo.kernels.simd import CACHE_LINE, WIDTH, load, prefetch, store
+from fm_algo.kernels.simd import load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
 _ROWS_A_PIECE = 128  # of a loop: what a thread takes at once
