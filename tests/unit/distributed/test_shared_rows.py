@@ -6,7 +6,8 @@ import pytest
 from fm_algo.artifact import load_model, save_model
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import draw_initial, initial_model
-from fm_algo.kernels.cpu import PARAMETER_ROWS, CPUKernel
+from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.kernels.parameters import PARAMETER_ROWS
 
 HYPERPARAMETERS = parse_hyperparameters(
     {"feature_dim": 103, "num_factors": 5, "predictor_type": "regressor", "optimizer": "ftrl"}
