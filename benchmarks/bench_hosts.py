@@ -212,7 +212,9 @@ def main() -> None:
             exchange_ms = measure_exchange(num_features, k, rate, options.repeats)
             sent = bytes_sent(num_features, k, 2)
             gbit = 8e-6 * sent / exchange_ms
-            achieved, nominal, megabytes, replicated = {}, {}, {}, {}
+            achieved: dict[int, float] = {}
+            nominal: dict[int, float] = {}
+            megabytes, replicated = {}, {}
             for num_hosts in (2, 3, 4, 8, MOST_HOSTS):
                 n_sent = bytes_sent(num_features, k, num_hosts)
                 for efficiency, speed in ((achieved, gbit), (nominal, rate)):

@@ -18,7 +18,7 @@ from fm_algo.distributed.kernel import DistributedKernel
 from fm_algo.distributed.own_rows import writable_model
 from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import Watch
-from fm_algo.errors import PlatformError
+from fm_algo.errors import FMError, PlatformError
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Peers
@@ -116,15 +116,19 @@ class SeveralHosts:
         traceback: TracebackType | None,
     ) -> None:
         """Leave when all do, or tell the others why not."""
-        try:
-            if error is None:
+        if error is None:
+            try:
                 self._group.gather(np.zeros(1, np.int64))
                 self._watch.leave()
-            else:
-                self._watch.report(error)
-        finally:
+            except FMError:
+                self._group.abort()
+                raise
             self._watch.end()
             self._group.close()
+        else:
+            self._watch.report(error)
+            self._watch.end()
+            self._group.abort()
 
 
 class SharedKeeper:

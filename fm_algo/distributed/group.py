@@ -172,10 +172,13 @@ class HostGroup:
         return self.exchange(sent, counts_out, counts_in).wait().tobytes()
 
     def close(self) -> None:
-        """Let go of the others, whatever is still on its way."""
+        """Part from the others, who do the same."""
+        dist.destroy_process_group()
+
+    def abort(self) -> None:
+        """Let go of the others, whatever is still on its way, and waits for what never comes."""
         with contextlib.suppress(RuntimeError):
             self._backend.abort()
-            dist.destroy_process_group()
 
 
 def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:

@@ -1,6 +1,8 @@
 """How hosts find each other; the hosts themselves are tested as processes."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -61,3 +63,27 @@ def test_a_stop_ends_the_waiting():
     found = find_leader(resources("127.0.0.2", leader), 1, stop, started + 60)
     assert found is None
     assert time.monotonic() - started < 20
+
+
+def test_one_host_never_loads_torch(root):
+    code = """
+import sys, threading
+from container.cluster import join
+from container.job import Channel, Resources, TrainingJob
+from fm_algo.hyperparameters import parse_hyperparameters
+
+job = TrainingJob(
+    hyperparameters=parse_hyperparameters(
+        {"feature_dim": 2, "num_factors": 2, "predictor_type": "regressor"}
+    ),
+    channels={"train": Channel()},
+    resources=Resources(),
+)
+with join(job, 7777, threading.Event()) as hosts:
+    hosts.writable_model()
+print("torch" in sys.modules, hosts.peers.size)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert done.stdout == "False 1\n"

@@ -24,17 +24,6 @@ def random_rows(num_rows, *, classes=False):
     return CSRBatch(indptr, indices.astype(np.int32), values, labels, FEATURE_DIM)
 
 
-@pytest.fixture(scope="module")
-def group():
-    """A group of one host: all that is sent comes back."""
-    from fm_algo.distributed.warm_up import lone_group
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
-        with lone_group() as group:
-            yield group
-
-
 @pytest.mark.parametrize(
     "changes",
     [
