@@ -10,6 +10,7 @@ from fm_algo.artifact import load_model, save_model
 from fm_algo.checkpoint import Checkpoints, Notes, Progress
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.kernels import Kernel
+from fm_algo.trainer import BatchReport
 
 _log = logging.getLogger("fm_algo")
 
@@ -64,11 +65,10 @@ class ModelKeeper:
             self._save()
             self._checkpoints.restore(found, kernel.state())
 
-    def batch_done(self, progress: Progress) -> None:
-        """Take note of a mini-batch; write a checkpoint if it is time."""
-        self.progress = progress
+    def batch_done(self, report: BatchReport) -> None:
+        """Write a checkpoint after a mini-batch, if it is time."""
         if self._checkpoints is not None and self._checkpoints.is_due:
-            self._checkpoints.write(progress, self.notes, self._kernel.state())
+            self._checkpoints.write(report.progress, self.notes, self._kernel.state())
 
     def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
         """Take note of an epoch: save the model if it is the best, and write a checkpoint."""

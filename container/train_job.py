@@ -22,6 +22,7 @@ from fm_algo.checkpoint import Notes
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
+from fm_algo.kernels import Kernel
 from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
@@ -104,9 +105,9 @@ def run(paths: Paths, stop: threading.Event) -> None:
         return
     keeper.notes = msgspec.structs.replace(keeper.notes, buffer_bytes=buffer_bytes)
     _log.info(
-        "fm-algo %s, %d CPU threads, training rows %s, %s",
+        "fm-algo %s, %s, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
-        kernel.num_threads,
+        kernel.description,
         "read again each epoch" if (rows := channels["train"].cached) is None else rows.num_rows,
         hyperparameters,
     )
@@ -124,7 +125,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
 
     reports = train(
         kernel,
-        channels["train"].source(job, buffer_bytes or 0),
+        channels["train"].source(job, kernel, buffer_bytes or 0),
         hyperparameters,
         stop.is_set,
         lambda epoch: evaluated("validation", epoch),
@@ -133,9 +134,10 @@ def run(paths: Paths, stop: threading.Event) -> None:
     for report in _with_progress_bar(reports, job, channels["train"].cached):
         if isinstance(report, BatchReport):
             log.batch(report)
-            keeper.batch_done(report.progress)
+            keeper.batch_done(report)
             continue
         log.epoch(report, report.validation)
+        keeper.progress = report.progress
         if report.progress.epoch > report.epoch:  # it was not stopped in the middle
             notes = Notes(
                 records_seen=log.records_seen,
@@ -155,7 +157,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
     log.end()
 
 
-def _initialize(kernel: CPUKernel, paths: Paths, job: TrainingJob) -> None:
+def _initialize(kernel: Kernel, paths: Paths, job: TrainingJob) -> None:
     """Draw the parameters; of what the model channel has, take those instead."""
     model = kernel.model()
     draw_initial(model, job.hyperparameters)

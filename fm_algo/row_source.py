@@ -11,6 +11,7 @@ from numba import njit
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.kernels import Prepared, Take
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
 _T = TypeVar("_T")
@@ -19,10 +20,11 @@ _T = TypeVar("_T")
 class RowSource(Protocol):
     """The training rows, cut into mini-batches."""
 
-    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch | Prepared]:
         """Yield the mini-batches of an epoch, each row once; the last one may be shorter.
 
-        The same epoch of the same source always gives the same mini-batches.
+        The same epoch of the same source always gives the same mini-batches. A source that knows
+        the kernel may yield them prepared.
         """
         ...
 
@@ -36,19 +38,27 @@ class CachedRows:
         All of them, with labels.
     hyperparameters : Hyperparameters
         mini_batch_size; shuffle and seed: all rows are put in a new order each epoch.
+    take : callable, optional
+        What the kernel's `hold` returned for these rows.
     """
 
-    def __init__(self, rows: CSRBatch, hyperparameters: Hyperparameters) -> None:
+    def __init__(
+        self, rows: CSRBatch, hyperparameters: Hyperparameters, take: Take | None = None
+    ) -> None:
         self._rows = rows
+        self._take = take
         self._size = hyperparameters.mini_batch_size
         self._seed = _shuffle_seed(hyperparameters)
 
-    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch | Prepared]:
         """Yield the mini-batches of an epoch."""
         order = _permutation(self._rows.num_rows, self._seed, epoch)
         for start in range(0, self._rows.num_rows, self._size):
             stop = min(start + self._size, self._rows.num_rows)
-            yield _take(self._rows, order, start, stop)
+            if self._take is None:
+                yield _take(self._rows, order, start, stop)
+            else:
+                yield self._take(np.arange(start, stop) if order is None else order[start:stop])
 
 
 class StreamedRows:

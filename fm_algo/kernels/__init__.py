@@ -4,16 +4,24 @@ A kernel is made from an initial model and the hyperparameters, and holds parame
 state in whatever layout suits it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
 State = dict[str, NDArray[Any]]
 """Arrays by name: int64 or float32, contiguous, any shape."""
+
+Prepared = Any
+"""What a kernel makes of a mini-batch ahead of its step: its own type, with `labels`, float32,
+shape (num_rows,)."""
+
+Take = Callable[[Int64Array], Prepared]
+"""Prepares the mini-batch of the rows with these numbers, int64, shape (num_rows,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,21 +60,36 @@ class PreparedBatch:
     batch: CSRBatch
     columns: Columns | None = None
 
+    @property
+    def labels(self) -> Float32Array:
+        """The mini-batch's labels, float32, shape (num_rows,)."""
+        return self.batch.require_labels()
+
 
 class Kernel(Protocol):
     """What the trainer asks of a kernel."""
 
-    def prepare(self, batch: CSRBatch) -> PreparedBatch:
+    @property
+    def description(self) -> str:
+        """What trains, for the log: "2 CPU threads"."""
+        ...
+
+    def hold(self, rows: CSRBatch) -> Take | None:
+        """Take rows that each epoch draws from into memory of the kernel's own, if that serves."""
+        ...
+
+    def prepare(self, batch: CSRBatch) -> Prepared:
         """Do the part of a step that needs the data alone; may run beside another batch's step."""
         ...
 
-    def step(self, prepared: PreparedBatch) -> Float32Array:
+    def step(self, prepared: Prepared) -> Float32Array | Callable[[], Float32Array]:
         """Update the parameters once from a mini-batch with labels.
 
         Returns
         -------
         float32, shape (num_rows,)
-            Each row's margin before the update.
+            Each row's margin before the update; or a function that waits for them, where the kernel
+            is still at it.
         """
         ...
 
@@ -75,7 +98,10 @@ class Kernel(Protocol):
         ...
 
     def model(self) -> FMModel:
-        """Return the present parameters; later steps may change them in place."""
+        """Return the present parameters; later steps may change them in place.
+
+        They may be written to until the next call of another method.
+        """
         ...
 
     def state(self) -> State:

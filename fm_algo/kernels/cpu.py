@@ -6,12 +6,7 @@
    (`passes.update_columns`).
 
 Each number is computed by one thread in one order, so that the result does not depend on how many
-threads there are. What the passes wait for is memory. So all numbers of a feature stand side by
-side in one row of `parameters`, on cache lines of its own::
-
-    v | first states of v | second states of v | w | states of w | one state of v as a whole | 0 …
-
-where an optimiser has them, each part of v as wide as v.
+threads there are.
 """
 
 from typing import Self
@@ -20,18 +15,15 @@ import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch, State, threads
-from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z, learning_rate
-from fm_algo.kernels.passes import CACHE_LINE, OPTIMIZER_CODES, forward_rows, update_columns
-from fm_algo.kernels.simd import WIDTH
+from fm_algo.kernels.optimizers import OPTIMIZER_CODES, UPDATE_RULES, Constants, learning_rate
+from fm_algo.kernels.parameters import Parameters
+from fm_algo.kernels.passes import forward_rows, update_columns
 from fm_algo.kernels.transpose import transpose
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 
 _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""
-
-_FTRL_ROWS = 1 << 16
-"""Features whose states are set at once."""
 
 
 class CPUKernel:
@@ -56,16 +48,7 @@ class CPUKernel:
         self._hyperparameters = hyperparameters
         self._constants = Constants.of(hyperparameters)
         self._rule = UPDATE_RULES[hyperparameters.optimizer]
-        self._num_steps = np.zeros(1, np.int64)
-
-        # Columns beyond num_factors stay 0: their gradient, and so their update, is 0.
-        self._width = -(-hyperparameters.num_factors // WIDTH) * WIDTH
-        is_rowwise = hyperparameters.optimizer == "rowwise_adagrad"
-        self._w_at = self._width * (1 if is_rowwise else 1 + self._rule.num_states)
-        row_floats = self._w_at + 1 + self._rule.num_states + is_rowwise
-        self._parameters = _aligned_zeros(hyperparameters.feature_dim, row_floats)
-        self._w0 = np.zeros(1, np.float32)
-        self._w0_states = np.zeros((self._rule.num_states, 1), np.float32)
+        self._parameters = Parameters(hyperparameters)
 
     @classmethod
     def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
@@ -75,15 +58,13 @@ class CPUKernel:
         own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
         return kernel
 
-    def _start_ftrl(self) -> None:
-        """Set the first states so that FTRL starts from the initial parameters."""
-        l1, width = self._constants.l1, self._width
-        rates = self._hyperparameters
-        self._w0_states[0] = initial_ftrl_z(self._w0, rates.bias_lr, l1)
-        for start in range(0, len(self._parameters), _FTRL_ROWS):
-            rows = self._parameters[start : start + _FTRL_ROWS]
-            rows[:, self._w_at + 1] = initial_ftrl_z(rows[:, self._w_at], rates.linear_lr, l1)
-            rows[:, width : 2 * width] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
+    @property
+    def description(self) -> str:
+        """What trains, for the log."""
+        return f"{self.num_threads} CPU threads"
+
+    def hold(self, rows: CSRBatch) -> None:
+        """Leave rows where they are: this kernel's memory is theirs."""
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Transpose a mini-batch, ahead of its step; may run beside other steps."""
@@ -93,15 +74,15 @@ class CPUKernel:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward(prepared.batch)
-        if self._num_steps[0] == 0 and self._hyperparameters.optimizer == "ftrl":
-            self._start_ftrl()
-        self._num_steps += 1
+        parameters = self._parameters
+        parameters.before_first_step()
+        parameters.num_steps += 1
         self._update_bias(residual)
         hyperparameters, constants = self._hyperparameters, self._constants
-        optimizer, step = hyperparameters.optimizer, int(self._num_steps[0])
+        optimizer, step = hyperparameters.optimizer, int(parameters.num_steps[0])
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            self._parameters, self._w_at, hyperparameters.num_factors,
+            parameters.rows, parameters.w_at, hyperparameters.num_factors,
             OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
             np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
             np.float32(hyperparameters.linear_wd),
@@ -120,29 +101,22 @@ class CPUKernel:
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
-        hyperparameters = self._hyperparameters
-        w, V = self._parameters[:, self._w_at], self._parameters[:, : hyperparameters.num_factors]
-        return FMModel(hyperparameters.predictor_type, self._w0, w, V)
+        return self._parameters.model()
 
     def state(self) -> State:
         """Return all that later steps depend on: the kernel's own arrays, not copies."""
-        return {
-            "num_steps": self._num_steps,
-            "w0": self._w0,
-            "w0_states": self._w0_states,
-            "parameters": self._parameters,
-        }
+        return self._parameters.state()
 
     def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
-        factor_sums = np.empty((n, self._width), np.float32)
+        factor_sums = np.empty((n, self._parameters.width), np.float32)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._w0[0], self._parameters, self._w_at, is_classifier,
+            self._parameters.w0[0], self._parameters.rows, self._parameters.w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums
@@ -152,20 +126,13 @@ class CPUKernel:
         hyperparameters, constants = self._hyperparameters, self._constants
         if not hyperparameters.use_bias:
             return
+        own = self._parameters
         gradient = constants.rescale * residual.sum(dtype=np.float64)
-        gradient = gradient + hyperparameters.bias_wd * self._w0
+        gradient = gradient + hyperparameters.bias_wd * own.w0
         gradient = np.clip(gradient, -constants.clip, constants.clip)
-        step = int(self._num_steps[0])
+        step = int(own.num_steps[0])
         lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, step)
-        w0, states = self._rule.update(self._w0, [*self._w0_states], gradient, lr, constants)
-        self._w0[:] = w0
-        for own, state in zip(self._w0_states, states, strict=True):
-            own[:] = state
-
-
-def _aligned_zeros(num_rows: int, row_floats: int) -> Float32Array:
-    """Rows of zeros, each on cache lines of its own."""
-    stride = -(-row_floats // CACHE_LINE) * CACHE_LINE
-    memory = np.zeros(num_rows * stride + CACHE_LINE, np.float32)
-    first = -(memory.ctypes.data // 4) % CACHE_LINE
-    return memory[first : first + num_rows * stride].reshape(num_rows, stride)
+        w0, states = self._rule.update(own.w0, [*own.w0_states], gradient, lr, constants)
+        own.w0[:] = w0
+        for own_state, state in zip(own.w0_states, states, strict=True):
+            own_state[:] = state

@@ -1,12 +1,12 @@
-"""The two parallel passes of the CPU kernel over the parameter rows that `cpu` describes."""
+"""The two parallel passes of the CPU kernel over the parameter rows that `parameters` describes."""
 
 from typing import Any
 
 import numpy as np
 from numba import njit, prange
 
-from fm_algo.hyperparameters import Optimizer
-from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA
+from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
+from fm_algo.kernels.parameters import CACHE_LINE
 from fm_algo.kernels.simd import (
     WIDTH,
     clip,
@@ -19,17 +19,7 @@ from fm_algo.kernels.simd import (
 )
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
-OPTIMIZER_CODES: dict[Optimizer, int] = {
-    "adam": 0,
-    "adagrad": 1,
-    "rowwise_adagrad": 2,
-    "ftrl": 3,
-    "sgd": 4,
-}
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = OPTIMIZER_CODES.values()
-
-CACHE_LINE = 16
-"""Floats of one cache line."""
 
 # Pieces of work that threads take: small enough to share out, large enough to be worth taking.
 _ROWS_A_PIECE = 32

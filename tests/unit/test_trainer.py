@@ -57,6 +57,25 @@ class RecordingKernel(ReferenceKernel):
         return self.margins[-1]
 
 
+class LateKernel(RecordingKernel):
+    """The reference, holding its margins back until they are asked for."""
+
+    def __init__(self, hyperparameters):
+        super().__init__(hyperparameters)
+        self.num_waiting = self.most_waiting = 0
+
+    def step(self, prepared):
+        margin = super().step(prepared)
+        self.num_waiting += 1
+        self.most_waiting = max(self.most_waiting, self.num_waiting)
+
+        def wait():
+            self.num_waiting -= 1
+            return margin
+
+        return wait
+
+
 class BreakingKernel(ReferenceKernel):
     """The reference until a step, which breaks a parameter."""
 
@@ -151,6 +170,60 @@ def test_metrics_are_those_of_predictions_before_the_update():
         if number % 2 == 0:
             assert reports[number].metrics == expected.results()
     assert reports[-1].metrics == expected.results()
+
+
+def test_margins_that_come_late_make_the_same_metrics():
+    changes = {"mini_batch_size": 1, "batch_metrics_publish_interval": 12}
+    _, expected = trained(**changes)
+    hyperparameters = hyperparameters_of(**changes)
+    kernel = LateKernel(hyperparameters)
+    reports = list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+
+    assert [report.metrics for report in reports] == [report.metrics for report in expected]
+    assert kernel.most_waiting == 9
+    assert kernel.num_waiting == 0
+
+
+def test_how_far_training_is_counts_margins_that_come_late():
+    hyperparameters = hyperparameters_of(batch_metrics_publish_interval=500)
+    kernel, late = RecordingKernel(hyperparameters), LateKernel(hyperparameters)
+
+    def progress_after_two(kernel):
+        reports = train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters)
+        next(reports)
+        return next(reports).progress
+
+    assert progress_after_two(late) == progress_after_two(kernel)
+    assert late.num_waiting == 0
+
+
+def test_a_late_loss_that_is_not_finite_is_reported_of_its_mini_batch():
+    class LateBreakingKernel(BreakingKernel):
+        def step(self, prepared):
+            margin = super().step(prepared)
+            return lambda: margin
+
+    hyperparameters = hyperparameters_of(batch_metrics_publish_interval=500)
+    kernel = LateBreakingKernel(hyperparameters, breaks_at=0, group="w0")
+
+    with pytest.raises(AlgorithmError, match="epoch 0, mini-batch 1: the loss is nan"):
+        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+
+
+def test_a_kernel_that_holds_the_rows_is_given_their_numbers():
+    hyperparameters = hyperparameters_of(epochs=1)
+    taken = []
+    expected = RecordingKernel(hyperparameters)
+    list(train(expected, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+    kernel = RecordingKernel(hyperparameters)
+
+    def take(numbers):
+        taken.append(numbers.tolist())
+        return kernel.prepare(numbered_rows().take(numbers))
+
+    list(train(kernel, CachedRows(numbered_rows(), hyperparameters, take), hyperparameters))
+
+    assert taken == kernel.batches == expected.batches
 
 
 def test_a_batchs_metrics_come_at_the_interval():
