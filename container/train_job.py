@@ -23,7 +23,7 @@ from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.kernels import Kernel
-from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.kernels.select import make_kernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
 from fm_algo.row_source import split_rows
@@ -90,7 +90,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
     job = load_job(paths)
     hyperparameters = job.hyperparameters
     _make_model_directory(paths)
-    kernel = CPUKernel(hyperparameters)
+    kernel = make_kernel(hyperparameters)
     keeper = ModelKeeper(paths, job, kernel)
     if not keeper.is_resumed:
         _initialize(kernel, paths, job)

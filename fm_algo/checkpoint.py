@@ -48,6 +48,7 @@ _MOST_MANIFEST_BYTES = 1 << 20
 
 _MAY_DIFFER = {
     "epochs",
+    "device",
     "num_threads",
     "memory_budget_mb",
     "batch_metrics_publish_interval",
