@@ -16,7 +16,7 @@ from fm_algo.checkpoint import Progress
 from fm_algo.early_stopping import EarlyStopping
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import Kernel, Prepared
+from fm_algo.kernels import Kernel, LateSums, Prepared
 from fm_algo.metrics import Metric, MetricSums, metrics_for
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.row_source import ReadAhead, RowSource
@@ -26,7 +26,7 @@ _BATCHES_AHEAD = 4
 """Mini-batches prepared while one is trained on."""
 
 _STEPS_BEHIND = 8
-"""Mini-batches whose margins a kernel may still be at while it is given more."""
+"""Mini-batches that a kernel may still be at while it is given more."""
 
 _EVALUATED_AT_ONCE = 1 << 16
 """Rows scored at once by `evaluate`."""
@@ -187,55 +187,55 @@ def _train_epoch(
     epoch, interval = start.epoch, hyperparameters.batch_metrics_publish_interval
     left = itertools.islice(source.mini_batches(epoch), start.num_batches, None)
     prepared_ahead = ReadAhead(map(functools.partial(_prepare, kernel), left), _BATCHES_AHEAD)
-    margins = _Margins(epoch, sums)
+    results = _Results(epoch, sums)
     with contextlib.closing(prepared_ahead):
         for number, prepared in enumerate(prepared_ahead, start.num_batches):
             if should_stop():
                 break  # a source that was told to stop may have cut this mini-batch short
             is_published = number % interval == 0
-            margins.add(number, kernel.step(prepared), prepared.labels)
-            margins.wait(0 if is_published else _STEPS_BEHIND)
+            results.add(number, kernel.step(prepared), prepared)
+            results.wait(0 if is_published else _STEPS_BEHIND)
             published = sums.results() if is_published else []
-            progress = functools.partial(margins.progress, start, number)
-            yield BatchReport(epoch, number, len(prepared.labels), published, progress)
+            progress = functools.partial(results.progress, start, number)
+            yield BatchReport(epoch, number, prepared.num_rows, published, progress)
             if should_stop():
                 break
-    margins.wait()
+    results.wait()
 
 
 def _prepare(kernel: Kernel, batch: CSRBatch | Prepared) -> Prepared:
     return kernel.prepare(batch) if isinstance(batch, CSRBatch) else batch
 
 
-class _Margins:
-    """The margins of an epoch on their way into its sums: a kernel may give them late."""
+class _Results:
+    """What steps return, on its way into the epoch's sums; some of it comes late."""
 
     def __init__(self, epoch: int, sums: MetricSums) -> None:
         self._epoch, self._sums = epoch, sums
-        self._late: deque[tuple[int, Callable[[], Float32Array], Float32Array]] = deque()
+        self._late: deque[tuple[int, LateSums]] = deque()
 
-    def add(
-        self, number: int, margin: Float32Array | Callable[[], Float32Array], labels: Float32Array
-    ) -> None:
+    def add(self, number: int, result: Float32Array | LateSums, prepared: Prepared) -> None:
         """Take what the step of mini-batch `number` returned."""
-        if callable(margin):
-            self._late.append((number, margin, labels))
+        if callable(result):
+            self._late.append((number, result))
         else:
-            self._update(number, margin, labels)
+            self._sums.update(result, prepared.labels)
+            self._check(number)
 
     def wait(self, most: int = 0) -> None:
         """Wait until no more than `most` mini-batches are left out of the sums."""
         while len(self._late) > most:
-            number, margin, labels = self._late.popleft()
-            self._update(number, margin(), labels)
+            number, late_sums = self._late.popleft()
+            state = self._sums.state()
+            self._sums.restore({name: state[name] + more for name, more in late_sums().items()})
+            self._check(number)
 
     def progress(self, start: Progress, number: int) -> Progress:
         """Say how far training is after mini-batch `number`, the last one added."""
         self.wait()
         return msgspec.structs.replace(start, num_batches=number + 1, sums=self._sums.state())
 
-    def _update(self, number: int, margin: Float32Array, labels: Float32Array) -> None:
-        self._sums.update(margin, labels)
+    def _check(self, number: int) -> None:
         if not math.isfinite(self._sums.loss):
             raise _diverged(
                 f"epoch {self._epoch}, mini-batch {number}: the loss is {self._sums.loss}"

@@ -17,11 +17,14 @@ State = dict[str, NDArray[Any]]
 """Arrays by name: int64 or float32, contiguous, any shape."""
 
 Prepared = Any
-"""What a kernel makes of a mini-batch ahead of its step: its own type, with `labels`, float32,
-shape (num_rows,)."""
+"""What a kernel makes of a mini-batch ahead of its step: its own type, with `num_rows`; and with
+`labels`, float32, shape (num_rows,), where a step returns margins."""
 
 Take = Callable[[Int64Array], Prepared]
 """Prepares the mini-batch of the rows with these numbers, int64, shape (num_rows,)."""
+
+LateSums = Callable[[], dict[str, float]]
+"""Waits for a step, and returns what `MetricSums.state` would say after its margins alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +64,11 @@ class PreparedBatch:
     columns: Columns | None = None
 
     @property
+    def num_rows(self) -> int:
+        """Rows of the mini-batch."""
+        return self.batch.num_rows
+
+    @property
     def labels(self) -> Float32Array:
         """The mini-batch's labels, float32, shape (num_rows,)."""
         return self.batch.require_labels()
@@ -82,14 +90,14 @@ class Kernel(Protocol):
         """Do the part of a step that needs the data alone; may run beside another batch's step."""
         ...
 
-    def step(self, prepared: Prepared) -> Float32Array | Callable[[], Float32Array]:
+    def step(self, prepared: Prepared) -> Float32Array | LateSums:
         """Update the parameters once from a mini-batch with labels.
 
         Returns
         -------
-        float32, shape (num_rows,)
-            Each row's margin before the update; or a function that waits for them, where the kernel
-            is still at it.
+        float32, shape (num_rows,), or LateSums
+            Each row's margin before the update; or, where the kernel is still at it, what will come
+            of the margins.
         """
         ...
 

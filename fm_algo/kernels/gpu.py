@@ -6,7 +6,7 @@
 
 Parameters and states lie in the device's memory, and so do the training rows, if there is room;
 else each mini-batch's are copied there ahead of its step. The host is not waited for: a step is
-given to the device as a whole, and its margins are fetched when they are wanted.
+given to the device as a whole, and the sums of its metrics are fetched when they are wanted.
 """
 
 import functools
@@ -20,7 +20,7 @@ import triton
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import State, gpu_passes
+from fm_algo.kernels import LateSums, State, gpu_passes
 from fm_algo.kernels.gpu_memory import check_room, device_errors, free_bytes
 from fm_algo.kernels.gpu_passes import TILE
 from fm_algo.kernels.gpu_rows import DeviceBatch, DeviceRows, copy_to, plan_of, to_device
@@ -31,6 +31,10 @@ from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 
 _log = logging.getLogger(__name__)
+
+_REGRESSION_SUMS = ("squares", "absolutes")
+_CLASSIFICATION_SUMS = ("cross_entropy", "true_positives", "predicted_positives", "positives")
+"""What `gpu_passes.begin_step` sums up, as `MetricSums.state` names it."""
 
 _KEYS_A_PROGRAM = 16
 """Sorted entries whose features a program updates."""
@@ -110,6 +114,10 @@ class GPUKernel:
         return f"GPU {torch.cuda.get_device_name(self._device)}"
 
     @property
+    def _is_classifier(self) -> bool:
+        return self._hyperparameters.predictor_type == "binary_classifier"
+
+    @property
     def _is_cuda(self) -> bool:
         return self._device.type == "cuda"
 
@@ -145,35 +153,29 @@ class GPUKernel:
             held = DeviceRows.copy_of(rows, self._device)
         self._held_bytes = num_bytes
         self._records.clear()
-        labels, lengths = rows.require_labels(), np.diff(rows.indptr)
+        lengths = np.diff(rows.indptr)
 
         def take(numbers: Int64Array) -> DeviceBatch:
             plan = plan_of(numbers, lengths[numbers], num_places)
-            return DeviceBatch(held, plan, labels[numbers], is_held=True)
+            return DeviceBatch(held, plan, len(numbers), is_held=True)
 
         return take
 
     def prepare(self, batch: CSRBatch) -> DeviceBatch:
         """Copy a mini-batch to the device, ahead of its step; may run beside other steps."""
-        labels = batch.require_labels()
+        batch.require_labels()
         plan = plan_of(np.arange(batch.num_rows), np.diff(batch.indptr), batch.num_rows)
         with device_errors(self._device, DeviceRows.num_bytes(batch), "a mini-batch"):
             if self._copies is None:
-                return DeviceBatch(DeviceRows.copy_of(batch, self._device), plan, labels)
+                return DeviceBatch(DeviceRows.copy_of(batch, self._device), plan, batch.num_rows)
             with torch.cuda.stream(self._copies):
                 rows = DeviceRows.copy_of(batch, self._device)
                 arrived = torch.cuda.Event()
                 arrived.record(self._copies)
-            return DeviceBatch(rows, plan, labels, arrived=arrived)
+            return DeviceBatch(rows, plan, batch.num_rows, arrived=arrived)
 
-    def step(self, prepared: DeviceBatch) -> Callable[[], Float32Array]:
-        """Update the parameters once.
-
-        Returns
-        -------
-        callable
-            Waits for the margins from before the update and returns them, float32, (num_rows,).
-        """
+    def step(self, prepared: DeviceBatch) -> LateSums:
+        """Update the parameters once; return what waits for the metrics of the margins before."""
         num_places, num_keys = prepared.num_places, padded(prepared.num_entries)
         if num_keys > _MOST_ENTRIES:
             raise UserError(
@@ -192,7 +194,7 @@ class GPUKernel:
             copy_to(self._work.plan, prepared.plan)
             launch = functools.partial(self._launch, prepared.rows, num_places, num_keys)
             self._run(launch, prepared, num_keys)
-            return self._margins(len(prepared.labels))
+            return self._metric_sums(prepared.num_rows)
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row under the present parameters, float32, shape (num_rows,)."""
@@ -256,9 +258,11 @@ class GPUKernel:
         work.keys[:num_keys].fill_(gpu_passes.NO_FEATURE)
         self._forward(rows, work.plan, num_places, work.margin, is_training=True)
         gpu_passes.begin_step[1,](
-            work.residual, num_places, own["w0"], own["w0_states"], own["num_steps"], self._rates,
+            work.plan, work.margin, work.row_labels, work.residual, num_places, work.metric_sums,
+            own["w0"], own["w0_states"], own["num_steps"], self._rates,
             hyperparameters.bias_lr, hyperparameters.bias_wd,
             hyperparameters.linear_lr, hyperparameters.factors_lr, *rules,
+            IS_CLASSIFIER=self._is_classifier,
             USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=8,
         )  # fmt: skip
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
@@ -293,27 +297,28 @@ class GPUKernel:
             plan, plan[num_places:], rows.indptr, rows.indices,
             rows.labels if rows.values is None else rows.values, rows.labels,
             self._own["w0"], self._own["parameters"], host.rows.shape[1], host.w_at, host.width,
-            margin, work.residual, work.factor_sums, work.keys, work.rows, work.weights,
-            IS_CLASSIFIER=self._hyperparameters.predictor_type == "binary_classifier",
-            HAS_VALUES=rows.values is not None, IS_TRAINING=is_training,
+            margin, work.residual, work.factor_sums, work.row_labels,
+            work.keys, work.rows, work.weights,
+            IS_CLASSIFIER=self._is_classifier, HAS_VALUES=rows.values is not None,
+            IS_TRAINING=is_training,
             ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
         )  # fmt: skip
 
-    def _margins(self, num_rows: int) -> Callable[[], Float32Array]:
-        """Begin to fetch the margins of the step just launched."""
-        fetched = torch.empty(num_rows, pin_memory=self._is_cuda)
-        fetched.copy_(self._work.margin[:num_rows], non_blocking=True)
+    def _metric_sums(self, num_rows: int) -> LateSums:
+        """Begin to fetch the sums of the step just launched."""
+        fetched = torch.empty(4, dtype=torch.float64, pin_memory=self._is_cuda)
+        fetched.copy_(self._work.metric_sums, non_blocking=True)
         done = None
         if self._is_cuda:
             done = torch.cuda.Event()
             done.record()
 
-        def wait() -> Float32Array:
+        def wait() -> dict[str, float]:
             if done is not None:
                 with device_errors(self._device, 0, "a mini-batch"):
                     done.synchronize()
-            result: Float32Array = fetched.numpy()
-            return result
+            names = _CLASSIFICATION_SUMS if self._is_classifier else _REGRESSION_SUMS
+            return {"rows": num_rows} | dict(zip(names, fetched.tolist(), strict=False))
 
         return wait
 
@@ -337,7 +342,7 @@ class GPUKernel:
 
     def _purpose_of(self, prepared: DeviceBatch) -> str:
         return (
-            f"a mini-batch of {len(prepared.labels)} rows and {prepared.num_entries} entries, "
+            f"a mini-batch of {prepared.num_rows} rows and {prepared.num_entries} entries, "
             f"beside {self._parameters_bytes / 1e9:.2f} GB of parameters and states and "
             f"{self._held_bytes / 1e9:.2f} GB of training rows,"
         )

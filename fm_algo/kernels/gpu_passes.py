@@ -32,7 +32,7 @@ def forward_rows(
     starts,  # int64 (num_rows + 1,): where each row's entries go
     indptr, indices, values, labels,  # the data, CSR
     w0, parameters, stride, w_at, width,
-    margin, residual, factor_sums,  # out, by row
+    margin, residual, factor_sums, row_labels,  # out, by row
     keys, rows, weights,  # out, by entry: feature, row, value
     IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, IS_TRAINING: constexpr,
     ENTRIES: constexpr, FACTORS: constexpr,
@@ -99,39 +99,66 @@ def forward_rows(
         if IS_CLASSIFIER:
             small = tl.exp(-tl.abs(m))  # never overflows
             score = tl.where(m >= 0, 1.0, small) / (1.0 + small)
-        tl.store(residual + row, score - tl.load(labels + source))
+        label = tl.load(labels + source)
+        tl.store(row_labels + row, label)
+        tl.store(residual + row, score - label)
 
 
 @triton.jit
 def begin_step(
-    residual, num_rows,
+    chosen, margin, row_labels, residual, num_rows,
+    metric_sums,  # out, float64 (4,): as `fm_algo.metrics` names them, without the rows
     w0, w0_states,
     num_steps,  # int64 (1,), counted up
     rates,  # out, float32 (2,): of w and V, at this step
     bias_lr, bias_wd, linear_lr, factors_lr,
     rescale, clip, epsilon, l1,
-    USE_BIAS: constexpr, OPTIMIZER: constexpr, ROWS: constexpr,
+    IS_CLASSIFIER: constexpr, USE_BIAS: constexpr, OPTIMIZER: constexpr, ROWS: constexpr,
 ):  # fmt: skip
-    """Count the step and update the bias: one program, since all its sums come to one number."""
+    """All that comes to single numbers, by one program: metrics, count of steps, rates, bias."""
+    gradient = tl.zeros((ROWS,), tl.float64)
+    first = tl.zeros((ROWS,), tl.float64)  # cross entropy, or squares of errors
+    second = tl.zeros((ROWS,), tl.float64)  # true positives, or absolute errors
+    predicted_positives = tl.zeros((ROWS,), tl.float64)
+    positives = tl.zeros((ROWS,), tl.float64)
+    for begin in range(0, num_rows, ROWS):
+        at = begin + tl.arange(0, ROWS)
+        is_row = tl.load(chosen + at, at < num_rows, other=-1) >= 0
+        m = tl.load(margin + at, is_row, other=0.0)
+        y = tl.load(row_labels + at, is_row, other=0.0)
+        gradient += tl.load(residual + at, is_row, other=0.0).to(tl.float64)
+        if IS_CLASSIFIER:
+            loss = tl.maximum(m, 0.0) - m * y + tl.log(1.0 + tl.exp(-tl.abs(m)))
+            is_predicted = is_row & (m >= 0)
+            first += tl.where(is_row, loss, 0.0).to(tl.float64)
+            second += (is_predicted & (y == 1)).to(tl.float64)
+            predicted_positives += is_predicted.to(tl.float64)
+            positives += (is_row & (y == 1)).to(tl.float64)
+        else:
+            error = m.to(tl.float64) - y.to(tl.float64)
+            first += error * error
+            second += tl.abs(error)
+    tl.store(metric_sums, tl.sum(first, axis=0))
+    tl.store(metric_sums + 1, tl.sum(second, axis=0))
+    if IS_CLASSIFIER:
+        tl.store(metric_sums + 2, tl.sum(predicted_positives, axis=0))
+        tl.store(metric_sums + 3, tl.sum(positives, axis=0))
+
     step = tl.load(num_steps) + 1
     tl.store(num_steps, step)
     if OPTIMIZER == _ADAM:
         t = step.to(tl.float64)
-        first = 1.0 - tl.exp(t * _LOG_BETA1)
-        second = 1.0 - tl.exp(t * _LOG_BETA2)
-        correction = (tl.sqrt(second) / first).to(tl.float32)
+        remaining1 = 1.0 - tl.exp(t * _LOG_BETA1)
+        remaining2 = 1.0 - tl.exp(t * _LOG_BETA2)
+        correction = (tl.sqrt(remaining2) / remaining1).to(tl.float32)
         bias_lr *= correction
         linear_lr *= correction
         factors_lr *= correction
     tl.store(rates, linear_lr)
     tl.store(rates + 1, factors_lr)
     if USE_BIAS:
-        sums = tl.zeros((ROWS,), tl.float64)
-        for begin in range(0, num_rows, ROWS):
-            at = begin + tl.arange(0, ROWS)
-            sums += tl.load(residual + at, at < num_rows, other=0.0).to(tl.float64)
         theta, a, b = _load_number(w0, w0_states, OPTIMIZER)
-        g = _clip(rescale * tl.sum(sums, axis=0).to(tl.float32) + bias_wd * theta, clip)
+        g = _clip(rescale * tl.sum(gradient, axis=0).to(tl.float32) + bias_wd * theta, clip)
         _update_number(w0, w0_states, theta, a, b, g, bias_lr, epsilon, l1, OPTIMIZER)
 
 

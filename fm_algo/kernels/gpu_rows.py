@@ -67,8 +67,8 @@ class DeviceBatch:
     plan : int64, shape (2 * num_places + 1,)
         For each place of the mini-batch the row that is there, -1 where none is; then where the
         entries of each begin, and where the last ones end.
-    labels : float32, shape (num_rows,)
-        On the host. Places beyond num_rows are empty.
+    num_rows : int
+        Places beyond it are empty.
     is_held : bool
         Whether the rows are there for good, not for this mini-batch alone.
     arrived : torch.cuda.Event or None
@@ -77,7 +77,7 @@ class DeviceBatch:
 
     rows: DeviceRows
     plan: Int64Array
-    labels: Float32Array
+    num_rows: int
     is_held: bool = False
     arrived: torch.cuda.Event | None = None
 

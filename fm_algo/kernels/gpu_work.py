@@ -48,12 +48,13 @@ class Work:
     def __init__(self, device: torch.device, width: int) -> None:
         self._device, self._width = device, width
         self._num_places = self._num_keys = -1
+        self.metric_sums = self._empty(4, torch.float64)
         self.grow(0, 0)
 
     def num_bytes(self, num_places: int, num_keys: int) -> int:
         """Memory of a mini-batch, what sorting takes included."""
         tiles_bytes = (self._width + 2) * 4 * (num_keys // TILE)
-        return num_places * (4 * self._width + 24) + num_keys * (36 + 24) + tiles_bytes
+        return num_places * (4 * self._width + 28) + num_keys * (36 + 24) + tiles_bytes
 
     def grow(self, num_places: int, num_keys: int) -> bool:
         """Make room for a mini-batch; return whether the memory is another one now."""
@@ -64,11 +65,13 @@ class Work:
         num_tiles = num_keys // TILE
         # What is there is given back first: the larger one need not fit beside it.
         self.plan = self.margin = self.residual = self.factor_sums = torch.empty(0)
+        self.row_labels = torch.empty(0)
         self.keys = self.sorted_keys = self.order = self.rows = self.weights = torch.empty(0)
         self.pair_rows = self.pair_gradients = self.pair_values = torch.empty(0)
         self.tile_factors = self.tile_sums = torch.empty(0)
         self.plan = self._empty(2 * num_places + 1, torch.int64)
         self.margin, self.residual = self._empty(num_places), self._empty(num_places)
+        self.row_labels = self._empty(num_places)
         self.factor_sums = self._empty(num_places * self._width)
         self.keys = self._empty(num_keys, torch.int32)
         self.sorted_keys = self._empty(num_keys, torch.int32)

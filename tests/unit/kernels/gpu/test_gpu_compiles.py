@@ -14,6 +14,7 @@ from triton.compiler import ASTSource
 from fm_algo.kernels import gpu_passes
 
 TYPES = {
+    "*fp64": ["metric_sums"],
     "*i64": ["chosen", "starts", "indptr", "num_steps", "order"],
     "*i32": ["indices", "keys", "rows", "pair_rows"],
     "i32": ["stride", "w_at", "width", "num_rows", "num_keys", "num_factors"],
@@ -40,7 +41,7 @@ for code in map(int, sys.argv[2:]):
         gpu_passes.forward_rows, IS_CLASSIFIER=flag, HAS_VALUES=flag, IS_TRAINING=code != 4,
         ENTRIES=8, FACTORS=64,
     )
-    compiled(gpu_passes.begin_step, USE_BIAS=flag, OPTIMIZER=code, ROWS=1024)
+    compiled(gpu_passes.begin_step, IS_CLASSIFIER=flag, USE_BIAS=flag, OPTIMIZER=code, ROWS=1024)
     compiled(gpu_passes.arrange_pairs, HAS_VALUES=flag, **tiles)
     compiled(
         gpu_passes.update_columns, OPTIMIZER=code, USE_LINEAR=flag, HAS_VALUES=flag, KEYS=16,
