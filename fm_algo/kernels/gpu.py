@@ -40,7 +40,7 @@ _KEYS_A_PROGRAM = 16
 """Sorted entries whose features a program updates."""
 
 _BIAS_ROWS = 4096
-"""Residuals added up at once."""
+"""Rows whose residuals and metrics are added up at once."""
 
 _MARGIN_ENTRIES = 1 << 22
 """Entries scored at once by `margin`."""
@@ -263,7 +263,7 @@ class GPUKernel:
             hyperparameters.bias_lr, hyperparameters.bias_wd,
             hyperparameters.linear_lr, hyperparameters.factors_lr, *rules,
             IS_CLASSIFIER=self._is_classifier,
-            USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=8,
+            USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
         )  # fmt: skip
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
         pairs = (work.pair_rows, work.pair_gradients, work.pair_values)

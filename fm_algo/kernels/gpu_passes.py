@@ -123,19 +123,19 @@ def begin_step(
     positives = tl.zeros((ROWS,), tl.float64)
     for begin in range(0, num_rows, ROWS):
         at = begin + tl.arange(0, ROWS)
-        is_row = tl.load(chosen + at, at < num_rows, other=-1) >= 0
-        m = tl.load(margin + at, is_row, other=0.0)
-        y = tl.load(row_labels + at, is_row, other=0.0)
-        gradient += tl.load(residual + at, is_row, other=0.0).to(tl.float64)
+        is_place = at < num_rows
+        is_row = tl.load(chosen + at, is_place, other=-1) >= 0
+        m = tl.load(margin + at, is_place, other=0.0)
+        y = tl.load(row_labels + at, is_place, other=0.0)
+        gradient += tl.load(residual + at, is_place, other=0.0).to(tl.float64)
         if IS_CLASSIFIER:
             loss = tl.maximum(m, 0.0) - m * y + tl.log(1.0 + tl.exp(-tl.abs(m)))
-            is_predicted = is_row & (m >= 0)
             first += tl.where(is_row, loss, 0.0).to(tl.float64)
-            second += (is_predicted & (y == 1)).to(tl.float64)
-            predicted_positives += is_predicted.to(tl.float64)
+            second += (is_row & (m >= 0) & (y == 1)).to(tl.float64)
+            predicted_positives += (is_row & (m >= 0)).to(tl.float64)
             positives += (is_row & (y == 1)).to(tl.float64)
         else:
-            error = m.to(tl.float64) - y.to(tl.float64)
+            error = tl.where(is_row, m.to(tl.float64) - y.to(tl.float64), 0.0)
             first += error * error
             second += tl.abs(error)
     tl.store(metric_sums, tl.sum(first, axis=0))

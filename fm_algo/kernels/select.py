@@ -5,6 +5,7 @@
 
 import importlib.util
 import logging
+import shutil
 from pathlib import Path
 
 from fm_algo.errors import UserError
@@ -16,6 +17,8 @@ _log = logging.getLogger(__name__)
 
 _DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """One of these exists where a GPU's driver is."""
+
+_COMPILERS = ("gcc", "clang")
 
 
 def make_kernel(hyperparameters: Hyperparameters) -> Kernel:
@@ -55,4 +58,8 @@ def _why_no_gpu() -> str | None:
 
     if torch.version.cuda is None:
         return f"the installed torch {torch.__version__} is built without CUDA"
-    return None if torch.cuda.is_available() else "torch finds no GPU that it can use"
+    if not torch.cuda.is_available():
+        return "torch finds no GPU that it can use"
+    if not any(map(shutil.which, _COMPILERS)):
+        return f"Triton needs {' or '.join(_COMPILERS)} to link to the driver, and there is none"
+    return None

@@ -59,6 +59,18 @@ def test_the_cpu_is_silent_about_a_gpu_when_it_is_asked_for(driver_without_gpu, 
     assert not caplog.records
 
 
+def test_a_gpu_without_a_compiler_is_not_used(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(select, "_DRIVER", (Path("/"),))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(UserError, match=r"^device=gpu: Triton needs gcc or clang to link"):
+        make("gpu")
+
+
 @pytest.mark.gpu
 def test_auto_takes_the_gpu():
     import torch
