@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cuda", "interpreter"], default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes for the interpreter")
     parser.add_argument("--profile", action="store_true", help="the device's time, by program")
-    parser.add_argument("--num-rows", type=int, default=1 << 20)
+    parser.add_argument("--num-rows", type=int, default=1 << 21)
     parser.add_argument("--feature-dim", type=int, default=1_000_000)
     parser.add_argument("--num-factors", type=int, default=64)
     parser.add_argument("--optimizer", choices=UPDATE_RULES, default="adam")

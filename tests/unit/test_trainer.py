@@ -221,8 +221,9 @@ def test_a_late_loss_that_is_not_finite_is_reported_of_its_mini_batch():
         list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
 
 
-def test_a_kernel_that_holds_the_rows_is_given_their_numbers():
-    hyperparameters = hyperparameters_of(epochs=1)
+@pytest.mark.parametrize("shuffle", ["true", "false"])
+def test_a_kernel_that_holds_the_rows_is_given_their_numbers(shuffle):
+    hyperparameters = hyperparameters_of(shuffle=shuffle)
     taken = []
     expected = RecordingKernel(hyperparameters)
     list(train(expected, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
