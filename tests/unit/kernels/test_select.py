@@ -1,7 +1,5 @@
 """Which kernel a job gets."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -78,22 +76,3 @@ def test_auto_takes_the_gpu():
     if not torch.cuda.is_available():
         pytest.skip("NOT RUN ON A GPU: this machine has none")
     assert make("auto").description.startswith("GPU ")
-
-
-def test_training_on_the_cpu_never_imports_torch():
-    code = """
-import sys
-from pathlib import Path
-from fm_algo import warm_up
-from fm_algo.kernels import select
-select._DRIVER = (Path("/nowhere"),)
-small = {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor"}
-select.make_kernel(warm_up.parse_hyperparameters(small))
-warm_up.main()
-print(*sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-
-    assert "fm_algo.kernels.cpu" in loaded
-    assert loaded & {"torch", "triton"} == set()
