@@ -37,12 +37,15 @@ def compiled(function, **constants):
 tiles = {"PAIRS": 4, "FACTORS": 64, "TILE": gpu_passes.TILE}
 for code in map(int, sys.argv[2:]):
     flag = code % 2 == 0
+    if code < 2:
+        compiled(
+            gpu_passes.forward_rows, IS_CLASSIFIER=flag, HAS_VALUES=flag, IS_TRAINING=flag,
+            ENTRIES=8, FACTORS=64,
+        )
+        compiled(gpu_passes.arrange_pairs, HAS_VALUES=flag, **tiles)
     compiled(
-        gpu_passes.forward_rows, IS_CLASSIFIER=flag, HAS_VALUES=flag, IS_TRAINING=code != 4,
-        ENTRIES=8, FACTORS=64,
+        gpu_passes.begin_step, IS_CLASSIFIER=flag, USE_BIAS=flag, OPTIMIZER=code, ROWS=256
     )
-    compiled(gpu_passes.begin_step, IS_CLASSIFIER=flag, USE_BIAS=flag, OPTIMIZER=code, ROWS=1024)
-    compiled(gpu_passes.arrange_pairs, HAS_VALUES=flag, **tiles)
     compiled(
         gpu_passes.update_columns, OPTIMIZER=code, USE_LINEAR=flag, HAS_VALUES=flag, KEYS=16,
         **tiles,

@@ -11,7 +11,7 @@ from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import EpochReport, evaluate, train
 
-FEATURE_DIM, NUM_ROWS, NUM_FIELDS = 20, 30, 2
+FEATURE_DIM, NUM_ROWS, NUM_FIELDS = 20, 20, 2
 
 
 def planted_rows():
@@ -38,7 +38,7 @@ HYPERPARAMETERS = parse_hyperparameters(
         "num_factors": 3,
         "predictor_type": "binary_classifier",
         "epochs": 3,
-        "mini_batch_size": 12,
+        "mini_batch_size": 8,
         "factors_init_sigma": 0.1,
         "linear_lr": 0.1,
         "factors_lr": 0.05,
