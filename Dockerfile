@@ -31,17 +31,22 @@ COPY fm_algo fm_algo
 # Editable: one copy of the code, known to pip by its version.
 RUN pip install --no-cache-dir --no-deps --editable .
 
-# PATH makes `train` and `serve` commands. The kernels are compiled here, once, for any user and any
-# x86-64-v3 processor (2013 and later); nothing below /opt/program is written when the image runs.
+# PATH makes `train` and `serve` commands. The kernels are compiled here, once, for any user and for
+# each level of processors that this one has; nothing below /opt/program is written when the image
+# runs.
 ENV PATH=/opt/program:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/opt/program/.numba_cache \
-    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.kernels.image_cache.ImageCacheLocator \
+    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.image_cache.ImageCacheLocator \
     TRITON_CACHE_DIR=/tmp/triton \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-RUN python -m compileall -q . && python -m fm_algo.warm_up && chmod -R a+rX .
+RUN python -m compileall -q . && \
+    for level in $(python -m fm_algo.image_cache); do \
+        NUMBA_CPU_NAME=${level} python -m fm_algo.warm_up || exit 1; \
+    done && \
+    chmod -R a+rX .
 
 EXPOSE 8080
 ENTRYPOINT ["/opt/program/container/entrypoint"]

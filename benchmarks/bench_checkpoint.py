@@ -1,41 +1,98 @@
-"""What checkpoints cost: seconds of a checkpoint, and of training with one every so often.
+"""What checkpoints cost: how much slower training is with one every so often.
 
     python benchmarks/bench_checkpoint.py
-    python benchmarks/bench_checkpoint.py --feature-dim 1000000 --num-factors 64 --interval 60
+    python benchmarks/bench_checkpoint.py --feature-dim 1000000 --num-factors 64 --directory /tmp
 
-One line of JSON: the checkpoint's size, the seconds to write it (median and worst; training waits
-for them), the bare speed of the disk (a file of the same size, synced), and the part of the time
-that one checkpoint every `--interval` seconds takes.
+The real loop trains for `--seconds` with one checkpoint and for as long without, in turn, `--runs`
+times. One line of JSON: the checkpoint's size; the seconds that training waits for one (median and
+worst); the seconds that one costs in all, by the rows trained meanwhile (median and worst), so with
+what is written beside the training; and what part of the time that is with one every `--interval`
+seconds.
 """
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from fm_algo.checkpoint import Checkpoints, Notes, Progress
-from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.checkpoint import Checkpoints
+from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.progress import Notes
+from fm_algo.row_source import CachedRows
+from fm_algo.sparse import CSRBatch
+from fm_algo.trainer import BatchReport, train
+
+NUM_ROWS, ROW_ENTRIES = 100_000, 30
 
 
-def write_bare(path: Path, size: int) -> float:
-    """Write and sync a file of so many bytes; return the seconds."""
-    block = np.random.default_rng(0).bytes(1 << 24)
-    started = time.perf_counter()
-    with path.open("wb") as file:
-        for start in range(0, size, len(block)):
-            file.write(block[: size - start])
-        file.flush()
-        os.fsync(file.fileno())
-    elapsed_s = time.perf_counter() - started
-    path.unlink()
-    return elapsed_s
+def draw_rows(feature_dim: int) -> CSRBatch:
+    """Draw rows that know nothing, of features all over the model."""
+    random = np.random.default_rng(0)
+    features = random.integers(0, feature_dim, (NUM_ROWS, ROW_ENTRIES), np.int32)
+    return CSRBatch(
+        np.arange(0, features.size + 1, ROW_ENTRIES),
+        np.sort(features, axis=1).ravel(),
+        np.ones(features.size, np.float32),
+        random.random(NUM_ROWS, np.float32),
+        feature_dim,
+    ).combine_duplicates()
+
+
+def train_for(
+    seconds: float,
+    reports: Iterator[BatchReport],
+    checkpoints: Checkpoints | None,
+    kernel: CPUKernel,
+) -> tuple[float, float]:
+    """Train, with a checkpoint at first if there are to be any.
+
+    Returns
+    -------
+    rows_per_s, waited_s : float
+    """
+    num_rows, waited_s, started = 0, 0.0, time.perf_counter()
+    for report in reports:
+        num_rows += report.num_rows
+        now = time.perf_counter()
+        if checkpoints is not None and not waited_s:
+            checkpoints.write(report.progress, Notes(), kernel.state())
+            waited_s = time.perf_counter() - now
+        if now - started >= seconds:
+            break
+    return num_rows / (time.perf_counter() - started), waited_s
+
+
+def measure(
+    hyperparameters: Hyperparameters, directory: Path, seconds: float, runs: int
+) -> dict[str, float]:
+    """Train with and without, in turn."""
+    kernel = CPUKernel(hyperparameters)
+    draw_initial(kernel.model(), hyperparameters)
+    source = CachedRows(draw_rows(hyperparameters.feature_dim), hyperparameters)
+    checkpoints = Checkpoints(directory, hyperparameters)
+    endless = train(kernel, source, hyperparameters)
+    reports = (report for report in endless if isinstance(report, BatchReport))
+    train_for(seconds / 4, reports, checkpoints, kernel)
+    waits, costs = [], []
+    for _ in range(runs):
+        bare_rows_per_s, _ = train_for(seconds, reports, None, kernel)
+        rows_per_s, waited_s = train_for(seconds, reports, checkpoints, kernel)
+        waits.append(waited_s)
+        costs.append(seconds * (1 - rows_per_s / bare_rows_per_s))
+    return {
+        "megabytes": round(sum(array.nbytes for array in kernel.state().values()) / 1e6),
+        "waited_s": round(statistics.median(waits), 3),
+        "worst_waited_s": round(max(waits), 3),
+        "cost_s": round(statistics.median(costs), 3),
+        "worst_cost_s": round(max(costs), 3),
+    }
 
 
 def main() -> None:
@@ -44,6 +101,7 @@ def main() -> None:
     parser.add_argument("--feature-dim", type=int, default=200_000)
     parser.add_argument("--num-factors", type=int, default=16)
     parser.add_argument("--interval", type=float, default=60.0, help="seconds")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of training, each time")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--directory", type=Path, help="of the disk to measure")
     arguments = parser.parse_args()
@@ -52,29 +110,13 @@ def main() -> None:
             "feature_dim": arguments.feature_dim,
             "num_factors": arguments.num_factors,
             "predictor_type": "regressor",
+            "epochs": 1_000_000,
         }
     )
-    kernel = CPUKernel(hyperparameters)
-    draw_initial(kernel.model(), hyperparameters)
-    seconds = []
     with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
-        directory = Path(name)
-        checkpoints = Checkpoints(directory, hyperparameters)
-        for epoch in range(arguments.runs):
-            started = time.perf_counter()
-            checkpoints.write(Progress(epoch=epoch), Notes(), kernel.state())
-            seconds.append(time.perf_counter() - started)
-        size = next(directory.glob("*.checkpoint")).stat().st_size
-        bare_s = write_bare(directory / "bare", size)
-    median_s = statistics.median(seconds)
-    row = {
-        "megabytes": round(size / 1e6),
-        "checkpoint_s": round(median_s, 3),
-        "worst_s": round(max(seconds), 3),
-        "bare_disk_s": round(bare_s, 3),
-        "interval_s": arguments.interval,
-        "slower_by_percent": round(100 * median_s / arguments.interval, 2),
-    }
+        row = measure(hyperparameters, Path(name), arguments.seconds, arguments.runs)
+    row["interval_s"] = arguments.interval
+    row["slower_by_percent"] = round(100 * row["cost_s"] / arguments.interval, 2)
     print(json.dumps(row))
 
 

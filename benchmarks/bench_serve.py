@@ -8,9 +8,11 @@ It needs the program `wrk` on the PATH (Debian: apt-get install wrk). The classi
 nginx and pandas, and is left out, with a word, where they are not.
 
     latency    requests a second, p50 and p99 of one instance of 39 entries in JSON, at 1 and 16
-               connections: this server; Flask under gunicorn that answers a constant, with the same
-               workers; nginx, gunicorn, Flask and pandas (the row as CSV), as in the samples from
-               which people make their own containers. The peers take turns.
+               connections: this server; Flask under gunicorn that answers a constant, with as many
+               workers, once of the threaded class with this server's settings, which keeps
+               connections, once of gunicorn's default class (sync), which closes each; nginx,
+               gunicorn, Flask and pandas (the row as CSV), as in the samples from which people make
+               their own containers. The peers take turns.
     rows       rows a second of requests of 5 MB in each format, and the share of the time that is
                not scoring (the model's time is measured on the same rows in this process)
     start      seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
@@ -165,23 +167,25 @@ def own_server(base: Path, workers: int) -> Iterator[tuple[int, int, float]]:
         yield port, pid, start_s
 
 
-def gunicorn_command(bind: str, workers: int, threads: int) -> list[str]:
-    """Return how to run app.py of the working directory."""
-    settings = ["--workers", str(workers), "--worker-class", "gthread", "--threads", str(threads)]
-    # Settings of threads and time-outs are this server's, so that only what they do differs.
-    settings += ["--keep-alive", "75", "--no-control-socket"]
-    return [sys.executable, "-m", "gunicorn", *settings, "--bind", bind, "app:app"]
+# Settings of threads and time-outs are this server's, so that only what they do differs.
+THREADED = ("--worker-class", "gthread", "--threads", "124", "--keep-alive", "75")
+
+
+def gunicorn_command(directory: Path, bind: str, workers: int, *settings: str) -> list[str]:
+    """Return how to run app.py of a directory."""
+    where = ["--chdir", str(directory), "--bind", bind, "--no-control-socket"]
+    many = ["--workers", str(workers)]
+    return [sys.executable, "-m", "gunicorn", *where, *many, *settings, "app:app"]
 
 
 @contextlib.contextmanager
-def constant_server(base: Path, workers: int) -> Iterator[int]:
+def constant_server(base: Path, workers: int, *settings: str) -> Iterator[int]:
     """Run Flask under gunicorn that answers a constant; give its port."""
     port = free_port()
     directory = base / "constant"
     directory.mkdir(exist_ok=True)
     (directory / "app.py").write_text(CONSTANT_APP)
-    command = gunicorn_command(f"127.0.0.1:{port}", workers, 124)
-    with running([*command[:-1], "--chdir", str(directory), command[-1]], port):
+    with running(gunicorn_command(directory, f"127.0.0.1:{port}", workers, *settings), port):
         yield port
 
 
@@ -195,19 +199,8 @@ def classic_server(base: Path, workers: int) -> Iterator[int]:
     (directory / "nginx.conf").write_text(
         NGINX_CONF.format(base=directory, port=port, user=getpass.getuser())
     )
-    settings = ["--workers", str(workers), "--timeout", "60", "--chdir", str(directory)]
-    bind = f"unix:{directory}/app.sock"
     gunicorn = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            *settings,
-            "--no-control-socket",
-            "--bind",
-            bind,
-            "app:app",
-        ],
+        gunicorn_command(directory, f"unix:{directory}/app.sock", workers, "--timeout", "60"),
         env={"PATH": os.defpath, "WIDTH": str(NUM_ENTRIES)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -269,8 +262,9 @@ def measure_latency(options: argparse.Namespace, base: Path) -> None:
     with contextlib.ExitStack() as stack:
         port, _, _ = stack.enter_context(own_server(base / "ml", options.workers))
         peers = {"fm_algo": (port, instance, "application/json")}
-        constant = stack.enter_context(constant_server(base, options.workers))
-        peers["flask+gunicorn, constant"] = (constant, instance, "application/json")
+        for name, settings in (("gthread", THREADED), ("sync", ())):
+            constant = stack.enter_context(constant_server(base, options.workers, *settings))
+            peers[f"flask+gunicorn {name}, constant"] = (constant, instance, "application/json")
         if shutil.which("nginx", path=f"{os.defpath}:/usr/sbin") and has_pandas():
             classic = stack.enter_context(classic_server(base, options.workers))
             peers["nginx+gunicorn+flask+pandas"] = (classic, row, "text/csv")
@@ -291,6 +285,7 @@ def measure_latency(options: argparse.Namespace, base: Path) -> None:
                 tell(
                     options,
                     "latency",
+                    workers=options.workers,
                     peer=name,
                     connections=connections,
                     **figures,
@@ -333,6 +328,7 @@ def measure_rows(options: argparse.Namespace, base: Path) -> None:
         tell(
             options,
             "rows",
+            workers=1,
             format=format_name,
             body_mb=round(len(body) / 1e6, 2),
             rows=num_rows,
@@ -409,6 +405,7 @@ def measure_start(options: argparse.Namespace, base: Path) -> None:
         tell(
             options,
             "start",
+            workers=4,
             model_mb=megabytes,
             seconds_median=round(statistics.median(starts), 3),
             pss_mb_of_4_workers=round(pss / 1e6, 1),
@@ -429,7 +426,7 @@ def touch_all_and_weigh(port: int, pid: int, feature_dim: int) -> int:
 
 def tell(options: argparse.Namespace, part: str, **figures: object) -> None:
     """Print a row."""
-    shared = {"workers": options.workers, "runs": options.runs, "commit": commit()}
+    shared = {"runs": options.runs, "commit": commit()}
     place = {"processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 1)}
     print(json.dumps({"benchmark": f"serve {part}", **figures, **shared, **place}), flush=True)
 

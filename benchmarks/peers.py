@@ -92,6 +92,24 @@ def run_xlearn(
     return rows.num_rows / statistics.median(seconds[1:]), losses[-1]
 
 
+def run_xlearn_curve(
+    rows: CSRBatch, test: CSRBatch, num_factors: int, program: Path, rate: float, epochs: int
+) -> list[tuple[float, float]]:
+    """Train with xLearn's Adagrad; its seconds so far and its test log loss after each epoch."""
+    threads = _num_processors()
+    options = f"-s 1 -p adagrad -k {num_factors} -r {rate} -e {epochs} -nthread {threads}"
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        for file, batch in (("train", rows), ("test", test)):
+            _write_libsvm(directory / file, batch)
+        command: list[str | Path] = [program, "train", *options.split(), "--dis-es"]
+        # Its clock counts the scoring of test rows: the seconds are those of a run without them.
+        seconds = [float(line[-1]) for line in _xlearn_table(_run(command, directory))]
+        scored = _xlearn_table(_run([*command, "-v", "test"], directory))
+    losses = [float(line[-2]) for line in scored]
+    return list(zip(np.cumsum(seconds).tolist(), losses, strict=True))
+
+
 def _xlearn_table(output: str) -> list[list[str]]:
     """Lines of xLearn's table of epochs: epoch, losses, seconds."""
     lines = (re.sub(r"\x1b\[\d+m", "", line).rpartition("]") for line in output.splitlines())

@@ -1,21 +1,22 @@
-"""The routes: which path is answered by what."""
+"""The server: which path is answered by what."""
 
 import importlib.metadata
 import logging
 import platform
-import time
 
 import flask
 import msgspec
-from werkzeug.exceptions import InternalServerError
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from container.error_answer import answer_error
+from container.error_answer import error_reply
+from container.front import Front
 from container.invoker import Invoker
 from container.model_registry import ModelRegistry
-from container.request_metrics import CONTENT_TYPE, Answered, RequestMetrics
+from container.reply import CUSTOM_ATTRIBUTES, passed_back
+from container.request_metrics import CONTENT_TYPE, RequestMetrics
+from container.served import ModelsByName, OneModel, Served
 from container.settings import Settings
 from fm_algo.errors import FMError, UserError
-from fm_algo.model import FMModel
 from fm_algo.model_source import load_any_model
 
 _MAX_TRANSFORM_MB = 100
@@ -23,8 +24,6 @@ _MAX_TRANSFORM_MB = 100
 
 _MAX_LOAD_REQUEST = 1 << 16
 """A name and a path, in bytes."""
-
-_CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 _log = logging.getLogger(__name__)
 
@@ -53,15 +52,19 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     app = flask.Flask("container", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_LOAD_REQUEST  # of what Flask reads: not of invocations
     app.url_map.merge_slashes = False  # a redirect would turn POST into GET
-    app.register_error_handler(Exception, answer_error)
+    app.register_error_handler(Exception, _answer_error)
     app.after_request(_pass_custom_attributes_back)
-    _count_invocations(app, RequestMetrics(settings.metrics_directory))
-    if settings.is_multi_model:
-        model_text = "models are loaded on demand"
-        _add_routes_of_many(app, Invoker(settings), ModelRegistry(settings.paths.models))
-    else:
-        model, model_text = _load(settings)
-        _add_routes_of_one(app, Invoker(settings), model, model_text)
+    metrics = RequestMetrics(settings.metrics_directory)
+    served, what = _find_served(app, settings)
+    # Flask never gets to answer these, but has to know them where it tells of methods and paths.
+    app.add_url_rule("/ping", "ping", methods=["GET"])
+    app.add_url_rule(served.rule, "invocations", methods=["POST"])
+    front = Front(served, Invoker(settings), metrics, others=app.wsgi_app)
+    app.wsgi_app = front  # type: ignore[method-assign] # where Flask wants middleware
+
+    @app.get("/metrics")
+    def metrics_page() -> flask.Response:
+        return flask.Response(metrics.page(), content_type=CONTENT_TYPE)
 
     @app.get("/execution-parameters")
     def execution_parameters() -> flask.Response:
@@ -77,46 +80,29 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
         *(importlib.metadata.version(name) for name in ("numpy", "gunicorn")),
         settings.num_workers,
         settings.port,
-        model_text,
+        what,
     )
     return app
 
 
-def _load(settings: Settings) -> tuple[FMModel | None, str]:
-    """Return the model and a line that describes it, or None and why there is none."""
+def _find_served(app: flask.Flask, settings: Settings) -> tuple[Served, str]:
+    """Return what is served, and a line that describes it."""
+    if settings.is_multi_model:
+        models = ModelRegistry(settings.paths.models)
+        _add_routes_of_many(app, models)
+        return ModelsByName(models), "models are loaded on demand"
     try:
         model = load_any_model(settings.paths.model)
     except FMError as error:
         # Not the end of the server: the platform asks it, and its users read the answer.
-        _log.error("Unable to load model: %s", error.message)
-        return None, f"Unable to load model: {error.message}"
-    return model, (
-        f"{model.predictor_type} of feature_dim {model.feature_dim}, "
-        f"num_factors {model.num_factors}"
-    )
+        reason = f"Unable to load model: {error.message}"
+        _log.error("%s", reason)
+        return OneModel(None, reason), reason
+    sizes = f"feature_dim {model.feature_dim}, num_factors {model.num_factors}"
+    return OneModel(model, ""), f"{model.predictor_type} of {sizes}"
 
 
-def _add_routes_of_one(
-    app: flask.Flask, invoke: Invoker, model: FMModel | None, model_text: str
-) -> None:
-    @app.get("/ping")
-    def ping() -> flask.Response:
-        if model is None:
-            return flask.Response(model_text, 503, mimetype="text/plain")
-        return flask.Response()
-
-    @app.post("/invocations")
-    def invocations() -> flask.Response:
-        if model is None:
-            raise InternalServerError(model_text)
-        return invoke(model)
-
-
-def _add_routes_of_many(app: flask.Flask, invoke: Invoker, models: ModelRegistry) -> None:
-    @app.get("/ping")
-    def ping() -> flask.Response:
-        return flask.Response()
-
+def _add_routes_of_many(app: flask.Flask, models: ModelRegistry) -> None:
     @app.post("/models")
     def load() -> flask.Response:
         try:
@@ -145,29 +131,17 @@ def _add_routes_of_many(app: flask.Flask, invoke: Invoker, models: ModelRegistry
         models.unload(name)
         return _json({"status": f'Model "{name}" unregistered'})
 
-    @app.post("/models/<path:name>/invoke")
-    def invoke_model(name: str) -> flask.Response:
-        with models.borrow(name) as model:
-            flask.g.model = name
-            return invoke(model)
 
-
-def _count_invocations(app: flask.Flask, metrics: RequestMetrics) -> None:
-    @app.before_request
-    def begin() -> None:
-        flask.g.started = time.perf_counter()
-
-    @app.after_request
-    def count(response: flask.Response) -> flask.Response:
-        if flask.request.endpoint in {"invocations", "invoke_model"}:
-            elapsed_s = time.perf_counter() - flask.g.started
-            model, num_rows = flask.g.get("model", ""), flask.g.get("num_rows", 0)
-            metrics.count(Answered(model, response.status_code, num_rows, elapsed_s))
-        return response
-
-    @app.get("/metrics")
-    def metrics_page() -> flask.Response:
-        return flask.Response(metrics.page(), content_type=CONTENT_TYPE)
+def _answer_error(error: Exception) -> flask.Response:
+    asked = f"{flask.request.method} {flask.request.path}"
+    if isinstance(error, NotFound):
+        rules = sorted({rule.rule for rule in flask.current_app.url_map.iter_rules()})
+        error.description = f"{asked!r}: there is no such path, allowed: {', '.join(rules)}"
+    elif isinstance(error, MethodNotAllowed):
+        methods = ", ".join(sorted(error.valid_methods or ()))
+        error.description = f"{asked!r}: the method is not allowed, allowed: {methods}"
+    reply = error_reply(error, asked)
+    return flask.Response(reply.body, reply.status, reply.headers, content_type=reply.content_type)
 
 
 def _json(body: object) -> flask.Response:
@@ -175,8 +149,5 @@ def _json(body: object) -> flask.Response:
 
 
 def _pass_custom_attributes_back(response: flask.Response) -> flask.Response:
-    """Return the header that callers get back only if the container repeats it."""
-    attributes = flask.request.headers.get(_CUSTOM_ATTRIBUTES, "")
-    if attributes and len(attributes) <= 1024 and attributes.isascii() and attributes.isprintable():
-        response.headers[_CUSTOM_ATTRIBUTES] = attributes
+    response.headers.extend(passed_back(flask.request.headers.get(CUSTOM_ATTRIBUTES, "")))
     return response

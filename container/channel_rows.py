@@ -86,4 +86,4 @@ def load_channel(
         buffer.append(block)
         if buffer.num_bytes > budget_bytes:
             return ChannelRows(read, None)
-    return ChannelRows(read, buffer.rows())
+    return ChannelRows(read, buffer.take(buffer.num_rows))

@@ -2,9 +2,9 @@
 
 import logging
 
-import flask
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException
 
+from container.reply import Reply, plain
 from fm_algo.errors import UserError
 
 _MAX_REASON = 2048
@@ -15,7 +15,7 @@ _PASSED_ON = {"Allow", "Retry-After"}
 _log = logging.getLogger(__name__)
 
 
-def answer_error(error: Exception) -> flask.Response:
+def error_reply(error: Exception, asked: str) -> Reply:
     """Answer an error and log it.
 
     Parameters
@@ -23,37 +23,23 @@ def answer_error(error: Exception) -> flask.Response:
     error : Exception
         A UserError has its own status and text, an HTTPException likewise. Anything else is ours:
         500 and a fixed text; the log has the traceback.
+    asked : str
+        Method and path of the request.
 
     Returns
     -------
-    flask.Response
+    Reply
         One line, text/plain.
     """
-    asked = f"{flask.request.method} {flask.request.path}"
+    headers: list[tuple[str, str]] = []
     if isinstance(error, UserError):
-        response = _answer(error.http_status, error.message)
+        status, reason = error.http_status, error.message
     elif isinstance(error, HTTPException):
-        response = _answer(error.code or 500, _reason(error, asked))
-        response.headers.extend(
-            (name, value) for name, value in error.get_headers() if name in _PASSED_ON
-        )
+        status, reason = error.code or 500, error.description or error.name
+        headers = [header for header in error.get_headers() if header[0] in _PASSED_ON]
     else:
         _log.error("%r failed", asked, exc_info=error)
-        return _answer(500, "internal error; the log of the server has the details")
-    _log.warning("%r answered %d: %s", asked, response.status_code, response.get_data(as_text=True))
-    return response
-
-
-def _reason(error: HTTPException, asked: str) -> str:
-    if isinstance(error, NotFound):
-        rules = sorted({rule.rule for rule in flask.current_app.url_map.iter_rules()})
-        return f"{asked!r}: there is no such path, allowed: {', '.join(rules)}"
-    if isinstance(error, MethodNotAllowed):
-        methods = ", ".join(sorted(error.valid_methods or ()))
-        return f"{asked!r}: the method is not allowed, allowed: {methods}"
-    return error.description or error.name
-
-
-def _answer(status: int, reason: str) -> flask.Response:
-    line = " ".join(reason.split())
-    return flask.Response(line[:_MAX_REASON], status, mimetype="text/plain")
+        return plain(500, "internal error; the log of the server has the details")
+    line = " ".join(reason.split())[:_MAX_REASON]
+    _log.warning("%r answered %d: %s", asked, status, line)
+    return plain(status, line, headers)

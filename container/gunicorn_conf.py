@@ -16,6 +16,7 @@ bind = f"0.0.0.0:{_SETTINGS.port}"  # the platform asks from outside the contain
 preload_app = True
 workers = _SETTINGS.num_workers
 worker_class = "container.paced_worker.PacedWorker"
+logger_class = "container.server_log.ServerLog"
 threads = 2 * MAX_REQUESTS  # what is left is for /ping, to refuse, and to load and unload models
 
 timeout = _SETTINGS.worker_timeout_s

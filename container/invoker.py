@@ -1,17 +1,24 @@
-"""An invocation within a worker: when it may run, how its body is read, what it is answered."""
+"""An invocation within a worker: when it may run, and how much memory it may take."""
 
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import IO, Self
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Self
 
-import flask
 from werkzeug.exceptions import ServiceUnavailable
 
-from container.scoring import Answer, Request, answer
+from container.reply import Reply
+from container.request_body import PIECE_BYTES, RequestBody
+from container.scoring import Scorer
 from container.settings import Settings
 from fm_algo.errors import UserError
 from fm_algo.machine import usable_processors
 from fm_algo.model import FMModel
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 MAX_REQUESTS = 62
 """How many invocations a worker takes on; a further one is refused at once rather than queued."""
@@ -19,10 +26,9 @@ MAX_REQUESTS = 62
 _MAX_BODIES = 8
 """How many bodies of the greatest length a worker holds at a time: its memory is bounded."""
 
-_RETRY_AFTER_S = 1
+_MAX_ANSWER_IN_MEMORY = 1 << 22
 
-_READ_AT_ONCE = 1 << 20
-_MAX_DISCARDED = 1 << 28
+_RETRY_AFTER_S = 1
 
 
 class Invoker:
@@ -46,8 +52,20 @@ class Invoker:
         # What a request has waited, it no longer has for being scored.
         self._longest_wait_s = settings.worker_timeout_s / 2
 
-    def __call__(self, model: FMModel) -> flask.Response:
-        """Answer the current request.
+    def __call__(self, model: FMModel, environ: "WSGIEnvironment") -> tuple[Reply, int]:
+        """Answer a request.
+
+        Parameters
+        ----------
+        model : FMModel
+        environ : dict
+            WSGI's.
+
+        Returns
+        -------
+        Reply
+        int
+            How many rows were scored.
 
         Raises
         ------
@@ -58,30 +76,90 @@ class Invoker:
         """
         self._slots.take(1)
         try:
-            answered = self._answer(model)
-            flask.g.num_rows = answered.num_rows
-            response = flask.Response(answered.body, content_type=answered.content_type)
+            scorer, answer, num_bytes = self._answer(model, environ)
         except BaseException:
             self._slots.give_back(1)
             raise
-        # The slot is free once the client has read the answer.
-        response.call_on_close(partial(self._slots.give_back, 1))
-        return response
+        # The slot is free once the answer has been sent.
+        body = _Sent(answer, partial(self._slots.give_back, 1))
+        return Reply(200, scorer.answer_type, body, num_bytes), scorer.num_rows
 
-    def _answer(self, model: FMModel) -> Answer:
-        with _Share(self._held) as held:
-            headers = flask.request.headers
-            request = Request(
-                body=_read_body(self._settings.max_content_length, held),
-                content_type=headers.get("Content-Type"),
-                accept=headers.get("Accept"),
-            )
-            if not self._scored.acquire(timeout=self._longest_wait_s):
-                raise _unavailable(f"no turn came within {self._longest_wait_s:g} s")
-            try:
-                return answer(model, request, self._settings)
-            finally:
-                self._scored.release()
+    def _answer(
+        self, model: FMModel, environ: "WSGIEnvironment"
+    ) -> tuple[Scorer, Iterable[bytes], int]:
+        body = RequestBody(environ, self._settings.max_content_length)
+        try:
+            content_type, accept = environ.get("CONTENT_TYPE"), environ.get("HTTP_ACCEPT")
+            scorer = Scorer(model, content_type, accept, self._settings)
+            body.check_announced()
+            with _Share(self._held) as held:
+                return scorer, *self._score(scorer, body, held)
+        except UserError:
+            body.discard()
+            raise
+
+    def _score(
+        self, scorer: Scorer, body: RequestBody, held: "_Share"
+    ) -> tuple[Iterable[bytes], int]:
+        """Return the answer, in pieces, and its length."""
+        announced = body.num_announced
+        if not scorer.needs_whole:
+            held.take(min(PIECE_BYTES, self._settings.max_content_length, announced or PIECE_BYTES))
+        elif announced is not None:
+            held.take(announced)
+        if announced is not None and announced <= PIECE_BYTES:
+            data = b"".join(body.pieces())
+            with self._turn():
+                answer = b"".join([*scorer.feed(data), *scorer.close()])
+            return [answer], len(answer)
+        # A mistake in its last row shall be told by the status of the answer, so none of it is sent
+        # before all of it is there; and however long, it is not kept in memory.
+        with ExitStack() as unless_done:
+            spool = unless_done.enter_context(SpooledTemporaryFile(_MAX_ANSWER_IN_MEMORY))
+            for data in body.pieces():
+                if scorer.needs_whole and announced is None:
+                    held.take(len(data))
+                with self._turn():
+                    spool.writelines(scorer.feed(data))
+            with self._turn():
+                spool.writelines(scorer.close())
+            num_bytes = spool.tell()
+            spool.seek(0)
+            unless_done.pop_all()
+        return _read_out(spool), num_bytes
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for a turn to score; the main thread never waits, and is given quick requests."""
+        if threading.current_thread() is threading.main_thread():
+            yield
+            return
+        if not self._scored.acquire(timeout=self._longest_wait_s):
+            raise _unavailable(f"no turn came within {self._longest_wait_s:g} s")
+        try:
+            yield
+        finally:
+            self._scored.release()
+
+
+class _Sent:
+    """The pieces of an answer, and what is to be done when they have been sent."""
+
+    def __init__(self, pieces: Iterable[bytes], then: Callable[[], object]) -> None:
+        self._pieces = pieces
+        self._then = then
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        self._then()
+
+
+def _read_out(spool: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
+    with spool:
+        while piece := spool.read(PIECE_BYTES):
+            yield piece
 
 
 class _Budget:
@@ -123,57 +201,3 @@ class _Share:
 
 def _unavailable(reason: str) -> ServiceUnavailable:
     return ServiceUnavailable(f"{reason}, try again later", retry_after=_RETRY_AFTER_S)
-
-
-def _read_body(max_content_length: int, held: _Share) -> bytes:
-    """Read all of the body, whether its length is announced or it comes in chunks.
-
-    Werkzeug has a limit of its own, but
-    there it ends a longer body in silence if it is chunked.
-    """
-    stream = flask.request.environ["wsgi.input"]  # gunicorn's: ends where the body does
-    announced = flask.request.content_length
-    body = b""
-    try:
-        if (announced or 0) > max_content_length:
-            _discard(stream)
-            raise _too_long(max_content_length)
-        if announced is not None:
-            held.take(announced)
-            body = stream.read(announced)
-        else:
-            body = _read_chunked(stream, max_content_length, held)
-    except OSError as error:
-        status = 408 if isinstance(error, ConnectionResetError) else 400
-        raise UserError(f"the request's body broke off: {error}", http_status=status) from error
-    if announced is not None and len(body) < announced:
-        raise UserError(f"the request's body broke off after {len(body)} of {announced} bytes")
-    return body
-
-
-def _read_chunked(stream: IO[bytes], max_content_length: int, held: _Share) -> bytes:
-    pieces = []
-    left = max_content_length
-    while piece := stream.read(_READ_AT_ONCE):
-        left -= len(piece)
-        if left < 0:
-            _discard(stream)
-            raise _too_long(max_content_length)
-        held.take(len(piece))
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _too_long(max_content_length: int) -> UserError:
-    return UserError(
-        f"the request's body is longer than {max_content_length} bytes, the limit that "
-        "MAX_CONTENT_LENGTH sets",
-        http_status=413,
-    )
-
-
-def _discard(stream: IO[bytes]) -> None:
-    """Read on: most callers send all before they look at the answer, and it shall reach them."""
-    left = _MAX_DISCARDED
-    while left > 0 and (data := stream.read(_READ_AT_ONCE)):
-        left -= len(data)

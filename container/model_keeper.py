@@ -7,9 +7,10 @@ import msgspec
 from container.job import TrainingJob
 from container.settings import Paths
 from fm_algo.artifact import load_model, save_model
-from fm_algo.checkpoint import Checkpoints, Notes, Progress
+from fm_algo.checkpoint import Checkpoints
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.kernels import Kernel
+from fm_algo.progress import Notes, Progress
 from fm_algo.trainer import BatchReport
 
 _log = logging.getLogger("fm_algo")
@@ -85,6 +86,9 @@ class ModelKeeper:
         """
         if self._best is None:
             self._save()
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
+        if self._best is None:
             return False
         saved, own = load_model(self._paths.model), self._kernel.model()
         own.w0[:], own.w[:], own.V[:] = saved.w0, saved.w, saved.V
@@ -100,6 +104,7 @@ class ModelKeeper:
             self._save()
         if self._checkpoints is not None:
             self._checkpoints.write(self.progress, self.notes, self._kernel.state())
+            self._checkpoints.finish()
         best = self._best
         which = "the last mini-batch trained" if best is None else f"epoch {best.epoch}, the best"
         _log.warning("stopped by SIGTERM: the model is that of %s", which)

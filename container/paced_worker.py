@@ -1,105 +1,26 @@
-"""gunicorn's threaded worker, where a client that dawdles loses its connection and not our thread.
+"""gunicorn's threaded worker, with two differences.
 
-A thread is busy from the first byte of a request to the last of its answer. Few clients that send
-or read a byte now and then could keep all of them; so whoever is slower than a slow line is cut
-off, and a connection on which nothing has come yet waits without a thread.
+A client that dawdles loses its connection and not our thread: a thread is busy from the first byte
+of a request to the last of its answer, and few clients that send or read a byte now and then could
+keep all of them. So whoever is slower than a slow line is cut off, and a connection on which
+nothing has come yet waits without a thread.
+
+A request that is quick and has come as a whole is answered in the main loop: to hand it to a thread
+and its connection back costs more than its answer, and threads that all want the interpreter lock
+hinder each other.
 """
 
-import contextlib
-import errno
 import socket
-import time
+from collections import deque
+from collections.abc import Callable
 from functools import partial
 from selectors import EVENT_READ
-from typing import TYPE_CHECKING
 
+from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-GRACE_S = 5.0
-"""How far a client may fall behind the pace in sending a request, and again in reading the answer.
-
-One that stands still is cut off after so many seconds."""
-
-MIN_RATE = 1 << 16
-"""The pace, in bytes a second: half a megabit."""
-
-
-_SENT_AT_ONCE = 1 << 20
-_LINGER_S = 2.0
-_MAX_LINGERED = 1 << 20
-
-
-class PacedSocket(socket.socket):
-    """A connection to a client that has to keep up a pace.
-
-    `recv` and `sendall` raise a ConnectionResetError if it does not: gunicorn takes it for gone.
-    """
-
-    _deadline = 0.0
-    _is_over = False
-
-    def begin(self) -> None:
-        """Say that the client's turn begins."""
-        self._deadline = time.monotonic() + GRACE_S
-
-    def linger(self) -> None:
-        """Say that nothing more will be sent, and let the client read what was.
-
-        A connection that is closed while the client sends is reset, and its last answer lost. From
-        then on nothing waits for the client: gunicorn's main loop would, two seconds for each.
-        """
-        with contextlib.suppress(OSError):
-            if not self._is_over:
-                self.shutdown(socket.SHUT_WR)
-                self._deadline = time.monotonic() + _LINGER_S
-                left = _MAX_LINGERED
-                while left > 0 and (data := self.recv(1 << 16)):
-                    left -= len(data)
-        self._is_over = True
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive some bytes of a request."""
-        if self._is_over:
-            raise self._too_slow()
-        self._set_timeout()
-        try:
-            data = super().recv(size, flags)
-        except TimeoutError as error:
-            raise self._too_slow() from error
-        self._earn(len(data))
-        return data
-
-    def sendall(self, data: "Buffer", flags: int = 0, /) -> None:
-        """Send an answer, or a part of it."""
-        self.begin()
-        left = memoryview(data)
-        while left:
-            self._set_timeout()
-            try:
-                num_sent = super().send(left[:_SENT_AT_ONCE], flags)
-            except TimeoutError as error:
-                raise self._too_slow() from error
-            self._earn(num_sent)
-            left = left[num_sent:]
-
-    def _set_timeout(self) -> None:
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
-            raise self._too_slow()
-        self.settimeout(left_s)
-
-    def _earn(self, num_bytes: int) -> None:
-        """Give time for what has come through, but never more than one starts with."""
-        earned = self._deadline + num_bytes / MIN_RATE
-        self._deadline = min(earned, time.monotonic() + GRACE_S)
-
-    def _too_slow(self) -> ConnectionResetError:
-        self._is_over = True
-        reason = f"the client is too slow: {GRACE_S:g} s behind {MIN_RATE} bytes/s"
-        return ConnectionResetError(errno.ECONNRESET, reason)
+from container import quick_request
+from container.paced_socket import PacedSocket
 
 
 class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no types
@@ -111,20 +32,77 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
             accepted, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another worker was faster, or the client gave up
-        client = PacedSocket(
-            accepted.family, accepted.type, accepted.proto, fileno=accepted.detach()
-        )
-        connection = TConn(self.cfg, client, address, listener.getsockname())
+        connection = TConn(self.cfg, PacedSocket(accepted), address, listener.getsockname())
         connection.set_timeout()
         self.nr_conns += 1
         self.pending_conns.append(connection)
         readable = partial(self.on_pending_socket_readable, connection)
-        self.poller.register(client, EVENT_READ, readable)
+        self.poller.register(connection.sock, EVENT_READ, readable)
+
+    def on_pending_socket_readable(self, connection: TConn, client: PacedSocket) -> None:
+        """Answer the first request of a connection."""
+        if quick_request.is_quick(client.peek(quick_request.MAX_BYTES)):
+            self._answer_here(connection, self.pending_conns)
+        else:
+            super().on_pending_socket_readable(connection, client)
+
+    def on_client_socket_readable(self, connection: TConn, client: PacedSocket) -> None:
+        """Answer a further request of a connection."""
+        if quick_request.is_quick(client.peek(quick_request.MAX_BYTES)):
+            self._answer_here(connection, self.keepalived_conns)
+        else:
+            super().on_client_socket_readable(connection, client)
 
     def handle(self, connection: TConn) -> object:
-        """Answer the request that has begun on a connection."""
+        """Answer the request that has begun on a connection, in a thread of the pool."""
         connection.sock.begin()
-        goes_on = super().handle(connection)
-        if not goes_on:
-            connection.sock.linger()
+        return self._conclude(connection, super().handle(connection))
+
+    def handle_request(self, request: Request, connection: TConn) -> object:
+        """Answer a request that has been parsed, and send the answer."""
+        goes_on = super().handle_request(request, connection)
+        connection.sock.flush()
         return goes_on
+
+    def _answer_here(self, connection: TConn, waiting: deque[TConn]) -> None:
+        """Answer in the main loop; what is left to do where anything is unusual, a thread does."""
+        client = connection.sock
+        connection.data_ready = True
+        client.hold()
+        goes_on = super().handle(connection)
+        waiting.remove(connection)
+        if goes_on and _is_done(connection):
+            connection.set_timeout()
+            self.keepalived_conns.append(connection)
+            if waiting is self.pending_conns:
+                readable = partial(self.on_client_socket_readable, connection)
+                self.poller.modify(client, EVENT_READ, readable)
+        else:
+            self.poller.unregister(client)
+            self._enqueue(partial(self._conclude, connection, goes_on), connection)
+
+    def _conclude(self, connection: TConn, goes_on: object) -> object:
+        """Send what is left of an answer; take leave of a client with whom it does not go on."""
+        client = connection.sock
+        client.begin()
+        try:
+            client.flush()
+        except OSError:
+            goes_on = False
+        if not goes_on:
+            client.linger()
+        return goes_on
+
+    def _enqueue(self, task: Callable[[], object], connection: TConn) -> None:
+        def finish(future: object) -> None:
+            self.method_queue.defer(self.finish_request, connection, future)
+
+        self.tpool.submit(task).add_done_callback(finish)
+
+
+def _is_done(connection: TConn) -> bool:
+    """Tell whether an answer has been sent, and nothing read of what follows its request."""
+    try:
+        return connection.sock.send_now() and not connection.parser.unreader.buf.getvalue()
+    except OSError:
+        return False

@@ -1,7 +1,6 @@
 """One request, from the bytes of its body to the bytes of the answer. Knows no web framework."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -19,22 +18,24 @@ from fm_algo.formats.content_type import (
     ContentType,
     parse_content_type,
 )
-from fm_algo.formats.factory import make_decoder
-from fm_algo.formats.jsonio import Configuration, JSONLinesDecoder, decode_json
+from fm_algo.formats.jsonio import Configuration
 from fm_algo.formats.predictions import (
+    JSON_FRAME,
     Extra,
     encode_csv,
-    encode_json,
+    encode_json_items,
     encode_jsonlines,
     explanation_extra,
     recommendations_extra,
 )
-from fm_algo.formats.record import RecordNotes, decode_records, encode_predictions
+from fm_algo.formats.record import encode_predictions
+from fm_algo.formats.request import RequestRows, make_request_decoder
 from fm_algo.model import FMModel
 from fm_algo.recommend import top_features
 from fm_algo.sparse import CSRBatch, Float32Array
 
-_EXTRAS_ENCODERS = {JSON: encode_json, JSONLINES: encode_jsonlines}
+_EXTRAS_TYPES = (JSON, JSONLINES)
+"""What an answer that holds more than scores can be."""
 
 REQUEST_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM)
 """The MIME types a request can have."""
@@ -48,130 +49,136 @@ _MAX_CANDIDATES = 1 << 25
 """How many candidates a request may ask to have scored: some seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a caller sends to be scored.
-
-    Attributes
-    ----------
-    body : bytes
-        At least one record.
-    content_type, accept : str or None
-        Those headers, if they were sent.
-    """
-
-    body: bytes
-    content_type: str | None
-    accept: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller gets.
-
-    Attributes
-    ----------
-    body : bytes
-        One prediction for each record of the request, in their order.
-    content_type : str
-        Its MIME type, without parameters.
-    num_rows : int
-        How many predictions those are.
-    """
-
-    body: bytes
-    content_type: str
-    num_rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    """The rows of a request, what RecordIO records say beside them, and what rows ask for."""
-
-    batch: CSRBatch
-    notes: Sequence[RecordNotes] | None = None
-    configurations: Mapping[int, Configuration] = field(default_factory=dict)
-
-
-def answer(model: FMModel, request: Request, settings: Settings) -> Answer:
-    """Score the records of a request.
+class Scorer:
+    """Answers one request, which is fed to it in pieces of any size.
 
     Parameters
     ----------
     model : FMModel
-    request : Request
+    content_type, accept : str or None
+        Those headers, if they were sent.
     settings : Settings
         What holds where the request leaves the type of the answer open.
 
-    Returns
-    -------
-    Answer
+    Attributes
+    ----------
+    needs_whole : bool
+        Whether rows are decoded only when all of the request is there. Else memory does not depend
+        on its length.
+    answer_type : str
+        MIME type of the answer, without parameters.
+    num_rows : int
+        How many rows have been scored.
 
     Raises
     ------
     UserError
         415 or 406, before anything else is looked at, if the request or the answer it wants has
-        a type that is not served; 400 if the body cannot be read, with the record and the cause;
-        406 if rows ask for more than a score and the type of the answer has no place for it.
+        a type that is not served.
     """
-    request_type = _check_request_type(request.content_type)
-    answer_type = negotiate(
-        request.accept,
-        settings.default_accept
-        or default_answer_type(request_type.name, is_batch=settings.is_batch),
-    )
-    if not request.body:
-        raise UserError("the request has no body, expected at least one record")
-    decoded = _decode(request.body, request_type, model.feature_dim)
-    batch = decoded.batch
-    if not batch.num_rows:
-        raise UserError("the request has no row, expected at least one")
-    _check_asked(decoded, answer_type)
-    score = model.score(batch)
-    _check_score(model, batch, score)
-    predicted_label = model.predicted_label(score)
-    if answer_type == RECORDIO_PROTOBUF:
-        body = encode_predictions(score, predicted_label, decoded.notes)
-    elif answer_type == CSV:
-        body = encode_csv(score, predicted_label)
-    else:
+
+    def __init__(
+        self, model: FMModel, content_type: str | None, accept: str | None, settings: Settings
+    ) -> None:
+        request_type = _check_request_type(content_type)
+        self.needs_whole = request_type.name == JSON
+        self.answer_type = negotiate(
+            accept,
+            settings.default_accept
+            or default_answer_type(request_type.name, is_batch=settings.is_batch),
+        )
+        self.num_rows = 0
+        self._model = model
+        self._decoder = make_request_decoder(request_type, feature_dim=model.feature_dim)
+        self._has_body = False
+        self._num_pairs = self._num_candidates = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next bytes of the request; yield the next bytes of its answer.
+
+        Raises
+        ------
+        UserError
+            400 if they cannot be read, with the record and the cause; 406 if rows ask for more than
+            a score and the type of the answer has no place for it.
+        """
+        if data:
+            self._has_body = True
+            yield from self._score_all(self._decoder.feed(data))
+
+    def close(self) -> Iterator[bytes]:
+        """Say that the request ends; yield the rest of its answer.
+
+        Raises
+        ------
+        UserError
+            As `feed`; or if there was no row.
+        """
+        if not self._has_body:
+            raise UserError("the request has no body, expected at least one record")
+        yield from self._score_all(self._decoder.close())
+        if not self.num_rows:
+            raise UserError("the request has no row, expected at least one")
+        if self.answer_type == JSON:
+            yield JSON_FRAME[2]
+
+    def _score_all(self, decoded: Iterable[RequestRows]) -> Iterator[bytes]:
+        return (self._score(rows) for rows in decoded if rows.batch.num_rows)
+
+    def _score(self, rows: RequestRows) -> bytes:
+        batch = rows.batch
+        if rows.configurations:
+            self._check_asked(rows)
+        score = self._model.score(batch)
+        _check_score(self._model, batch, score, self.num_rows)
+        predicted_label = self._model.predicted_label(score)
+        is_first = not self.num_rows
+        self.num_rows += batch.num_rows
+        if self.answer_type == RECORDIO_PROTOBUF:
+            return encode_predictions(score, predicted_label, rows.notes)
+        if self.answer_type == CSV:
+            return encode_csv(score, predicted_label)
         extras = {
-            row: _extra(model, batch.rows(row, row + 1), configuration)
-            for row, configuration in decoded.configurations.items()
+            row: _extra(self._model, batch.rows(row, row + 1), configuration)
+            for row, configuration in rows.configurations.items()
         }
-        body = _EXTRAS_ENCODERS[answer_type](score, predicted_label, extras)
-    return Answer(body, answer_type, batch.num_rows)
+        if self.answer_type == JSONLINES:
+            return encode_jsonlines(score, predicted_label, extras)
+        start, separator, _ = JSON_FRAME
+        items = encode_json_items(score, predicted_label, extras)
+        return (start if is_first else separator) + items
 
-
-def _check_asked(decoded: _Decoded, answer_type: str) -> None:
-    """Check that what rows ask for beside their scores can be answered, and in bearable time."""
-    configurations = decoded.configurations
-    if not configurations:
-        return
-    if answer_type not in _EXTRAS_ENCODERS:
-        raise UserError(
-            f"explain and top_k cannot be answered in {answer_type}, allowed: "
-            f"{', '.join(_EXTRAS_ENCODERS)}",
-            http_status=406,
+    def _check_asked(self, rows: RequestRows) -> None:
+        """Check that what rows ask for beside their scores can be answered, in bearable time."""
+        asked = rows.configurations
+        if self.answer_type not in _EXTRAS_TYPES:
+            raise UserError(
+                f"explain and top_k cannot be answered in {self.answer_type}, allowed: "
+                f"{', '.join(_EXTRAS_TYPES)}",
+                http_status=406,
+            )
+        lengths = np.diff(rows.batch.indptr)
+        self._num_pairs += sum(
+            count_pairs(int(lengths[row])) for row, its in asked.items() if its.explain
         )
-    lengths = np.diff(decoded.batch.indptr)
-    pairs = sum(
-        count_pairs(int(lengths[row])) for row, asked in configurations.items() if asked.explain
-    )
-    if pairs > _MAX_PAIRS:
-        raise UserError(
-            f"the rows to explain have {pairs} pairs of features, allowed: {_MAX_PAIRS} a request"
-        )
-    ranges = (asked.candidates for asked in configurations.values() if asked.candidates)
-    candidates = sum(span.last - span.first + 1 for span in ranges)
-    if candidates > _MAX_CANDIDATES:
-        raise UserError(
-            f"the rows have {candidates} candidates, allowed: {_MAX_CANDIDATES} a request"
-        )
+        if self._num_pairs > _MAX_PAIRS:
+            raise UserError(
+                f"the rows to explain have {self._num_pairs} pairs of features, allowed: "
+                f"{_MAX_PAIRS} a request"
+            )
+        ranges = (its.candidates for its in asked.values() if its.candidates)
+        self._num_candidates += sum(span.last - span.first + 1 for span in ranges)
+        if self._num_candidates > _MAX_CANDIDATES:
+            raise UserError(
+                f"the rows have {self._num_candidates} candidates, allowed: {_MAX_CANDIDATES} a "
+                "request"
+            )
 
 
-def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array) -> None:
-    """Check that scores are numbers; what is left to whoever encodes them is a fault of the model.
+def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array, first: int) -> None:
+    """Check the scores of row `first` and those behind it.
+
+    They are to be numbers; what is left to whoever encodes them is a fault of the model.
 
     Raises
     ------
@@ -183,7 +190,7 @@ def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array) -> None:
     number = int(np.isfinite(score).argmin())
     row = batch.rows(number, number + 1)
     if np.isfinite(model.w[row.indices]).all() and np.isfinite(model.V[row.indices]).all():
-        raise UserError(f"the score of row {number} (from 0) is infinite: {_TOO_LARGE}")
+        raise UserError(f"the score of row {first + number} (from 0) is infinite: {_TOO_LARGE}")
 
 
 def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:
@@ -209,17 +216,3 @@ def _check_request_type(content_type: str | None) -> ContentType:
         found = f"Content-Type {content_type!r} is not read" if content_type else "no Content-Type"
         raise UserError(f"{found}, allowed: {', '.join(REQUEST_TYPES)}", http_status=415)
     return request_type
-
-
-def _decode(body: bytes, request_type: ContentType, feature_dim: int) -> _Decoded:
-    if request_type.name == RECORDIO_PROTOBUF:
-        batch, notes = decode_records(body, feature_dim=feature_dim)
-        return _Decoded(batch, notes=notes)
-    if request_type.name == JSON:
-        batch, configurations = decode_json(body, feature_dim=feature_dim)
-        return _Decoded(batch, configurations=configurations)
-    decoder = make_decoder(request_type, feature_dim=feature_dim, labelled=False)
-    batch = CSRBatch.join([decoder.feed(body), decoder.close()])
-    if isinstance(decoder, JSONLinesDecoder):
-        return _Decoded(batch, configurations=decoder.configurations)
-    return _Decoded(batch)

@@ -18,7 +18,6 @@ from container.model_keeper import ModelKeeper
 from container.settings import Paths, Settings
 from container.stop_signal import listen
 from container.warm_start import start_from
-from fm_algo.checkpoint import Notes
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
@@ -26,6 +25,7 @@ from fm_algo.kernels import Kernel
 from fm_algo.kernels.select import make_kernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
+from fm_algo.progress import Notes
 from fm_algo.row_source import split_rows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
@@ -209,7 +209,7 @@ def _load_channels(
         channels["validation"] = ChannelRows(train_rows.read, drawn)
     if train_rows.cached is not None:
         return channels, None
-    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 2, 0)
+    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 3, 0)
 
 
 def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:

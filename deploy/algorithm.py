@@ -11,7 +11,7 @@ from deploy.hyperparameter_specification import specifications
 from deploy.metric_definitions import METRIC_DEFINITIONS, OBJECTIVES
 from deploy.names import check_name
 from deploy.settings import Settings
-from deploy.training_request import CHANNELS
+from deploy.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
 from deploy.wait import Answer, Patience, wait_until
 from fm_algo.errors import AlgorithmError
 from fm_algo.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
@@ -33,6 +33,7 @@ _TEXTS = {
     "train": "Labelled rows to train on.",
     "test": "Labelled rows, scored once at the end.",
     "validation": "Labelled rows, scored after each epoch.",
+    MODEL_CHANNEL: "A model to start from.",
 }
 
 
@@ -93,15 +94,11 @@ class RegisterAlgorithm:
             "SupportsDistributedTraining": False,
             "MetricDefinitions": [metric.as_request() for metric in METRIC_DEFINITIONS],
             "TrainingChannels": [
-                {
-                    "Name": name,
-                    "Description": _TEXTS[name],
-                    "IsRequired": name == "train",
-                    "SupportedContentTypes": _TRAINING_TYPES,
-                    "SupportedCompressionTypes": ["None", "Gzip"],
-                    "SupportedInputModes": ["File", "FastFile", "Pipe"],
-                }
-                for name in CHANNELS
+                *(
+                    _channel(name, _TRAINING_TYPES, ["File", "FastFile", "Pipe"])
+                    for name in CHANNELS
+                ),
+                _channel(MODEL_CHANNEL, [MODEL_TYPE], ["File"]),
             ],
             "SupportedTuningJobObjectiveMetrics": [
                 {"Type": goal, "MetricName": name} for name, goal in OBJECTIVES.items()
@@ -132,6 +129,17 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Registe
         image=flags.image(arguments, settings),
         patience=flags.patience(arguments),
     )
+
+
+def _channel(name: str, content_types: list[str], input_modes: list[str]) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "Description": _TEXTS[name],
+        "IsRequired": name == "train",
+        "SupportedContentTypes": content_types,
+        "SupportedCompressionTypes": ["None", "Gzip"] if name in CHANNELS else ["None"],
+        "SupportedInputModes": input_modes,
+    }
 
 
 def _reasons(answer: Answer) -> str:

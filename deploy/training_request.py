@@ -14,12 +14,20 @@ from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 
 CHANNELS = ("train", "test", "validation")
+"""Those of data."""
+
+MODEL_CHANNEL = "model"
+"""Holds what to start from."""
+
+MODEL_TYPE = "application/x-sagemaker-model"
+"""What the AWS SDK calls a model in a channel."""
+
 _MAX_RUNTIME_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One channel of data.
+    """One channel.
 
     Attributes
     ----------
@@ -30,12 +38,15 @@ class Channel:
         None means RecordIO-protobuf.
     distribution : str
         ShardedByS3Key or FullyReplicated.
+    input_mode : str or None
+        None means that of the job.
     """
 
     name: str
     uri: str
     content_type: str | None
     distribution: str
+    input_mode: str | None = None
 
     def as_request(self) -> dict[str, Any]:
         """Return the form AWS takes."""
@@ -51,6 +62,8 @@ class Channel:
         }
         if self.content_type is not None:
             request["ContentType"] = self.content_type
+        if self.input_mode is not None:
+            request["InputMode"] = self.input_mode
         return request
 
 
@@ -136,7 +149,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             required=name == "train",
             help=f"data of the {name} channel; local files are uploaded, .manifest is a manifest",
         )
-    parser.add_argument("--content-type", help="of all channels; default RecordIO-protobuf")
+    parser.add_argument(
+        f"--{MODEL_CHANNEL}",
+        metavar="PATH_OR_S3_URI",
+        help="start from this model.tar.gz, of this algorithm or of the built-in",
+    )
+    parser.add_argument("--content-type", help="of all data; default RecordIO-protobuf")
     parser.add_argument(
         "--distribution",
         choices=["ShardedByS3Key", "FullyReplicated"],
@@ -209,21 +227,23 @@ def _channels(
 ) -> tuple[tuple[Channel, ...], tuple[Upload, ...]]:
     channels: list[Channel] = []
     uploads: list[Upload] = []
-    for name in CHANNELS:
+    for name in (*CHANNELS, MODEL_CHANNEL):
         source: str | None = getattr(arguments, name)
         if source is None:
             continue
         uri, upload = flags.data(source, arguments, settings)
         uploads += [upload] if upload else []
-        channels.append(
-            Channel(
-                name=name,
-                uri=uri,
-                content_type=arguments.content_type,
-                distribution=arguments.distribution,
-            )
-        )
+        channels.append(_channel(name, uri, arguments))
     return tuple(channels), tuple(uploads)
+
+
+def _channel(name: str, uri: str, arguments: argparse.Namespace) -> Channel:
+    if name == MODEL_CHANNEL:
+        # Every machine starts from all of it, and it cannot be read from a pipe.
+        whole = {"distribution": "FullyReplicated", "input_mode": "File"}
+        return Channel(name=name, uri=uri, content_type=MODEL_TYPE, **whole)
+    data = {"content_type": arguments.content_type, "distribution": arguments.distribution}
+    return Channel(name=name, uri=uri, **data)
 
 
 def _max_wait_s(arguments: argparse.Namespace) -> int | None:

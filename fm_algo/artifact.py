@@ -7,8 +7,8 @@ processes that serve one model share one copy, and opening a large one is immedi
 
 import math
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -17,15 +17,15 @@ import safetensors
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import Float32Array
-from fm_algo.whole_file import write_whole
+from fm_algo.whole_file import write_pieces, write_whole
 
 MODEL_FILE = "model.safetensors"
 FORMAT_VERSION = 1
 
 _METADATA_KEY = "fm_algo"
 
-_BLOCK_NUMBERS = 1 << 22
-"""Numbers written at once: the memory needed beside the model's own, 16 MB."""
+_BLOCK_NUMBERS = 1 << 20
+"""Numbers written at once, 4 MB: a few such blocks are the memory needed beside the model's own."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ def save_model(directory: Path, model: FMModel, hyperparameters: dict[str, objec
     )
     path = directory / MODEL_FILE
     with write_whole(path, "the model") as file:
-        _write(file, model, msgspec.json.encode(manifest).decode())
+        write_pieces(file, _pieces(model, msgspec.json.encode(manifest).decode()))
     return path
 
 
@@ -153,8 +153,8 @@ def load_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def _write(file: BinaryIO, model: FMModel, manifest: str) -> None:
-    """Write a safetensors file in blocks: its own library wants whole, contiguous tensors.
+def _pieces(model: FMModel, manifest: str) -> Iterator[bytes | memoryview]:
+    """Make a safetensors file in blocks: its own library wants whole, contiguous tensors.
 
     A model under training is a view of the optimiser's rows; a copy of it may not fit in memory.
     """
@@ -166,11 +166,11 @@ def _write(file: BinaryIO, model: FMModel, manifest: str) -> None:
         header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (start, end)}
     encoded = msgspec.json.encode(header)
     encoded += b" " * (-len(encoded) % 8)  # so that the data is aligned
-    file.write(struct.pack("<Q", len(encoded)) + encoded)
+    yield struct.pack("<Q", len(encoded)) + encoded
     for tensor in tensors.values():
         rows = max(1, _BLOCK_NUMBERS // tensor[0].size)
         for first in range(0, len(tensor), rows):
-            file.write(tensor[first : first + rows].astype("<f4", order="C").data)
+            yield tensor[first : first + rows].astype("<f4", order="C").data
 
 
 def _map_tensors(path: Path) -> dict[str, Float32Array]:

@@ -143,10 +143,10 @@ class ClassificationSums:
     def update(self, margin: Float32Array, labels: Float32Array) -> None:
         """Add rows: log-odds and labels 0 or 1, float32, shape (n,)."""
         m = margin.astype(np.float64)
-        # −y log σ(m) − (1 − y) log(1 − σ(m)), without taking the log of a rounded 0.
-        with np.errstate(invalid="ignore"):  # an infinite margin makes the loss nan or inf
-            cross_entropy = np.maximum(m, 0) - m * labels + np.log1p(np.exp(-np.abs(m)))
         predicted, actual = margin >= 0, labels == 1
+        # −y log σ(m) − (1 − y) log(1 − σ(m)), without taking the log of a rounded 0.
+        against = np.maximum(np.where(actual, -m, m), 0)
+        cross_entropy = against + np.log(1 + np.exp(-np.abs(m)))
         self.num_rows += len(m)
         self._cross_entropy += float(cross_entropy.sum())
         self._true_positives += int(np.count_nonzero(predicted & actual))

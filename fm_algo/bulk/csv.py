@@ -4,7 +4,6 @@ What is compiled: plain numbers, blanks around them, LF or CR LF. Quotes are the
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fm_algo.bulk.line import BulkLineDecoder
@@ -12,6 +11,7 @@ from fm_algo.bulk.memory import pointer
 from fm_algo.bulk.number import LINE_FEED, read_float32, skip_blanks
 from fm_algo.bulk.row_collector import RowCollector
 from fm_algo.formats.csv import CSVDecoder
+from fm_algo.jit import njit
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
 UInt8Array = NDArray[np.uint8]

@@ -1,7 +1,6 @@
 """Features that stand twice in a row, compiled."""
 
-from numba import njit
-
+from fm_algo.jit import njit
 from fm_algo.sparse import Int32Array
 
 _MAX_ENTRIES = 256

@@ -5,7 +5,6 @@ plain numbers, blanks between and after words, LF or CR LF. Comments are the pla
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fm_algo.bulk.duplicates import has_duplicates
@@ -14,6 +13,7 @@ from fm_algo.bulk.memory import pointer
 from fm_algo.bulk.number import LINE_FEED, read_float32, read_index, skip_blanks
 from fm_algo.bulk.row_collector import RowCollector
 from fm_algo.formats.libsvm import LibSVMDecoder
+from fm_algo.jit import njit
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
 UInt8Array = NDArray[np.uint8]

@@ -4,10 +4,10 @@ Text ends with an LF, and no function here steps over one: so none leaves the te
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fm_algo.bulk.memory import int64
+from fm_algo.jit import njit
 
 UInt8Array = NDArray[np.uint8]
 

@@ -10,12 +10,12 @@ Each function gives back a position or count below 0 where it meets anything els
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fm_algo.bulk.duplicates import has_duplicates
 from fm_algo.bulk.memory import bits_as_float32, int64, load, pointer
 from fm_algo.formats.recordio import MAGIC
+from fm_algo.jit import njit
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
 UInt8Array = NDArray[np.uint8]

@@ -23,7 +23,7 @@ Source: developer guide, "Common data formats for inference", where a configurat
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import msgspec
@@ -139,21 +139,60 @@ def decode_json(body: bytes, *, feature_dim: int) -> tuple[CSRBatch, dict[int, C
         If the body is not JSON, with the byte; if it is not a request or has no instances; at the
         first instance that is not a row of these features, with its number (0-based).
     """
-    try:
-        instances = _request_decoder.decode(body.removeprefix(BYTE_ORDER_MARK)).instances
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise UserError(f"request: {_explain(error, len(body))}") from error
-    if not instances:
-        raise UserError("request: 'instances' is empty, expected one at least")
-    rows = _Rows(_instance_decoder, feature_dim)
-    batches = []
-    for start in range(0, len(instances), _INSTANCES_AT_ONCE):
-        items = instances[start : start + _INSTANCES_AT_ONCE]
-        batch = rows.decode_all(items)
-        if batch is None:
-            batch = _decode_each(rows, items, start)
+    decoder = JSONDecoder(feature_dim=feature_dim)
+    decoder.feed(body)
+    batches, configurations, num_rows = [], {}, 0
+    for batch, asked in decoder.close():
         batches.append(batch)
-    return CSRBatch.join(batches), rows.configurations
+        configurations.update({num_rows + row: its for row, its in asked.items()})
+        num_rows += batch.num_rows
+    return CSRBatch.join(batches), configurations
+
+
+class JSONDecoder:
+    """A JSON request to rows.
+
+    It is one document: all of it is in memory before the first row is decoded, but its rows are
+    only some at a time.
+
+    Parameters
+    ----------
+    feature_dim : int
+        Number of features.
+    """
+
+    def __init__(self, *, feature_dim: int) -> None:
+        self._feature_dim = feature_dim
+        self._body = bytearray()  # grows in place, where a join would need as much again
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._body += data
+
+    def close(self) -> Iterator[tuple[CSRBatch, dict[int, Configuration]]]:
+        """Say that no bytes follow; yield rows, and what they ask for by row of theirs.
+
+        Raises
+        ------
+        UserError
+            As `decode_json`.
+        """
+        body = memoryview(self._body)
+        if self._body.startswith(BYTE_ORDER_MARK):
+            body = body[len(BYTE_ORDER_MARK) :]
+        try:
+            instances = _request_decoder.decode(body).instances
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise UserError(f"request: {_explain(error, len(body))}") from error
+        if not instances:
+            raise UserError("request: 'instances' is empty, expected one at least")
+        rows = _Rows(_instance_decoder, self._feature_dim)
+        for start in range(0, len(instances), _INSTANCES_AT_ONCE):
+            items = instances[start : start + _INSTANCES_AT_ONCE]
+            batch = rows.decode_all(items)
+            if batch is None:
+                batch = _decode_each(rows, items, start)
+            yield batch, rows.take_configurations()
 
 
 class JSONLinesDecoder(LineDecoder):
@@ -168,17 +207,15 @@ class JSONLinesDecoder(LineDecoder):
     labelled : bool
         True: each object must have a number `label`. False: a label, whatever it is, is passed
         over.
-
-    Attributes
-    ----------
-    configurations : dict of int to Configuration
-        What the rows decoded so far ask for beside their scores, by row. In training, nothing.
     """
 
     def __init__(self, *, feature_dim: int, labelled: bool) -> None:
         super().__init__(feature_dim=feature_dim, labelled=labelled)
         self._rows = _Rows(_labelled_decoder if labelled else _instance_decoder, feature_dim)
-        self.configurations = self._rows.configurations
+
+    def take_configurations(self) -> dict[int, Configuration]:
+        """Return what the rows decoded since the last call ask for, by row of theirs."""
+        return self._rows.take_configurations()
 
     def _decode_quickly(self, text: bytes) -> CSRBatch | None:
         return self._rows.decode_all(text[:-1].split(b"\n"))
@@ -188,19 +225,13 @@ class JSONLinesDecoder(LineDecoder):
 
 
 class _Rows:
-    """Turns JSON texts, an instance each, into rows, and counts them.
-
-    Attributes
-    ----------
-    configurations : dict of int to Configuration
-        What rows ask for, by row.
-    """
+    """Turns JSON texts, an instance each, into rows, and keeps what they ask for."""
 
     def __init__(self, decoder: _InstanceDecoder, feature_dim: int) -> None:
-        self.configurations: dict[int, Configuration] = {}
+        self._configurations: dict[int, Configuration] = {}
         self._decoder = decoder
         self._feature_dim = feature_dim
-        self._num_rows = 0
+        self._num_rows = 0  # since `take_configurations` was last called
 
     def decode_all(self, items: Sequence[bytes | msgspec.Raw]) -> CSRBatch | None:
         """Return the next rows; None, and nothing has happened, if anything is wrong with any."""
@@ -216,6 +247,11 @@ class _Rows:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise UserError(_explain(error, memoryview(item).nbytes)) from error
 
+    def take_configurations(self) -> dict[int, Configuration]:
+        """Return what the rows decoded since the last call ask for, by row of theirs."""
+        taken, self._configurations, self._num_rows = self._configurations, {}, 0
+        return taken
+
     def _take(self, instances: Sequence[Instance]) -> CSRBatch:
         asked = {
             row: instance.configuration
@@ -227,7 +263,7 @@ class _Rows:
         for configuration in asked.values():
             _check_configuration(configuration, self._feature_dim)
         batch = _to_batch(instances, self._feature_dim)
-        self.configurations.update(asked)
+        self._configurations.update(asked)
         self._num_rows += len(instances)
         return batch
 

@@ -19,6 +19,9 @@ from fm_algo.sparse import Float32Array, Int32Array
 Extra = Mapping[str, object]
 """What a prediction has beside its score: further keys, and what JSON makes of them."""
 
+JSON_FRAME = b'{"predictions": [', b", ", b"]}"
+"""What stands before, between and behind the predictions."""
+
 _NO_EXTRAS: Mapping[int, Extra] = MappingProxyType({})
 
 _TO_15_DIGITS = Context(prec=15, rounding=ROUND_DOWN)
@@ -44,6 +47,16 @@ def encode_json(
     AlgorithmError
         If a score is not finite.
     """
+    start, _, end = JSON_FRAME
+    return start + encode_json_items(score, predicted_label, extras) + end
+
+
+def encode_json_items(
+    score: Float32Array,
+    predicted_label: Float32Array | None,
+    extras: Mapping[int, Extra] = _NO_EXTRAS,
+) -> bytes:
+    """Write what stands in the list of `encode_json`, for an answer that is made in pieces."""
     scores = _finite(score)
     if predicted_label is None:
         predictions = [f'{{"score": {number}}}' for number in scores]
@@ -53,7 +66,7 @@ def encode_json(
             for number, label in zip(scores, predicted_label.tolist(), strict=True)
         ]
     _insert(predictions, extras, separator=", ", end="}")
-    return f'{{"predictions": [{", ".join(predictions)}]}}'.encode()
+    return ", ".join(predictions).encode()
 
 
 def encode_jsonlines(

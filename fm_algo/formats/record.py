@@ -120,16 +120,62 @@ def decode_records(data: bytes, *, feature_dim: int) -> tuple[CSRBatch, list[Rec
     UserError
         At the first record that cannot be read, as `RecordIODecoder.feed`.
     """
-
-    def decode(payloads: Sequence[bytes]) -> tuple[CSRBatch, list[RecordNotes]]:
-        block = Block.of(payloads)
-        return tensor_rows(read_tensors(block, FEATURES), None, feature_dim), _notes(block)
-
-    is_bare = data[:1] in {b"\x0a", b"\x12"} and data[:4] != MAGIC_BYTES
-    records = Records([data], [0], 0, None) if is_bare else _split_frames(data)
-    decoded = list(_each_block(records, decode))
+    decoder = NotedRecordsDecoder(feature_dim=feature_dim)
+    decoded = [*decoder.feed(data), *decoder.close()]
     batches = [batch for batch, _ in decoded] or [CSRBatch.empty(feature_dim, labelled=False)]
     return CSRBatch.join(batches), [note for _, notes in decoded for note in notes]
+
+
+class NotedRecordsDecoder:
+    """Rows of a request with what its records say beside them, as `decode_records` finds them.
+
+    Parameters
+    ----------
+    feature_dim : int
+        Width of the rows.
+    """
+
+    def __init__(self, *, feature_dim: int) -> None:
+        self._feature_dim = feature_dim
+        self._splitter = RecordSplitter()
+        self._start: list[bytes] | None = []  # until it tells that the records have frames
+
+    def feed(self, data: bytes) -> Iterator[tuple[CSRBatch, list[RecordNotes]]]:
+        """Take the next bytes; yield the rows they complete, each with its notes.
+
+        Raises
+        ------
+        UserError
+            At the first record that cannot be read, as `RecordIODecoder.feed`.
+        """
+        if self._start is not None:
+            self._start += [data] if data else []
+            if self._may_be_bare(b"".join(self._start[:4])):
+                return
+            data, self._start = b"".join(self._start), None
+        yield from self._decode(self._splitter.feed(data))
+
+    def close(self) -> Iterator[tuple[CSRBatch, list[RecordNotes]]]:
+        """Say that no bytes follow; yield the last rows.
+
+        Raises
+        ------
+        UserError
+            As `feed`; if the source ends within a record.
+        """
+        bare = b"".join(self._start or [])
+        yield from self._decode(Records([bare], [0], 0, None) if bare else self._splitter.close())
+
+    @staticmethod
+    def _may_be_bare(start: bytes) -> bool:
+        return start[:1] in {b"", b"\x0a", b"\x12"} and start[:4] != MAGIC_BYTES
+
+    def _decode(self, records: Records) -> Iterator[tuple[CSRBatch, list[RecordNotes]]]:
+        return _each_block(records, self._decode_block)
+
+    def _decode_block(self, payloads: Sequence[bytes]) -> tuple[CSRBatch, list[RecordNotes]]:
+        block = Block.of(payloads)
+        return tensor_rows(read_tensors(block, FEATURES), None, self._feature_dim), _notes(block)
 
 
 def survey_records(data: bytes) -> tuple[int, bool]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch, State, threads
-from fm_algo.kernels.optimizers import OPTIMIZER_CODES, UPDATE_RULES, Constants, learning_rate
+from fm_algo.kernels.optimizers import OPTIMIZER_CODES, Constants, learning_rate
 from fm_algo.kernels.parameters import Parameters
 from fm_algo.kernels.passes import forward_rows, update_columns
 from fm_algo.kernels.transpose import transpose
@@ -47,7 +47,6 @@ class CPUKernel:
         self.num_threads = threads.set_up(hyperparameters.num_threads)
         self._hyperparameters = hyperparameters
         self._constants = Constants.of(hyperparameters)
-        self._rule = UPDATE_RULES[hyperparameters.optimizer]
         self._parameters = Parameters(hyperparameters)
 
     @classmethod
@@ -77,13 +76,14 @@ class CPUKernel:
         parameters = self._parameters
         parameters.before_first_step()
         parameters.num_steps += 1
-        self._update_bias(residual)
         hyperparameters, constants = self._hyperparameters, self._constants
         optimizer, step = hyperparameters.optimizer, int(parameters.num_steps[0])
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
-            parameters.rows, parameters.w_at, hyperparameters.num_factors,
-            OPTIMIZER_CODES[optimizer], hyperparameters.use_linear,
+            parameters.bias, parameters.rows, parameters.w_at, hyperparameters.num_factors,
+            OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
+            np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
+            np.float32(hyperparameters.bias_wd),
             np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
             np.float32(hyperparameters.linear_wd),
             np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
@@ -109,30 +109,14 @@ class CPUKernel:
 
     def _forward(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
-        n = batch.num_rows
+        parameters, n = self._parameters, batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
-        factor_sums = np.empty((n, self._parameters.width), np.float32)
+        factor_sums = np.empty((n, parameters.width), np.float32)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._parameters.w0[0], self._parameters.rows, self._parameters.w_at, is_classifier,
+            parameters.bias[0, 0], parameters.rows, parameters.w_at, is_classifier,
             margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums
-
-    def _update_bias(self, residual: Float32Array) -> None:
-        """One step of the bias, by NumPy: it is a single number."""
-        hyperparameters, constants = self._hyperparameters, self._constants
-        if not hyperparameters.use_bias:
-            return
-        own = self._parameters
-        gradient = constants.rescale * residual.sum(dtype=np.float64)
-        gradient = gradient + hyperparameters.bias_wd * own.w0
-        gradient = np.clip(gradient, -constants.clip, constants.clip)
-        step = int(own.num_steps[0])
-        lr = learning_rate(hyperparameters.optimizer, hyperparameters.bias_lr, step)
-        w0, states = self._rule.update(own.w0, [*own.w0_states], gradient, lr, constants)
-        own.w0[:] = w0
-        for own_state, state in zip(own.w0_states, states, strict=True):
-            own_state[:] = state

@@ -259,7 +259,7 @@ class GPUKernel:
         self._forward(rows, work.plan, num_places, work.margin, is_training=True)
         gpu_passes.begin_step[1,](
             work.plan, work.margin, work.row_labels, work.residual, num_places, work.metric_sums,
-            own["w0"], own["w0_states"], own["num_steps"], self._rates,
+            own["bias_row"], own["num_steps"], self._rates,
             hyperparameters.bias_lr, hyperparameters.bias_wd,
             hyperparameters.linear_lr, hyperparameters.factors_lr, *rules,
             IS_CLASSIFIER=self._is_classifier,
@@ -275,7 +275,7 @@ class GPUKernel:
         )  # fmt: skip
         gpu_passes.update_columns[triton.cdiv(num_keys, _KEYS_A_PROGRAM),](
             keys, num_keys, *pairs, work.factor_sums, work.tile_factors, work.tile_sums,
-            own["parameters"], host.rows.shape[1], host.w_at, host.width,
+            own["parameter_rows"], host.rows.shape[1], host.w_at, host.states_at, host.width,
             hyperparameters.num_factors, self._rates,
             hyperparameters.linear_wd, hyperparameters.factors_wd, *rules,
             OPTIMIZER=optimizer, USE_LINEAR=hyperparameters.use_linear, HAS_VALUES=has_values,
@@ -296,7 +296,8 @@ class GPUKernel:
         gpu_passes.forward_rows[num_places,](
             plan, plan[num_places:], rows.indptr, rows.indices,
             rows.labels if rows.values is None else rows.values, rows.labels,
-            self._own["w0"], self._own["parameters"], host.rows.shape[1], host.w_at, host.width,
+            self._own["bias_row"], self._own["parameter_rows"],
+            host.rows.shape[1], host.w_at, host.width,
             margin, work.residual, work.factor_sums, work.row_labels,
             work.keys, work.rows, work.weights,
             IS_CLASSIFIER=self._is_classifier, HAS_VALUES=rows.values is not None,

@@ -31,7 +31,7 @@ def forward_rows(
     chosen,  # int64 (num_rows,): rows of the data; -1: none, which pads the mini-batch
     starts,  # int64 (num_rows + 1,): where each row's entries go
     indptr, indices, values, labels,  # the data, CSR
-    w0, parameters, stride, w_at, width,
+    bias, parameters, stride, w_at, width,
     margin, residual, factor_sums, row_labels,  # out, by row
     keys, rows, weights,  # out, by entry: feature, row, value
     IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, IS_TRAINING: constexpr,
@@ -92,7 +92,7 @@ def forward_rows(
         if IS_TRAINING:
             tl.store(factor_sums + row.to(tl.int64) * width + factors, total, is_factor)
 
-    m = tl.load(w0) + tl.sum(linear, axis=0) + 0.5 * pairwise
+    m = tl.load(bias) + tl.sum(linear, axis=0) + 0.5 * pairwise
     tl.store(margin + row, m)
     if IS_TRAINING:
         score = m
@@ -108,7 +108,7 @@ def forward_rows(
 def begin_step(
     chosen, margin, row_labels, residual, num_rows,
     metric_sums,  # out, float64 (4,): as `fm_algo.metrics` names them, without the rows
-    w0, w0_states,
+    bias,  # w0 and its states
     num_steps,  # int64 (1,), counted up
     rates,  # out, float32 (2,): of w and V, at this step
     bias_lr, bias_wd, linear_lr, factors_lr,
@@ -157,9 +157,9 @@ def begin_step(
     tl.store(rates, linear_lr)
     tl.store(rates + 1, factors_lr)
     if USE_BIAS:
-        theta, a, b = _load_number(w0, w0_states, OPTIMIZER)
+        theta, a, b = _load_number(bias, OPTIMIZER)
         g = _clip(rescale * tl.sum(gradient, axis=0).to(tl.float32) + bias_wd * theta, clip)
-        _update_number(w0, w0_states, theta, a, b, g, bias_lr, epsilon, l1, OPTIMIZER)
+        _update_number(bias, theta, a, b, g, bias_lr, epsilon, l1, OPTIMIZER)
 
 
 @triton.jit
@@ -216,7 +216,7 @@ def arrange_pairs(
 @triton.jit
 def update_columns(
     keys, num_keys, pair_rows, pair_gradients, pair_values, factor_sums, tile_factors, tile_sums,
-    parameters, stride, w_at, width, num_factors,
+    parameters, stride, w_at, states_at, width, num_factors,
     rates, linear_wd, factors_wd, rescale, clip, epsilon, l1,
     OPTIMIZER: constexpr, USE_LINEAR: constexpr, HAS_VALUES: constexpr,
     KEYS: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
@@ -237,7 +237,7 @@ def update_columns(
         before = tl.load(keys + at - 1, (at > 0) & (at < num_keys), other=-1)
         if (key != before) & (key != _NO_FEATURE):
             own = parameters + key.to(tl.int64) * stride
-            w, w_a, w_b = _load_number(own + w_at, own + w_at + 1, OPTIMIZER)
+            w, w_a, w_b = _load_number(own + w_at, OPTIMIZER)
             row_state = 0.0
             if OPTIMIZER == _ROWWISE_ADAGRAD:  # what all factors of a feature share comes first
                 for factor in range(0, width, FACTORS):
@@ -260,9 +260,9 @@ def update_columns(
                 a = tl.zeros((FACTORS,), tl.float32) + row_state
                 b = tl.zeros((FACTORS,), tl.float32)
                 if HAS_A:
-                    a = tl.load(own + width + factors, is_factor, other=0.0)
+                    a = tl.load(own + states_at + factors, is_factor, other=0.0)
                 if HAS_B:
-                    b = tl.load(own + 2 * width + factors, is_factor, other=0.0)
+                    b = tl.load(own + states_at + width + factors, is_factor, other=0.0)
                 sums, squares, linear = _sums_of_column(
                     at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
                     factor_sums, tile_factors, tile_sums, width, factors,
@@ -272,15 +272,12 @@ def update_columns(
                 v, a, b = _apply(v, a, b, g, tl.load(rates + 1), epsilon, l1, OPTIMIZER)
                 tl.store(own + factors, v, is_factor)
                 if HAS_A:
-                    tl.store(own + width + factors, a, is_factor)
+                    tl.store(own + states_at + factors, a, is_factor)
                 if HAS_B:
-                    tl.store(own + 2 * width + factors, b, is_factor)
+                    tl.store(own + states_at + width + factors, b, is_factor)
             if USE_LINEAR:
                 g = _clip(rescale * linear + linear_wd * w, clip)
-                _update_number(
-                    own + w_at, own + w_at + 1, w, w_a, w_b, g, tl.load(rates), epsilon, l1,
-                    OPTIMIZER,
-                )  # fmt: skip
+                _update_number(own + w_at, w, w_a, w_b, g, tl.load(rates), epsilon, l1, OPTIMIZER)
 
 
 @triton.jit
@@ -335,29 +332,29 @@ def _sums_of_column(
 
 
 @triton.jit
-def _load_number(theta_at, states, OPTIMIZER: constexpr):
-    """Load a single parameter and its states, which stand side by side; 0 for what it lacks."""
+def _load_number(theta_at, OPTIMIZER: constexpr):
+    """Load a single parameter and its states, which stand behind it; 0 for what it lacks."""
     theta = tl.load(theta_at)
     a = theta * 0.0
     b = theta * 0.0
     if OPTIMIZER != _SGD:
-        a = tl.load(states)
+        a = tl.load(theta_at + 1)
     if (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL):
-        b = tl.load(states + 1)
+        b = tl.load(theta_at + 2)
     return theta, a, b
 
 
 @triton.jit
-def _update_number(theta_at, states, theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
+def _update_number(theta_at, theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
     """Update a single parameter as loaded by `_load_number`."""
     if OPTIMIZER == _ROWWISE_ADAGRAD:  # a row of one number
         a += g * g
     theta, a, b = _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER)
     tl.store(theta_at, theta)
     if OPTIMIZER != _SGD:
-        tl.store(states, a)
+        tl.store(theta_at + 1, a)
     if (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL):
-        tl.store(states + 1, b)
+        tl.store(theta_at + 2, b)
 
 
 @triton.jit

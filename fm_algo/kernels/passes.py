@@ -1,14 +1,13 @@
-"""The two parallel passes of the CPU kernel over the parameter rows that `parameters` describes."""
+"""The two parallel passes of the CPU kernel over the parameter rows that `cpu` describes."""
 
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
+from fm_algo.jit import njit, prange
 from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
-from fm_algo.kernels.parameters import CACHE_LINE
+from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
 from fm_algo.kernels.simd import (
-    WIDTH,
     clip,
     load,
     prefetch,
@@ -22,12 +21,13 @@ from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = OPTIMIZER_CODES.values()
 
 # Pieces of work that threads take: small enough to share out, large enough to be worth taking.
-_ROWS_A_PIECE = 32
-_COLUMNS_A_PIECE = 128
+_ROWS_A_PIECE = 64
+_COLUMNS_A_PIECE = 256
 
-# How far ahead parameters are fetched: about one memory access's time (measured, benchmarks/).
-_ENTRIES_AHEAD = 16
-_COLUMNS_AHEAD = 8
+# How far ahead parameters are fetched, measured: enough lines on their way to hide that each takes
+# an age, in a piece's last rows too, whose thread mostly takes the next piece.
+_ENTRIES_AHEAD = 64
+_COLUMNS_AHEAD = 24
 
 _float32 = np.float32
 _beta1, _beta2, _ftrl_beta = _float32(BETA1), _float32(BETA2), _float32(FTRL_BETA)
@@ -52,31 +52,40 @@ def forward_rows(
 ) -> None:
     """Pass 1. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1."""
     num_rows, width = factor_sums.shape
+    last_entry = len(indices) - 1
     zero = splat(_float32(0))
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
-        last_row = min(num_rows, (piece + 1) * _ROWS_A_PIECE)
-        last_entry = indptr[last_row]
-        for r in range(piece * _ROWS_A_PIECE, last_row):
+        for r in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
+            first, last = indptr[r], indptr[r + 1]
             linear = _float32(0)
-            squares = zero
-            for j in range(0, width, WIDTH):
-                store(factor_sums, r, j, zero)
-            for e in range(indptr[r], indptr[r + 1]):
-                if e + _ENTRIES_AHEAD < last_entry:
-                    ahead = indices[e + _ENTRIES_AHEAD]
-                    for j in range(0, width, CACHE_LINE):
-                        prefetch(parameters, ahead, j)
-                    prefetch(parameters, ahead, w_at)
-                i, x = indices[e], values[e]
-                linear += parameters[i, w_at] * x
-                for j in range(0, width, WIDTH):
-                    term = x * load(parameters, i, j)
-                    store(factor_sums, r, j, load(factor_sums, r, j) + term)
-                    squares = squares + term * term
-            pairwise = zero - squares
-            for j in range(0, width, WIDTH):
-                s = load(factor_sums, r, j)
-                pairwise = pairwise + s * s
+            for e in range(first, last):
+                ahead = indices[min(e + _ENTRIES_AHEAD, last_entry)]
+                for j in range(0, w_at + 1, CACHE_LINE):
+                    prefetch(parameters, ahead, j)
+                linear += parameters[indices[e], w_at] * values[e]
+            # Two vectors at a time: their sums stay in registers, and two additions in flight.
+            pairwise = zero
+            for j in range(0, width - WIDTH, 2 * WIDTH):
+                s0 = s1 = squares0 = squares1 = zero
+                for e in range(first, last):
+                    i, x = indices[e], values[e]
+                    term0 = x * load(parameters, i, j)
+                    term1 = x * load(parameters, i, j + WIDTH)
+                    s0 = s0 + term0
+                    s1 = s1 + term1
+                    squares0 = squares0 + term0 * term0
+                    squares1 = squares1 + term1 * term1
+                store(factor_sums, r, j, s0)
+                store(factor_sums, r, j + WIDTH, s1)
+                pairwise = pairwise + (s0 * s0 - squares0) + (s1 * s1 - squares1)
+            if width % (2 * WIDTH):
+                s0 = squares0 = zero
+                for e in range(first, last):
+                    term0 = values[e] * load(parameters, indices[e], width - WIDTH)
+                    s0 = s0 + term0
+                    squares0 = squares0 + term0 * term0
+                store(factor_sums, r, width - WIDTH, s0)
+                pairwise = pairwise + (s0 * s0 - squares0)
             m = w0 + linear + _float32(0.5) * total(pairwise)
             margin[r] = m
             if is_classifier:
@@ -87,7 +96,7 @@ def forward_rows(
                 residual[r] = m - labels[r]
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
 def _apply(
     optimizer: int,
     theta: _Number,
@@ -121,7 +130,7 @@ def _apply(
     return theta, a, b
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
 def _update_w(
     parameters: Float32Array,
     i: int,
@@ -134,7 +143,7 @@ def _update_w(
     epsilon: np.float32,
     l1: np.float32,
 ) -> None:
-    """Update the linear weight of feature i from its rescaled gradient."""
+    """Update the linear weight of feature i, or the bias, from its rescaled gradient."""
     w = parameters[i, w_at]
     g = clip(gradient + wd * w, clip_limit)
     a = b = _float32(0)
@@ -152,42 +161,56 @@ def _update_w(
         parameters[i, w_at + 2] = b
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True, forceinline=True)
 def _update_v(
     parameters: Float32Array,
     i: int,
     w_at: int,
     num_factors: int,
     optimizer: int,
-    gradients: Float32Array,
+    sums: Float32Array,
+    rescale: np.float32,
+    decay: np.float32,
+    clip_limit: np.float32,
     lr: np.float32,
     epsilon: np.float32,
     l1: np.float32,
 ) -> None:
-    """Update the factors of feature i from their finished gradients, (1, width)."""
-    width = gradients.shape[1]
+    """Update the factors of feature i, whose gradient is rescale · sums + decay · v, (1, width)."""
+    width, states_at = sums.shape[1], w_at + WIDTH
     zero = splat(_float32(0))
     row_state = zero
     if optimizer == _ROWWISE_ADAGRAD:
         squares = zero
         for j in range(0, width, WIDTH):
-            g = load(gradients, 0, j)
+            g = rescale * load(sums, 0, j) + decay * load(parameters, i, j)
+            g = clip(g, clip_limit)
             squares = squares + g * g
         parameters[i, w_at + 2] += total(squares) / _float32(num_factors)
         row_state = splat(parameters[i, w_at + 2])
     for j in range(0, width, WIDTH):
         a, b = row_state, zero
         if optimizer in (_ADAM, _ADAGRAD, _FTRL):
-            a = load(parameters, i, width + j)
+            a = load(parameters, i, states_at + j)
         if optimizer in (_ADAM, _FTRL):
-            b = load(parameters, i, 2 * width + j)
-        v, g = load(parameters, i, j), load(gradients, 0, j)
+            b = load(parameters, i, states_at + width + j)
+        v = load(parameters, i, j)
+        g = clip(rescale * load(sums, 0, j) + decay * v, clip_limit)
         v, a, b = _apply(optimizer, v, a, b, g, lr, epsilon, l1)
         store(parameters, i, j, v)
         if optimizer in (_ADAM, _ADAGRAD, _FTRL):
-            store(parameters, i, width + j, a)
+            store(parameters, i, states_at + j, a)
         if optimizer in (_ADAM, _FTRL):
-            store(parameters, i, 2 * width + j, b)
+            store(parameters, i, states_at + width + j, b)
+
+
+@njit(nogil=True, cache=True)
+def _sum(values: Float32Array) -> np.float32:
+    """Sum up on one thread, in float64."""
+    sum_ = np.float64(0)
+    for value in values:
+        sum_ += value
+    return _float32(sum_)
 
 
 @njit(parallel=True, nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -198,11 +221,15 @@ def update_columns(
     values: Float32Array,
     residual: Float32Array,
     factor_sums: Float32Array,
+    bias: Float32Array,
     parameters: Float32Array,
     w_at: int,
     num_factors: int,
     optimizer: int,
+    use_bias: bool,
     use_linear: bool,
+    bias_lr: np.float32,
+    bias_wd: np.float32,
     linear_lr: np.float32,
     linear_wd: np.float32,
     factors_lr: np.float32,
@@ -213,34 +240,38 @@ def update_columns(
     l1: np.float32,
 ) -> None:
     """Pass 3. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
+    if use_bias:
+        _update_w(
+            bias, 0, 0, optimizer, rescale * _sum(residual), bias_wd, bias_lr,
+            clip_limit, epsilon, l1,
+        )  # fmt: skip
     num_columns, width = len(features), factor_sums.shape[1]
     for piece in prange((num_columns + _COLUMNS_A_PIECE - 1) // _COLUMNS_A_PIECE):
-        gradients = np.empty((1, width), np.float32)
+        sums = np.empty((1, width), np.float32)  # Σ_r g_r x_ri S_r
         last_column = min(num_columns, (piece + 1) * _COLUMNS_A_PIECE)
         for c in range(piece * _COLUMNS_A_PIECE, last_column):
-            if c + _COLUMNS_AHEAD < last_column:
-                for j in range(0, w_at + 3, CACHE_LINE):
-                    prefetch(parameters, features[c + _COLUMNS_AHEAD], j)
+            ahead = features[min(c + _COLUMNS_AHEAD, num_columns - 1)]
+            for j in range(0, parameters.shape[1], CACHE_LINE):
+                prefetch(parameters, ahead, j)
             i = features[c]
-            linear = _float32(0)
-            squares = _float32(0)
-            for p in range(starts[c], starts[c + 1]):
-                weighted = residual[rows[p]] * values[p]
+            r = rows[starts[c]]
+            weighted = residual[r] * values[starts[c]]
+            linear, squares = weighted, weighted * values[starts[c]]
+            for j in range(0, width, WIDTH):
+                store(sums, 0, j, weighted * load(factor_sums, r, j))
+            for p in range(starts[c] + 1, starts[c + 1]):
+                r = rows[p]
+                weighted = residual[r] * values[p]
                 linear += weighted
                 squares += weighted * values[p]
+                for j in range(0, width, WIDTH):
+                    store(sums, 0, j, load(sums, 0, j) + weighted * load(factor_sums, r, j))
             if use_linear:
                 _update_w(
                     parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
                     clip_limit, epsilon, l1,
                 )  # fmt: skip
-            for j in range(0, width, WIDTH):
-                gradient = splat(_float32(0))
-                for p in range(starts[c], starts[c + 1]):
-                    r = rows[p]
-                    gradient = gradient + residual[r] * values[p] * load(factor_sums, r, j)
-                v = load(parameters, i, j)
-                gradient = rescale * (gradient - squares * v) + factors_wd * v
-                store(gradients, 0, j, clip(gradient, clip_limit))
             _update_v(
-                parameters, i, w_at, num_factors, optimizer, gradients, factors_lr, epsilon, l1
-            )
+                parameters, i, w_at, num_factors, optimizer, sums, rescale,
+                factors_wd - rescale * squares, clip_limit, factors_lr, epsilon, l1,
+            )  # fmt: skip

@@ -17,8 +17,7 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
 
-WIDTH = 8
-"""Floats of one vector."""
+from fm_algo.kernels.parameters import WIDTH
 
 intrinsic: Any = numba.extending.intrinsic  # its type would hide that the first argument is Numba's
 
@@ -110,7 +109,7 @@ def store(_typing: Any, array: Any, i: Any, j: Any, vector: Any) -> Any:  # noqa
 
 @intrinsic
 def prefetch(_typing: Any, array: Any, i: Any, j: Any) -> Any:  # noqa: ANN401
-    """Ask for the cache line of array[i, j], to be read or written soon."""
+    """Ask for the cache line of array[i, j], 4 bytes a number, to be read or written soon."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         kind = ir.FunctionType(ir.VoidType(), [_BYTES, _INT32, _INT32, _INT32])

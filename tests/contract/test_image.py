@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fm_algo.artifact import load_model
+from fm_algo.image_cache import levels
 
 pytestmark = pytest.mark.docker
 
@@ -140,14 +141,19 @@ def test_trains_without_root_network_or_a_writable_image(image: str, tree: Path)
 
 
 @pytest.mark.parametrize("shuffle", ["true", "false"])
+@pytest.mark.parametrize("level", ["", *levels()])
 def test_a_job_takes_the_compiled_kernels_from_the_image(
-    image: str, tree: Path, shuffle: str
+    image: str, tree: Path, shuffle: str, level: str
 ) -> None:
     write_hyperparameters(tree, shuffle=shuffle)
     options = ["--env", "NUMBA_DEBUG_CACHE=1", "--read-only", "--tmpfs=/tmp"]
+    if level:
+        options += ["--env", f"NUMBA_CPU_NAME={level}"]
     done = docker("run", "--rm", *options, "--volume", f"{tree}:/opt/ml", image, "train")
 
-    assert "data loaded from" in done.stdout
+    loaded = [line for line in done.stdout.splitlines() if "data loaded from" in line]
+    assert loaded
+    assert all(f"/{level or levels()[0]}/" in line for line in loaded)
     assert "data saved to" not in done.stdout
 
 

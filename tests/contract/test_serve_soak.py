@@ -1,11 +1,13 @@
 """Sixteen callers with good and bad requests of every format, for a while.
 
-FM_SOAK_S=600 makes it the ten minutes that a release is put through.
+FM_SOAK_S=600 makes it the ten minutes that a release is put through; --log-cli-level=INFO tells
+what came of it.
 """
 
 import contextlib
 import io
 import json
+import logging
 import os
 import random
 import time
@@ -27,6 +29,7 @@ SOAK_S = float(os.environ.get("FM_SOAK_S", "12"))  # noqa: TID251 - of the test 
 # A short run is still filling its caches when the first measure is taken.
 MAX_GROWTH = 1.05 if SOAK_S >= 60 else 1.2
 NUM_CALLERS = 16
+_log = logging.getLogger(__name__)
 ENCODERS = {
     "application/json": encode_json,
     "application/jsonlines": encode_jsonlines,
@@ -47,9 +50,9 @@ BAD = [
 
 
 def good_requests(model):
-    """Bodies of 1 to 300 rows in every format, each with its answer in every type."""
+    """Bodies of 1 to 9000 rows in every format, each with its answer in every type."""
     rng = np.random.default_rng(3)
-    for num_rows in (1, 1, 1, 7, 300):
+    for num_rows in (1, 1, 1, 7, 300, 9000):
         rows = np.where(rng.random((num_rows, 5)) < 0.5, rng.normal(size=(num_rows, 5)), 0)
         matrix = csr_matrix(rows.astype(np.float32))
         batch = CSRBatch(
@@ -96,16 +99,15 @@ def call_until(end, server, requests, seed):
             if choose.random() < 0.2:
                 content_type, body, expected = choose.choice(BAD)
                 reply = ask(connection, "POST", "/invocations", body, Content_Type=content_type)
-                assert reply.status in {expected, 503}
+                assert reply.status == expected
                 assert reply.reason
             else:
                 content_type, body, answers = choose.choice(requests)
                 accept = choose.choice(list(answers))
                 headers = {"Content_Type": content_type, "Accept": accept}
                 reply = ask(connection, "POST", "/invocations", body, **headers)
-                assert reply.status in {200, 503}
-                if reply.status == 200:
-                    assert reply.body == answers[accept]
+                assert reply.status == 200
+                assert reply.body == answers[accept]
             statuses[reply.status] += 1
     return statuses
 
@@ -129,6 +131,7 @@ def test_it_answers_the_same_after_a_while_and_is_no_larger(
             ]
         statuses = sum((call.result() for call in running), Counter())
         sizes.append(memory_of(server))
+        _log.info("after %g s: %s, %d bytes", seconds, dict(statuses), sizes[-1])
     assert statuses[200] > 100
     assert statuses[400] > 20
     assert "Traceback" not in server.log()

@@ -128,7 +128,7 @@ def test_a_job_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, name)
 
 # What is called in writing a checkpoint, and how often before the third is written.
 STEPS = {
-    "before the first byte": ("fm_algo.checkpoint", "_write", 3),
+    "before the first byte": ("fm_algo.checkpoint", "write_checkpoint", 3),
     "between two blocks": ("zlib", "crc32", 3 * 5),
     "before it is synced": ("os", "fsync", 5),
     "before it is renamed": ("pathlib", "replace", 3),

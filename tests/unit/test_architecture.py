@@ -39,3 +39,17 @@ def test_a_program_only_starts_the_container_package(root, program):
     assert imported
     assert all(name.startswith("container.") for name in imported)
     assert (root / program).stat().st_mode & 0o111 == 0o111
+
+
+def test_only_one_module_takes_the_compiler_from_numba(root):
+    """So that Numba knows what processor to compile for before the first function is declared."""
+    importing = {
+        path.relative_to(root).as_posix()
+        for path in (root / "fm_algo").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "numba"
+        and {name.name for name in node.names} & {"njit", "jit", "prange", "vectorize"}
+    }
+
+    assert importing == {"fm_algo/jit.py"}

@@ -1,20 +1,24 @@
+import errno
+import os
 import struct
+import threading
 
 import msgspec
 import numpy as np
 import pytest
 
-from fm_algo.checkpoint import Checkpoints, Notes, Progress
+from fm_algo.checkpoint import Checkpoints
 from fm_algo.early_stopping import BestEpoch
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.progress import Notes, Progress
 
 BLOCK = 64
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr("fm_algo.checkpoint._BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr("fm_algo.checkpoint_file._BLOCK_BYTES", BLOCK)
 
 
 def hyperparameters_of(**changes):
@@ -35,6 +39,7 @@ def written(directory, *epochs, best=None, **changes):
     checkpoints = Checkpoints(directory, hyperparameters_of(**changes))
     for epoch in epochs:
         checkpoints.write(Progress(epoch=epoch, best=best), Notes(), state_of(epoch))
+    checkpoints.finish()
     return checkpoints
 
 
@@ -55,7 +60,9 @@ def path_of(directory, epoch):
 def test_everything_comes_back(tmp_path):
     progress = Progress(epoch=3, num_batches=7, sums={"rows": 9, "squares": 0.1 + 0.2}, best=None)
     notes = Notes(records_seen=10, batches_seen=4, buffer_bytes=77)
-    Checkpoints(tmp_path, hyperparameters_of()).write(progress, notes, state_of(5))
+    checkpoints = Checkpoints(tmp_path, hyperparameters_of())
+    checkpoints.write(progress, notes, state_of(5))
+    checkpoints.finish()
     found, state = restored(tmp_path)
 
     assert (found.progress, found.notes) == (progress, notes)
@@ -85,10 +92,12 @@ def test_one_that_is_being_uploaded_is_not_deleted(tmp_path):
     uploading.touch()
     for epoch in (2, 3):
         checkpoints.write(Progress(epoch=epoch), Notes(), state_of(epoch))
+    checkpoints.finish()
     assert path_of(tmp_path, 1).exists()
 
     uploading.rename(uploading.with_suffix(".sagemaker-uploaded"))
     checkpoints.write(Progress(epoch=4), Notes(), state_of(4))
+    checkpoints.finish()
     assert names(tmp_path) == [path_of(tmp_path, epoch).name for epoch in (3, 4)]
 
 
@@ -204,8 +213,94 @@ def test_the_same_progress_is_written_once(tmp_path):
     checkpoints = written(tmp_path, 1)
     before = path_of(tmp_path, 1).stat().st_ino
     checkpoints.write(Progress(epoch=1), Notes(), state_of(1))
+    checkpoints.finish()
 
     assert path_of(tmp_path, 1).stat().st_ino == before
+
+
+class SlowDisk:
+    """A disk that has nothing until it is let go."""
+
+    def __init__(self, monkeypatch):
+        self._go, self._fsync, self.error = threading.Event(), os.fsync, None
+        monkeypatch.setattr("os.fsync", self.fsync)
+
+    def fsync(self, descriptor):
+        assert self._go.wait(30)
+        if self.error is not None:
+            raise self.error
+        self._fsync(descriptor)
+
+    def let_go(self, error=None):
+        self.error = error
+        self._go.set()
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    disk = SlowDisk(monkeypatch)
+    yield disk
+    disk.let_go()
+
+
+def test_training_goes_on_while_the_disk_is_waited_for(tmp_path, slow_disk):
+    checkpoints = Checkpoints(tmp_path, hyperparameters_of())
+    state = state_of(5)
+    checkpoints.write(Progress(epoch=5), Notes(), state)
+    state["parameters"][...] = 7
+    slow_disk.let_go()
+    checkpoints.finish()
+
+    np.testing.assert_array_equal(restored(tmp_path)[1]["parameters"], state_of(5)["parameters"])
+
+
+def test_nothing_is_renamed_or_deleted_before_the_disk_has_it(tmp_path, slow_disk):
+    for epoch in (1, 2):
+        path_of(tmp_path, epoch).touch()
+    checkpoints = Checkpoints(tmp_path, hyperparameters_of(checkpoint_keep=1))
+    checkpoints.write(Progress(epoch=3), Notes(), state_of(3))
+    aside = f"{path_of(tmp_path, 3).name}.sagemaker-ignore"
+    assert names(tmp_path) == [path_of(tmp_path, 1).name, path_of(tmp_path, 2).name, aside]
+
+    slow_disk.let_go()
+    checkpoints.finish()
+    assert names(tmp_path) == [path_of(tmp_path, 3).name]
+
+
+def test_none_is_due_while_one_is_on_its_way(tmp_path, slow_disk):
+    checkpoints = Checkpoints(tmp_path, hyperparameters_of(checkpoint_interval=1e-9))
+    assert checkpoints.is_due
+
+    checkpoints.write(Progress(epoch=1), Notes(), state_of(1))
+    assert not checkpoints.is_due
+
+    slow_disk.let_go()
+    checkpoints.finish()
+    assert checkpoints.is_due
+
+
+def again(checkpoints):
+    checkpoints.write(Progress(epoch=2), Notes(), state_of(2))
+
+
+@pytest.mark.parametrize("later", [Checkpoints.finish, again])
+def test_a_disk_that_fails_afterwards_is_told(tmp_path, slow_disk, later):
+    path_of(tmp_path, 1).touch()
+    checkpoints = Checkpoints(tmp_path, hyperparameters_of(checkpoint_keep=1))
+    checkpoints.write(Progress(epoch=2), Notes(), state_of(2))
+    slow_disk.let_go(OSError(errno.EIO, "the disk is gone"))
+    with pytest.raises(PlatformError) as caught:
+        later(checkpoints)
+
+    path = path_of(tmp_path, 2)
+    told = f"the checkpoint could not be written to {path}: [Errno 5] the disk is gone"
+    assert caught.value.message == told
+    assert names(tmp_path) == [path_of(tmp_path, 1).name]
+
+    slow_disk.let_go()
+    again(checkpoints)
+    checkpoints.finish()
+    assert names(tmp_path) == [path.name]
 
 
 def test_a_directory_that_cannot_be_made_is_the_platforms_fault(tmp_path):
@@ -215,9 +310,9 @@ def test_a_directory_that_cannot_be_made_is_the_platforms_fault(tmp_path):
 
 
 def test_a_newer_format_is_not_read(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("fm_algo.checkpoint.FORMAT_VERSION", 2)
+    monkeypatch.setattr("fm_algo.checkpoint_file.FORMAT_VERSION", 2)
     written(tmp_path, 1)
-    monkeypatch.setattr("fm_algo.checkpoint.FORMAT_VERSION", 1)
+    monkeypatch.setattr("fm_algo.checkpoint_file.FORMAT_VERSION", 1)
 
     assert restored(tmp_path)[0] is None
     assert "it has format_version 2; this release reads up to 1" in caplog.text

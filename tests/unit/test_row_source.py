@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from itertools import chain
@@ -112,7 +113,32 @@ def test_without_shuffling_a_stream_needs_no_buffer():
 
     batches = StreamedRows(read, hyperparameters(10, shuffle=False), 10**9).mini_batches(0)
     next(batches)
-    assert taken == [0]
+    time.sleep(0.3)
+    assert len(taken) <= 1 + 1 + 1  # taken, ready, and one in hand
+    batches.close()
+
+
+def test_closing_a_stream_early_ends_its_thread():
+    def read(_epoch):
+        for start in itertools.count(0, 10):
+            yield numbered(start, 10)
+
+    before = threading.active_count()
+    batches = StreamedRows(read, hyperparameters(10, shuffle=True), 10**4).mini_batches(0)
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_what_is_left_of_a_buffer_stays():
+    buffer = RowBuffer(3)
+    buffer.append(numbered(0, 10))
+    assert flat([buffer.take(7)]) == [*range(7)]
+    buffer.append(numbered(10, 3))
+    rest = buffer.take(buffer.num_rows)
+    assert flat([rest]) == [*range(7, 13)]
+    assert_whole([rest])
+    assert buffer.num_rows == 0
 
 
 @given(st.lists(st.integers(0, 9), max_size=12))
@@ -122,7 +148,7 @@ def test_a_buffer_holds_what_was_put_in(counts):
     for count in counts:
         buffer.append(numbered(start, count))
         start += count
-    rows, expected = buffer.rows(), numbered(0, start)
+    rows, expected = buffer.take(buffer.num_rows), numbered(0, start)
     for name in ("indptr", "indices", "values", "labels"):
         assert getattr(rows, name).tolist() == getattr(expected, name).tolist()
         assert getattr(rows, name).dtype == getattr(expected, name).dtype

@@ -51,7 +51,7 @@ def failing(client, monkeypatch):
         def fail(*_):
             raise error
 
-        monkeypatch.setattr(invoker, "answer", fail)
+        monkeypatch.setattr(invoker, "Scorer", fail)
         return client.post("/invocations", data=BODY, content_type="application/json")
 
     return ask
@@ -154,7 +154,9 @@ def test_a_body_that_cannot_be_read_to_its_end_is_400(client):
         def read(self, size):
             raise OSError("the peer has gone")
 
-    answer = client.post("/invocations", environ_overrides={"wsgi.input": BrokenOff()})
+    answer = client.post(
+        "/invocations", content_type="text/csv", environ_overrides={"wsgi.input": BrokenOff()}
+    )
 
     assert answer.status_code == 400
     assert answer.text == "the request's body broke off: the peer has gone"

@@ -121,6 +121,38 @@ def test_a_call_that_does_not_fit_is_refused_by_the_dry_run(refused):
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_a_model_to_start_from_goes_whole_to_every_machine(dry_run, command):
+    model = "s3://bucket/models/fm-1/output/model.tar.gz"
+    sharded = ("--input-mode", "Pipe", "--content-type", "text/csv", "--instance-count", "2")
+    (step,) = dry_run(command, *TRAINING, *sharded, "--model", model)
+    request = step["parameters"]
+    channels = request.get("TrainingJobDefinition", request)["InputDataConfig"]
+    assert [channel["ChannelName"] for channel in channels] == ["train", "test", "model"]
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": model,
+        "S3DataDistributionType": "FullyReplicated",
+    }
+    assert channels[-1] == {
+        "ChannelName": "model",
+        "DataSource": {"S3DataSource": source},
+        "ContentType": "application/x-sagemaker-model",
+        "InputMode": "File",
+    }
+    assert all("InputMode" not in channel for channel in channels[:-1])
+
+
+def test_a_local_model_to_start_from_is_uploaded(dry_run, tmp_path):
+    file = tmp_path / "model.tar.gz"
+    file.write_bytes(b"a model")
+    upload, step = dry_run("train", *TRAINING, "--model", str(file))
+    key = upload["parameters"]["Key"]
+    source = step["parameters"]["InputDataConfig"][-1]["DataSource"]["S3DataSource"]
+    assert key.endswith("/model.tar.gz")
+    assert source["S3Uri"] == f"s3://bucket/{key.removesuffix('model.tar.gz')}"
+
+
 def test_spot_asks_for_spot_machines_and_gives_them_time(dry_run):
     checkpoints = ("--checkpoints", "s3://bucket/c")
     (step,) = dry_run("train", *TRAINING, "--spot", "--max-runtime-s", "60", *checkpoints)

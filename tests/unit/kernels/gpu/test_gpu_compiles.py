@@ -17,7 +17,7 @@ TYPES = {
     "*fp64": ["metric_sums"],
     "*i64": ["chosen", "starts", "indptr", "num_steps", "order"],
     "*i32": ["indices", "keys", "rows", "pair_rows"],
-    "i32": ["stride", "w_at", "width", "num_rows", "num_keys", "num_factors"],
+    "i32": ["stride", "w_at", "states_at", "width", "num_rows", "num_keys", "num_factors"],
     "fp32": [
         "bias_lr", "bias_wd", "linear_lr", "linear_wd", "factors_lr", "factors_wd", "rescale",
         "clip", "epsilon", "l1",

@@ -4,13 +4,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from llvmlite import binding
 
-LEVEL = "x86-64-v3" if binding.get_host_cpu_features().get("avx2") else "None"
+from fm_algo.image_cache import levels
+
+LEVEL = next(iter(levels()), None)
 
 FUNCTION = """
 import sys
-from numba import config, njit
+from numba import config
+from fm_algo.jit import njit
 
 @njit(cache=True)
 def double(x):
@@ -20,12 +22,13 @@ print(double(21), config.CPU_NAME, double._cache.cache_path)
 """
 
 
-def run(script: Path, cache: Path) -> str:
+def run(script: Path, cache: Path, **more_variables: str) -> str:
     """Declare and call a function as the image does; return what Numba says of its cache too."""
     variables = {
         "NUMBA_CACHE_DIR": str(cache),
-        "NUMBA_CACHE_LOCATOR_CLASSES": "fm_algo.kernels.image_cache.ImageCacheLocator",
+        "NUMBA_CACHE_LOCATOR_CLASSES": "fm_algo.image_cache.ImageCacheLocator",
         "NUMBA_DEBUG_CACHE": "1",
+        **more_variables,
     }
     command = [sys.executable, script]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
@@ -48,13 +51,37 @@ def test_code_is_compiled_once_and_for_a_level_of_processors(script: Path, tmp_p
     assert f"42 {LEVEL} " in second
 
 
+@pytest.mark.skipif(not levels(), reason="no x86-64")
+def test_the_best_level_that_was_compiled_is_taken(script: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    run(script, cache, NUMBA_CPU_NAME="x86-64")
+    generic = run(script, cache)
+    run(script, cache, NUMBA_CPU_NAME=levels()[0])
+    best = run(script, cache)
+
+    assert "data loaded from" in generic
+    assert "42 x86-64 " in generic
+    assert "data loaded from" in best
+    assert f"42 {LEVEL} " in best
+
+
+def test_the_levels_of_a_processor_end_with_the_generic_one() -> None:
+    command = [sys.executable, "-m", "fm_algo.image_cache"]
+
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    assert printed == levels()
+    assert printed[-1:] in ([], ["x86-64"])
+
+
 @pytest.mark.skipif(
     os.geteuid() == 0, reason="root may write anywhere; the image's tests see to it"
 )
 def test_a_read_only_cache_is_read(script: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     run(script, cache)
-    (place,) = cache.iterdir()
+    (place,) = cache.glob("*/*")
     place.chmod(0o555)
 
     again = run(script, cache)

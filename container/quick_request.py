@@ -1,0 +1,39 @@
+"""Which requests take no longer than handing them to another thread would."""
+
+import re
+
+MAX_BYTES = 1 << 14
+"""Of header and body. What so few rows cost is bounded, unless they ask for more than scores."""
+
+_REQUEST_LINE = re.compile(
+    rb"(?:GET /ping|POST /invocations|POST /models/[^ ?]+/invoke) HTTP/1\.1\r\n"
+)
+_FRAMING = re.compile(
+    rb"\r\n(?:content-length:[ \t]*(\d{1,5})\r|content-length|transfer-encoding|expect)",
+    re.IGNORECASE,
+)
+
+
+def is_quick(data: bytes) -> bool:
+    """Tell whether the bytes are one whole invocation that only asks for scores, or a ping.
+
+    What it says decides where a request is answered, never how: whoever answers reads it by the
+    rules of HTTP, and this knows the common case alone.
+
+    Parameters
+    ----------
+    data : bytes
+        All that has come on a connection.
+    """
+    if len(data) >= MAX_BYTES or not _REQUEST_LINE.match(data):
+        return False
+    body = data.find(b"\r\n\r\n") + 4
+    if body < 4:
+        return False
+    framing = _FRAMING.search(data, 0, body)
+    if framing is None:
+        return data.startswith(b"GET") and len(data) == body
+    if framing[1] is None or len(data) != body + int(framing[1]):
+        return False
+    # A configuration may ask for seconds of work. Escaped, its name can be written in many ways.
+    return b"configuration" not in data and b"\\" not in data
