@@ -1,10 +1,12 @@
 """The rows of one channel: in memory where they fit, else read again whenever they are wanted."""
 
+import functools
 import itertools
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from container.channels import read_channel
+from container.channels import describe_files, read_channel
 from container.job import TrainingJob
 from container.settings import Paths
 from fm_algo.kernels import Kernel
@@ -22,15 +24,27 @@ class ChannelRows:
         ``read(epoch)`` reads them once.
     cached : CSRBatch or None
         All of them; None where they do not fit or come through FIFOs.
+    describe_origin : callable
+        Says what tells where they come from, as far as that is known without reading them.
     """
 
     read: Callable[[int], Iterator[CSRBatch]]
     cached: CSRBatch | None
+    describe_origin: Callable[[], str]
 
     @property
     def cached_bytes(self) -> int:
         """Memory they take."""
         return 0 if self.cached is None else self.cached.num_bytes
+
+    def describe(self) -> str:
+        """Say what tells these rows from others: rows in memory by all their numbers."""
+        rows, check = self.cached, 0
+        if rows is None:
+            return self.describe_origin()
+        for numbers in (rows.indptr, rows.indices, rows.values, rows.require_labels()):
+            check = zlib.crc32(numbers.data, check)
+        return f"{rows.num_rows} rows with {rows.num_entries} values (check {check:08x})"
 
     def blocks(self, epoch: int) -> Iterator[CSRBatch]:
         """Return the rows for a pass over them, in blocks."""
@@ -80,10 +94,11 @@ def load_channel(
         return read_channel(paths, job, name, next(passes), should_stop)
 
     if job.channels[name].is_pipe:
-        return ChannelRows(read, None)
+        return ChannelRows(read, None, lambda: "a pipe")
+    origin = functools.partial(describe_files, paths, name)
     buffer = RowBuffer(job.hyperparameters.feature_dim)
     for block in read(0):
         buffer.append(block)
         if buffer.num_bytes > budget_bytes:
-            return ChannelRows(read, None)
-    return ChannelRows(read, buffer.take(buffer.num_rows))
+            return ChannelRows(read, None, origin)
+    return ChannelRows(read, buffer.take(buffer.num_rows), origin)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
+import msgspec
 import numpy as np
 
 from container.fifo import open_fifo
@@ -82,6 +83,20 @@ def read_channel(
         raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
 
 
+def describe_files(paths: Paths, name: str) -> str:
+    """Say what tells the files of a channel from others without reading them: names and sizes.
+
+    Raises
+    ------
+    PlatformError
+        If the directory cannot be listed.
+    """
+    directory = paths.input_data / name
+    files = [(str(file.relative_to(directory)), size) for file, size in _list(directory, name)]
+    num_bytes, check = sum(size for _, size in files), zlib.crc32(msgspec.json.encode(files))
+    return f"{len(files)} files with {num_bytes} bytes (check {check:08x})"
+
+
 def _open_sources(
     paths: Paths, job: TrainingJob, name: str, epoch: int, should_stop: Callable[[], bool]
 ) -> Iterator[tuple[str, BinaryIO]]:
@@ -91,12 +106,7 @@ def _open_sources(
         yield fifo.name, open_fifo(fifo, should_stop)
         return
     directory = paths.input_data / name
-    try:
-        files = _files(directory, f"{name} channel")
-    except OSError as error:
-        message = f"{name} channel: {directory} cannot be read: {error}"
-        raise PlatformError(message) from error
-    for file in files:
+    for file, _size in _list(directory, name):
         source = str(file.relative_to(directory))
         try:
             stream = file.open("rb")
@@ -106,15 +116,19 @@ def _open_sources(
         yield source, stream
 
 
-def _files(directory: Path, place: str) -> list[Path]:
-    """List the data files of a channel, sorted, so that runs repeat."""
+def _list(directory: Path, name: str) -> list[tuple[Path, int]]:
+    """List the data files of a channel and their sizes, sorted, so that runs repeat."""
     if not directory.is_dir():
-        raise PlatformError(f"{place}: {directory} does not exist")
+        raise PlatformError(f"{name} channel: {directory} does not exist")
     files: list[Path] = []
-    for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
-        folders[:] = filter(_is_visible, folders)
-        files += [Path(folder, name) for name in names if _is_visible(name)]
-    return sorted(file for file in files if file.stat().st_size)
+    try:
+        for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
+            folders[:] = filter(_is_visible, folders)
+            files += [Path(folder, file) for file in names if _is_visible(file)]
+        return [(file, size) for file in sorted(files) if (size := file.stat().st_size)]
+    except OSError as error:
+        message = f"{name} channel: {directory} cannot be read: {error}"
+        raise PlatformError(message) from error
 
 
 def _is_visible(name: str) -> bool:

@@ -7,8 +7,9 @@ import msgspec
 from container.job import TrainingJob
 from container.settings import Paths
 from fm_algo.artifact import load_model, save_model
-from fm_algo.checkpoint import Checkpoints
+from fm_algo.checkpoint import Checkpoint, Checkpoints
 from fm_algo.early_stopping import BestEpoch
+from fm_algo.errors import UserError
 from fm_algo.kernels import Kernel
 from fm_algo.progress import Notes, Progress
 from fm_algo.trainer import BatchReport
@@ -43,8 +44,6 @@ class ModelKeeper:
         Where training is to go on.
     notes : Notes
         Of whoever reads the rows and writes the log; kept in checkpoints.
-    is_resumed : bool
-        Whether the kernel's numbers are those of a checkpoint; if not, it has yet to get some.
     """
 
     def __init__(self, paths: Paths, job: TrainingJob, kernel: Kernel) -> None:
@@ -52,19 +51,54 @@ class ModelKeeper:
         self._hyperparameters = job.hyperparameters
         self._kernel = kernel
         self._checkpoints: Checkpoints | None = None
-        self.progress, self.notes, self.is_resumed = Progress(), Notes(), False
+        self._found: Checkpoint | None = None
+        self.progress, self.notes = Progress(), Notes()
         if job.checkpoints is None:
             return
         self._checkpoints = Checkpoints(job.checkpoints, job.hyperparameters)
-        found = self._checkpoints.restore_newest(kernel.state())
+        self._found = found = self._checkpoints.restore_newest(kernel.state())
         if found is None:
             return
         _log.info("going on from the checkpoint %s", found.path)
-        self.progress, self.notes, self.is_resumed = found.progress, found.notes, True
+        self.progress, self.notes = found.progress, found.notes
         if self._best is not None:
             self._checkpoints.restore_best(self._best, kernel.state())
             self._save()
             self._checkpoints.restore(found, kernel.state())
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the kernel's numbers are those of a checkpoint; if not, it has none yet."""
+        return self._found is not None
+
+    def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of what is trained on; see that it is what a checkpoint is of.
+
+        Parameters
+        ----------
+        rows : dict of str to str
+            By channel, what tells its rows from others.
+        buffer_bytes : int or None
+            As in `Notes`.
+
+        Raises
+        ------
+        UserError
+            If the checkpoint is of other rows: the mini-batches would not be those it counts.
+        """
+        written = self.notes.rows
+        differences = [
+            f"{name} channel: {written[name]} there, {rows[name]} here"
+            for name in rows
+            if name in written and written[name] != rows[name]
+        ]
+        if self._found is not None and differences:
+            raise UserError(
+                f"the checkpoint {self._found.path} is of a job with other rows: "
+                f"{'; '.join(differences)}; use the same, or a checkpoint path of its own; to go "
+                "on with new rows, give the model in a model channel"
+            )
+        self.notes = msgspec.structs.replace(self.notes, rows=rows, buffer_bytes=buffer_bytes)
 
     def batch_done(self, report: BatchReport) -> None:
         """Write a checkpoint after a mini-batch, if it is time."""

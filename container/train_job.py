@@ -25,7 +25,6 @@ from fm_algo.kernels import Kernel
 from fm_algo.kernels.select import make_kernel
 from fm_algo.machine import usable_memory_bytes
 from fm_algo.metrics import Metric
-from fm_algo.progress import Notes
 from fm_algo.row_source import split_rows
 from fm_algo.sparse import CSRBatch
 from fm_algo.trainer import BatchReport, EpochReport, evaluate, train
@@ -103,7 +102,7 @@ def run(paths: Paths, stop: threading.Event) -> None:
         else:
             _log.warning("stopped before training began: no model is written")
         return
-    keeper.notes = msgspec.structs.replace(keeper.notes, buffer_bytes=buffer_bytes)
+    keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
     _log.info(
         "fm-algo %s, %s, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
@@ -139,10 +138,8 @@ def run(paths: Paths, stop: threading.Event) -> None:
         log.epoch(report, report.validation)
         keeper.progress = report.progress
         if report.progress.epoch > report.epoch:  # it was not stopped in the middle
-            notes = Notes(
-                records_seen=log.records_seen,
-                batches_seen=log.batches_seen,
-                buffer_bytes=buffer_bytes,
+            notes = msgspec.structs.replace(
+                keeper.notes, records_seen=log.records_seen, batches_seen=log.batches_seen
             )
             keeper.epoch_done(report.progress, notes, is_best=report.is_best)
 
@@ -205,11 +202,24 @@ def _load_channels(
             )
         except UserError as error:
             raise error.within("train channel") from error
-        channels["train"] = ChannelRows(train_rows.read, rest)
-        channels["validation"] = ChannelRows(train_rows.read, drawn)
+        channels["train"] = ChannelRows(train_rows.read, rest, train_rows.describe_origin)
+        channels["validation"] = ChannelRows(train_rows.read, drawn, train_rows.describe_origin)
     if train_rows.cached is not None:
         return channels, None
-    return channels, keeper.notes.buffer_bytes or max(budget_bytes // 3, 0)
+    if keeper.notes.buffer_bytes is not None:
+        return channels, keeper.notes.buffer_bytes
+    return channels, max(budget_bytes // 3, 0)
+
+
+def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[str, str]:
+    """Say of the channels that decide on the model what tells their rows from others."""
+    if job.checkpoints is None:
+        return {}
+    found = {"train": channels["train"].describe()}
+    if job.hyperparameters.early_stopping_patience is not None and "validation" in job.channels:
+        # Whether these are in memory depends on the machine.
+        found["validation"] = channels["validation"].describe_origin()
+    return found
 
 
 def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:

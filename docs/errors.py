@@ -157,6 +157,13 @@ def _other_checkpoint(base: Path) -> None:
     chosen(base, num_factors="3")
 
 
+def _other_rows(base: Path) -> None:
+    (base / "checkpoints").mkdir()
+    _run(base)
+    (base / "model/model.safetensors").unlink()
+    write(base, "input/data/train/rows.csv", GOOD + "1,1,1\n")
+
+
 def _model_in_the_way(base: Path) -> None:
     (base / "model").rmdir()
     write(base, "model", "in the way")
@@ -218,6 +225,7 @@ BAD_JOBS = [
     BadJob("A model to start from", "other factors", _model(num_factors=3)),
     BadJob("A model to start from", "more features", _model(feature_dim=3)),
     BadJob("Checkpoints", "those of another job", _other_checkpoint),
+    BadJob("Checkpoints", "those of other rows", _other_rows),
     BadJob("Training", "it diverges", _chosen(linear_lr="1e38", epochs="9")),
     BadJob("The machine", "a channel that is not there", _no_channel),
     BadJob("The machine", "no place for the model", _model_in_the_way),

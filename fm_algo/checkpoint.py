@@ -150,8 +150,14 @@ class Checkpoints:
             If it has failed since; the checkpoints before are left as they were.
         """
         finishing, self._finishing = self._finishing, None
-        if finishing is not None:
+        if finishing is None:
+            return
+        try:
             finishing.result()
+        except OSError as error:
+            raise PlatformError(
+                f"the checkpoint directory {self._directory} cannot be used: {error}"
+            ) from error
 
     def restore_newest(self, state: State) -> Checkpoint | None:
         """Fill a kernel's arrays from the newest checkpoint that can be used.

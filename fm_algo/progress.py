@@ -36,8 +36,11 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     buffer_bytes : int or None
         Size of the buffer that rows read again are shuffled in; None where all are in memory. The
         order of the rows depends on it.
+    rows : dict of str to str
+        By channel, what tells its rows from others; empty in checkpoints of earlier releases.
     """
 
     records_seen: int = 0
     batches_seen: int = 0
     buffer_bytes: int | None = None
+    rows: dict[str, str] = {}

@@ -1,11 +1,18 @@
-"""Training jobs on a disk that is full: real file systems of a few pages."""
+"""Training jobs on a disk that is full, real file systems of a few pages, and on one that fails."""
 
+import errno
+import os
 import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 from training_tree import Rows, TrainingTree
 
+from container import train_job
+from container.settings import Paths
 from fm_algo.artifact import load_model
+from fm_algo.errors import PlatformError
 
 WIDTH = 6000
 """Features: with 8 factors the model takes 216 kB, a checkpoint 768 kB."""
@@ -69,4 +76,44 @@ def test_for_checkpoints_leaves_the_old_one_whole(tree, mount):
     outcome = tree.train()
     assert outcome.code == 0
     assert any("going on from the checkpoint" in line for line in outcome.lines)
+    assert load_model(tree.model).feature_dim == WIDTH
+
+
+@pytest.fixture
+def failing_disk(monkeypatch):
+    """Fail to sync checkpoints, which is done beside the training."""
+    fsync = os.fsync
+
+    def fail(descriptor):
+        if ".checkpoint" in Path(f"/proc/self/fd/{descriptor}").readlink().name:
+            raise OSError(errno.EIO, "the disk is gone")
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", fail)
+
+
+@pytest.mark.usefixtures("failing_disk")
+@pytest.mark.parametrize("epochs", ["1", "2"])
+def test_one_that_fails_beside_the_training_is_told(tree, epochs):
+    """By the next checkpoint or, without one, at the end."""
+    tree.hyperparameters(feature_dim=str(WIDTH), num_factors="8", epochs=epochs)
+    (tree.base / "checkpoints").mkdir()
+    with pytest.raises(PlatformError) as caught:
+        tree.run()
+
+    path = tree.base / "checkpoints" / "fm-000001-000000000.checkpoint"
+    told = f"the checkpoint could not be written to {path}: [Errno 5] the disk is gone"
+    assert caught.value.message == told
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("failing_disk")
+def test_one_that_fails_at_a_stop_leaves_the_model(tree, monkeypatch):
+    """The rows were read, the first mini-batch was trained, and the job is told to stop."""
+    stop = threading.Event()
+    (tree.base / "checkpoints").mkdir()
+    monkeypatch.setattr("container.logs.JobLog.batch", lambda *_: stop.set())
+    with pytest.raises(PlatformError, match="the checkpoint could not be written"):
+        train_job.run(Paths(tree.base), stop)
+
     assert load_model(tree.model).feature_dim == WIDTH

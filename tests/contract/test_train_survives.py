@@ -129,7 +129,7 @@ def test_a_job_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, name)
 # What is called in writing a checkpoint, and how often before the third is written.
 STEPS = {
     "before the first byte": ("fm_algo.checkpoint", "write_checkpoint", 3),
-    "between two blocks": ("zlib", "crc32", 3 * 5),
+    "between two blocks": ("zlib", "crc32", 4 + 3 * 5),  # the rows are checked first
     "before it is synced": ("os", "fsync", 5),
     "before it is renamed": ("pathlib", "replace", 3),
     "before its name is synced": ("os", "fsync", 6),

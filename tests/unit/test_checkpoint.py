@@ -218,6 +218,18 @@ def test_the_same_progress_is_written_once(tmp_path):
     assert path_of(tmp_path, 1).stat().st_ino == before
 
 
+def test_a_directory_that_cannot_be_listed_is_the_platforms_fault(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, hyperparameters_of())
+
+    def fail(_path):
+        raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", fail)
+    checkpoints.write(Progress(epoch=1), Notes(), state_of(1))
+    with pytest.raises(PlatformError, match=r"cannot be used: \[Errno 5\]"):
+        checkpoints.finish()
+
+
 class SlowDisk:
     """A disk that has nothing until it is let go."""
 
