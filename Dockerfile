@@ -15,7 +15,15 @@ WORKDIR /opt/program
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 # Not locked by hash: each platform has its own wheel of torch, and its own packages that go with it.
-RUN pip install --no-cache-dir torch==2.13.0
+ARG TORCH=torch==2.13.0
+RUN pip install --no-cache-dir "$TORCH"
+# To train on GPUs: a torch built for CUDA, and the compiler with which Triton links to the driver.
+ARG DEVICE=cpu
+RUN if [ "$DEVICE" = gpu ]; then \
+      apt-get update \
+      && apt-get install --yes --no-install-recommends gcc libc6-dev \
+      && rm -rf /var/lib/apt/lists/*; \
+    fi
 
 COPY pyproject.toml README.md LICENSE train serve ./
 COPY container container
@@ -30,7 +38,10 @@ ENV PATH=/opt/program:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/opt/program/.numba_cache \
-    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.image_cache.ImageCacheLocator
+    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.image_cache.ImageCacheLocator \
+    TRITON_CACHE_DIR=/tmp/triton \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN python -m compileall -q . && \
     for level in $(python -m fm_algo.image_cache); do \
         NUMBA_CPU_NAME=${level} python -m fm_algo.warm_up || exit 1; \

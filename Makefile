@@ -2,6 +2,7 @@
 PYTHON ?= python3
 IMAGE ?= fm-algo
 DOCKER ?= docker
+DEVICE ?= cpu
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,8 +46,8 @@ bench: setup ## measure speed and quality
 docs: setup ## renew the generated pages
 	@for page in docs/*.py; do $(BIN)/python "$$page" || exit; done
 
-image: ## build the image
-	$(DOCKER) build --tag $(IMAGE) \
+image: ## build the image; DEVICE=gpu: one that trains on GPUs, too
+	$(DOCKER) build --tag $(IMAGE) --build-arg DEVICE=$(DEVICE) \
 	  --label org.opencontainers.image.version=$(VERSION) \
 	  --label org.opencontainers.image.revision=$(REVISION) .
 

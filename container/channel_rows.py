@@ -11,6 +11,7 @@ import numpy as np
 from container.channels import describe_files, read_channel
 from container.job import Resources, TrainingJob
 from container.settings import Paths
+from fm_algo.kernels import Kernel
 from fm_algo.row_source import CachedRows, RowBuffer, RowSource, StreamedRows
 from fm_algo.sparse import CSRBatch
 
@@ -51,11 +52,11 @@ class ChannelRows:
         """Return the rows for a pass over them, in blocks."""
         return self.read(epoch) if self.cached is None else iter([self.cached])
 
-    def source(self, job: TrainingJob, buffer_bytes: int) -> RowSource:
+    def source(self, job: TrainingJob, kernel: Kernel, buffer_bytes: int) -> RowSource:
         """Return what the trainer takes; `buffer_bytes` are for shuffling what is read again."""
         if self.cached is None:
             return StreamedRows(self.read, job.hyperparameters, buffer_bytes)
-        return CachedRows(self.cached, job.hyperparameters)
+        return CachedRows(self.cached, job.hyperparameters, kernel.hold(self.cached))
 
 
 def load_channel(

@@ -15,8 +15,9 @@ from typing import Protocol, Self, TypeVar
 from container.job import Resources, TrainingJob
 from container.model_keeper import Keeper, ModelKeeper
 from container.settings import Paths, quiet_torch, use_interface
-from fm_algo.errors import PlatformError
-from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.errors import PlatformError, UserError
+from fm_algo.kernels import Kernel
+from fm_algo.kernels.select import make_kernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Alone, Peers
 
@@ -35,12 +36,12 @@ class Cluster(contextlib.AbstractContextManager["Cluster"], Protocol):
 
     Attributes
     ----------
-    kernel : CPUKernel
+    kernel : Kernel
         Of this host, its numbers 0.
     peers : Peers
     """
 
-    kernel: CPUKernel
+    kernel: Kernel
     peers: Peers
 
     def writable_model(self) -> FMModel:
@@ -64,7 +65,7 @@ class OneHost:
 
     def __init__(self, job: TrainingJob, stop: threading.Event) -> None:
         self._job = job
-        self.kernel = CPUKernel(job.hyperparameters)
+        self.kernel = make_kernel(job.hyperparameters)
         self.peers: Peers = Alone(stop.is_set)
 
     def writable_model(self) -> FMModel:
@@ -105,11 +106,18 @@ def join(job: TrainingJob, port: int, stop: threading.Event) -> Cluster | None:
 
     Raises
     ------
+    UserError
+        If several hosts are to train on GPUs.
     PlatformError
         If they do not come in time, or cannot be connected.
     """
-    if len(job.resources.hosts) == 1:
+    num_hosts = len(job.resources.hosts)
+    if num_hosts == 1:
         return OneHost(job, stop)
+    if job.hyperparameters.device == "gpu":
+        raise UserError(
+            f"device=gpu: {num_hosts} hosts train on their CPUs; use device=cpu, or one host"
+        )
     deadline = time.monotonic() + MEETING_S
     address = find_leader(job.resources, port, stop, deadline)
     if address is None:

@@ -14,6 +14,7 @@ from fm_algo.errors import UserError
 from fm_algo.kernels import State
 from fm_algo.model import FMModel
 from fm_algo.progress import Notes, Progress
+from fm_algo.trainer import BatchReport
 
 _log = logging.getLogger("fm_algo")
 
@@ -45,7 +46,7 @@ class Keeper(Protocol):
         """Take note of what is trained on."""
         ...
 
-    def batch_done(self, progress: Progress) -> None:
+    def batch_done(self, report: BatchReport) -> None:
         """Take note of a mini-batch."""
         ...
 
@@ -157,10 +158,14 @@ class ModelKeeper:
         """Whether it is time for a checkpoint within an epoch."""
         return self._checkpoints is not None and self._checkpoints.is_due
 
-    def batch_done(self, progress: Progress) -> None:
-        """Take note of a mini-batch; write a checkpoint if it is time."""
-        self.progress = progress
-        if self._checkpoints is not None and self.is_checkpoint_due:
+    def batch_done(self, report: BatchReport) -> None:
+        """Write a checkpoint after a mini-batch, if it is time."""
+        if self.is_checkpoint_due:
+            self.write_checkpoint(report.progress)
+
+    def write_checkpoint(self, progress: Progress) -> None:
+        """Write a checkpoint, if the platform wants them."""
+        if self._checkpoints is not None:
             self._checkpoints.write(progress, self.notes, self._kernel.state())
 
     def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:

@@ -19,10 +19,11 @@ from fm_algo.distributed.own_rows import writable_model
 from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import Watch
 from fm_algo.errors import FMError, PlatformError
-from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.kernels import Kernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Peers
 from fm_algo.progress import Notes, Progress
+from fm_algo.trainer import BatchReport
 
 _log = logging.getLogger("fm_algo")
 
@@ -45,7 +46,7 @@ class SeveralHosts:
         self._group = group
         self._watch = watch
         self._kernel = DistributedKernel(job.hyperparameters, group, stop.is_set)
-        self.kernel: CPUKernel = self._kernel
+        self.kernel: Kernel = self._kernel
         self.peers: Peers = self._kernel
 
     @classmethod
@@ -180,12 +181,11 @@ class SharedKeeper:
             self.notes, num_hosts=self._kernel.size, rows={}, buffer_bytes=buffer_bytes
         )
 
-    def batch_done(self, progress: Progress) -> None:
-        """Take note of a mini-batch; write a checkpoint if it is time."""
-        self.progress = progress
+    def batch_done(self, report: BatchReport) -> None:
+        """Write a checkpoint after a mini-batch, if it is time."""
         if self._kernel.checkpoint_agreed:
-            of_all = self._of_all(progress)
-            self._lead(lambda keeper: keeper.batch_done(of_all))
+            of_all = self._of_all(report.progress)
+            self._lead(lambda keeper: keeper.write_checkpoint(of_all))
 
     def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
         """Take note of an epoch: save the model if it is the best, and write a checkpoint."""

@@ -115,9 +115,9 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
     keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
     _log.info(
-        "fm-algo %s, %d CPU threads, training rows %s, %s",
+        "fm-algo %s, %s, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
-        kernel.num_threads,
+        kernel.description,
         "read again each epoch" if (rows := channels["train"].cached) is None else rows.num_rows,
         hyperparameters,
     )
@@ -136,7 +136,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
 
     reports = train(
         kernel,
-        channels["train"].source(job, buffer_bytes or 0),
+        channels["train"].source(job, kernel, buffer_bytes or 0),
         hyperparameters,
         peers.is_stopping,
         lambda epoch: evaluated("validation", epoch),
@@ -146,11 +146,12 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     for report in _with_progress_bar(reports, job, channels["train"].cached):
         if isinstance(report, BatchReport):
             log.batch(report)
-            keeper.batch_done(report.progress)
+            keeper.batch_done(report)
             continue
         if not report.num_rows:
             raise UserError(f"train channel is empty: no rows on any of {peers.size} hosts")
         log.epoch(report, report.validation)
+        keeper.progress = report.progress
         if report.progress.epoch > report.epoch:  # it was not stopped in the middle
             notes = msgspec.structs.replace(
                 keeper.notes, records_seen=log.records_seen, batches_seen=log.batches_seen

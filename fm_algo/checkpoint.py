@@ -34,6 +34,7 @@ _IGNORED, _UPLOADING, _UPLOADED = (
 
 _MAY_DIFFER = {
     "epochs",
+    "device",
     "num_threads",
     "memory_budget_mb",
     "batch_metrics_publish_interval",

@@ -18,6 +18,7 @@ from fm_algo.sparse import MAX_FEATURE_DIM
 
 InitMethod = Literal["normal", "uniform", "constant"]
 Optimizer = Literal["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"]
+Device = Literal["auto", "cpu", "gpu"]
 MetricName = Literal[
     "rmse",
     "mse",
@@ -184,6 +185,13 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "Ours. Take the rows in a new order each epoch; false is the built-in's stored order."
         ),
     ] = True
+    device: Annotated[
+        Device,
+        _text(
+            "Ours. Where training runs; auto takes a GPU where there is one. Either can go on from "
+            "the other's checkpoints."
+        ),
+    ] = "auto"
     num_threads: Annotated[
         ThreadCount | None,
         _text(

@@ -1,6 +1,7 @@
 """Where the trainer's mini-batches come from: rows in memory, or a stream read again each epoch."""
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.jit import njit
+from fm_algo.kernels import Prepared, Take
 from fm_algo.kernels.parameters import CACHE_LINE
 from fm_algo.kernels.simd import prefetch
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
@@ -25,10 +27,11 @@ _T = TypeVar("_T")
 class RowSource(Protocol):
     """The training rows, cut into mini-batches."""
 
-    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch | Prepared]:
         """Yield the mini-batches of an epoch, each row once; the last one may be shorter.
 
-        The same epoch of the same source always gives the same mini-batches.
+        The same epoch of the same source always gives the same mini-batches. A source that knows
+        the kernel may yield them prepared.
         """
         ...
 
@@ -42,19 +45,41 @@ class CachedRows:
         All of them, with labels.
     hyperparameters : Hyperparameters
         mini_batch_size; shuffle and seed: all rows are put in a new order each epoch.
+    take : callable, optional
+        What the kernel's `hold` returned for these rows.
     """
 
-    def __init__(self, rows: CSRBatch, hyperparameters: Hyperparameters) -> None:
+    def __init__(
+        self, rows: CSRBatch, hyperparameters: Hyperparameters, take: Take | None = None
+    ) -> None:
         self._rows = rows
+        self._take = take
+        self._num_epochs = hyperparameters.epochs
+        self._next_order: tuple[int, Iterator[Int64Array | None]] | None = None
         self._size = hyperparameters.mini_batch_size
         self._seed = _shuffle_seed(hyperparameters)
 
-    def mini_batches(self, epoch: int) -> Iterator[CSRBatch]:
+    def mini_batches(self, epoch: int) -> Iterator[CSRBatch | Prepared]:
         """Yield the mini-batches of an epoch."""
-        order = _permutation(self._rows.num_rows, self._seed, epoch)
+        order = self._order(epoch)
         for start in range(0, self._rows.num_rows, self._size):
             stop = min(start + self._size, self._rows.num_rows)
-            yield _take(self._rows, order, start, stop)
+            if self._take is None:
+                yield _take(self._rows, order, start, stop)
+            else:
+                yield self._take(np.arange(start, stop) if order is None else order[start:stop])
+
+    def _order(self, epoch: int) -> Int64Array | None:
+        """Draw an epoch's order; for a kernel that holds the rows, during the epoch before.
+
+        To such a kernel drawing is slow: 20 to 60 ns a row, about what training takes.
+        """
+        draw = functools.partial(_permutation, self._rows.num_rows, self._seed)
+        ahead, self._next_order = self._next_order, None
+        order = next(ahead[1]) if ahead is not None and ahead[0] == epoch else draw(epoch)
+        if self._take is not None and epoch + 1 < self._num_epochs:
+            self._next_order = (epoch + 1, ReadAhead(map(draw, [epoch + 1]), 2))
+        return order
 
 
 class StreamedRows:

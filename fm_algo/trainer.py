@@ -1,9 +1,11 @@
 """The one epoch loop, for every kernel."""
 
 import contextlib
+import functools
 import itertools
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,16 +15,19 @@ import numpy as np
 from fm_algo.early_stopping import EarlyStopping
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import Kernel
+from fm_algo.kernels import Kernel, LateSums, Prepared
 from fm_algo.metrics import Metric, MetricSums, added_up, metrics_for
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.peers import Alone, Peers
 from fm_algo.progress import Progress
 from fm_algo.row_source import ReadAhead, RowSource
-from fm_algo.sparse import CSRBatch
+from fm_algo.sparse import CSRBatch, Float32Array
 
 _BATCHES_AHEAD = 4
 """Mini-batches prepared while one is trained on."""
+
+_STEPS_BEHIND = 8
+"""Mini-batches that a kernel may still be at while it is given more."""
 
 _EVALUATED_AT_ONCE = 1 << 16
 """Rows scored at once by `evaluate`."""
@@ -44,15 +49,21 @@ class BatchReport:
     metrics : list of Metric
         Of the epoch so far, each row as predicted before its own update; empty between publications
         (hyperparameter batch_metrics_publish_interval).
-    progress : Progress
-        Where training could go on from.
     """
 
     epoch: int
     batch: int
     num_rows: int
     metrics: list[Metric]
-    progress: Progress = field(default_factory=Progress)
+    _progress: Callable[[], Progress] = Progress
+
+    @property
+    def progress(self) -> Progress:
+        """Where training could go on from; to be asked for before the next report is.
+
+        Waits for the kernel.
+        """
+        return self._progress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +155,12 @@ def train(
         sums = metrics_for(hyperparameters.predictor_type)
         if progress.num_batches:
             sums.restore(progress.sums)
+        report = None
         for report in _train_epoch(
             kernel, source, hyperparameters, should_stop, sums, progress, peers
         ):
-            progress = report.progress
             yield report
+        progress = progress if report is None else report.progress
         if not progress.num_batches and should_stop():
             _check_finite(kernel.model(), epoch)
             return  # nothing was done in this epoch
@@ -187,23 +199,63 @@ def _train_epoch(
     """Train on what is left of an epoch, adding to `sums`, until its end or a stop."""
     epoch, interval = start.epoch, hyperparameters.batch_metrics_publish_interval
     left = itertools.islice(source.mini_batches(epoch), start.num_batches, None)
-    prepared_ahead = ReadAhead(map(kernel.prepare, left), _BATCHES_AHEAD)
+    prepared_ahead = ReadAhead(map(functools.partial(_prepare, kernel), left), _BATCHES_AHEAD)
+    results = _Results(epoch, sums)
     with contextlib.closing(prepared_ahead):
         for number, prepared in enumerate(peers.in_step(prepared_ahead), start.num_batches):
             if should_stop():
-                return  # a source that was told to stop may have cut this mini-batch short
-            margin = kernel.step(prepared)
-            sums.update(margin, prepared.batch.require_labels())
-            if not math.isfinite(sums.loss):
-                raise _diverged(f"epoch {epoch}, mini-batch {number}: the loss is {sums.loss}")
+                break  # a source that was told to stop may have cut this mini-batch short
+            results.add(number, kernel.step(prepared), prepared)
             published = []
             if number % interval == 0:
+                results.wait()
                 predictor_type = hyperparameters.predictor_type
                 published = added_up(sums, peers.add_up, predictor_type).results()
-            progress = msgspec.structs.replace(start, num_batches=number + 1, sums=sums.state())
-            yield BatchReport(epoch, number, prepared.batch.num_rows, published, progress)
+            results.wait(_STEPS_BEHIND)
+            progress = functools.partial(results.progress, start, number)
+            yield BatchReport(epoch, number, prepared.num_rows, published, progress)
             if should_stop():
-                return
+                break
+    results.wait()
+
+
+def _prepare(kernel: Kernel, batch: CSRBatch | Prepared) -> Prepared:
+    return kernel.prepare(batch) if isinstance(batch, CSRBatch) else batch
+
+
+class _Results:
+    """What steps return, on its way into the epoch's sums; some of it comes late."""
+
+    def __init__(self, epoch: int, sums: MetricSums) -> None:
+        self._epoch, self._sums = epoch, sums
+        self._late: deque[tuple[int, LateSums]] = deque()
+
+    def add(self, number: int, result: Float32Array | LateSums, prepared: Prepared) -> None:
+        """Take what the step of mini-batch `number` returned."""
+        if callable(result):
+            self._late.append((number, result))
+        else:
+            self._sums.update(result, prepared.labels)
+            self._check(number)
+
+    def wait(self, most: int = 0) -> None:
+        """Wait until no more than `most` mini-batches are left out of the sums."""
+        while len(self._late) > most:
+            number, late_sums = self._late.popleft()
+            state = self._sums.state()
+            self._sums.restore({name: state[name] + more for name, more in late_sums().items()})
+            self._check(number)
+
+    def progress(self, start: Progress, number: int) -> Progress:
+        """Say how far training is after mini-batch `number`, the last one added."""
+        self.wait()
+        return msgspec.structs.replace(start, num_batches=number + 1, sums=self._sums.state())
+
+    def _check(self, number: int) -> None:
+        if not math.isfinite(self._sums.loss):
+            raise _diverged(
+                f"epoch {self._epoch}, mini-batch {number}: the loss is {self._sums.loss}"
+            )
 
 
 def evaluate(

@@ -4,7 +4,7 @@ A kernel is made from an initial model and the hyperparameters, and holds parame
 state in whatever layout suits it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
 
 @runtime_checkable
@@ -48,6 +48,16 @@ class SharedArray(Protocol):
 
 State = Mapping[str, NDArray[Any] | SharedArray]
 """Arrays by name: int64 or float32, contiguous, any shape."""
+
+Prepared = Any
+"""What a kernel makes of a mini-batch ahead of its step: its own type, with `num_rows`; and with
+`labels`, float32, shape (num_rows,), where a step returns margins."""
+
+Take = Callable[[Int64Array], Prepared]
+"""Prepares the mini-batch of the rows with these numbers, int64, shape (num_rows,)."""
+
+LateSums = Callable[[], dict[str, float]]
+"""Waits for a step, and returns what `MetricSums.state` would say after its margins alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,21 +96,41 @@ class PreparedBatch:
     batch: CSRBatch
     columns: Columns | None = None
 
+    @property
+    def num_rows(self) -> int:
+        """Rows of the mini-batch."""
+        return self.batch.num_rows
+
+    @property
+    def labels(self) -> Float32Array:
+        """The mini-batch's labels, float32, shape (num_rows,)."""
+        return self.batch.require_labels()
+
 
 class Kernel(Protocol):
     """What the trainer asks of a kernel."""
 
-    def prepare(self, batch: CSRBatch) -> PreparedBatch:
+    @property
+    def description(self) -> str:
+        """What trains, for the log: "2 CPU threads"."""
+        ...
+
+    def hold(self, rows: CSRBatch) -> Take | None:
+        """Take rows that each epoch draws from into memory of the kernel's own, if that serves."""
+        ...
+
+    def prepare(self, batch: CSRBatch) -> Prepared:
         """Do the part of a step that needs the data alone; may run beside another batch's step."""
         ...
 
-    def step(self, prepared: PreparedBatch) -> Float32Array:
+    def step(self, prepared: Prepared) -> Float32Array | LateSums:
         """Update the parameters once from a mini-batch with labels.
 
         Returns
         -------
-        float32, shape (num_rows,)
-            Each row's margin before the update.
+        float32, shape (num_rows,), or LateSums
+            Each row's margin before the update; or, where the kernel is still at it, what will come
+            of the margins.
         """
         ...
 
@@ -109,7 +139,10 @@ class Kernel(Protocol):
         ...
 
     def model(self) -> FMModel:
-        """Return the present parameters; later steps may change them in place."""
+        """Return the present parameters; later steps may change them in place.
+
+        They may be written to until the next call of another method.
+        """
         ...
 
     def state(self) -> State:

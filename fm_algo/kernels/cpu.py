@@ -15,9 +15,9 @@ import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch, State, threads
-from fm_algo.kernels.optimizers import Constants, learning_rate
+from fm_algo.kernels.optimizers import OPTIMIZER_CODES, Constants, learning_rate
 from fm_algo.kernels.parameters import Parameters
-from fm_algo.kernels.passes import OPTIMIZER_CODES, forward_rows, update_columns
+from fm_algo.kernels.passes import forward_rows, update_columns
 from fm_algo.kernels.transpose import transpose
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -56,6 +56,14 @@ class CPUKernel:
         own = kernel.model()
         own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
         return kernel
+
+    @property
+    def description(self) -> str:
+        """What trains, for the log."""
+        return f"{self.num_threads} CPU threads"
+
+    def hold(self, rows: CSRBatch) -> None:
+        """Leave rows where they are: this kernel's memory is theirs."""
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Transpose a mini-batch, ahead of its step; may run beside other steps."""

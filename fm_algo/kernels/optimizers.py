@@ -147,6 +147,15 @@ UPDATE_RULES: dict[Optimizer, UpdateRule] = {
     "sgd": UpdateRule(0, _sgd),
 }
 
+OPTIMIZER_CODES: dict[Optimizer, int] = {
+    "adam": 0,
+    "adagrad": 1,
+    "rowwise_adagrad": 2,
+    "ftrl": 3,
+    "sgd": 4,
+}
+"""What compiled kernels know them by."""
+
 
 def learning_rate(optimizer: Optimizer, lr: float, step: int) -> float:
     """Return the rate at step 1, 2, …; Adam's carries its bias correction √(1 − β2^t) / (1 − β1^t).

@@ -9,10 +9,12 @@ where an optimiser has them. Each part of v is as wide as v, that of w one vecto
 all it needs at a row's start.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import State
 from fm_algo.kernels.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array
@@ -69,7 +71,7 @@ class Parameters:
         w, V = self.rows[:, self.w_at], self.rows[:, : self._hyperparameters.num_factors]
         return FMModel(self._hyperparameters.predictor_type, self.bias[0, :1], w, V)
 
-    def state(self) -> State:
+    def state(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by name, not copied."""
         return {"num_steps": self.num_steps, "bias_row": self.bias, PARAMETER_ROWS: self.rows}
 

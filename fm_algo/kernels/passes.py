@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fm_algo.hyperparameters import Optimizer
 from fm_algo.jit import njit, prange
-from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA
+from fm_algo.kernels.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
 from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
 from fm_algo.kernels.simd import (
     clip,
@@ -19,13 +18,6 @@ from fm_algo.kernels.simd import (
 )
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
-OPTIMIZER_CODES: dict[Optimizer, int] = {
-    "adam": 0,
-    "adagrad": 1,
-    "rowwise_adagrad": 2,
-    "ftrl": 3,
-    "sgd": 4,
-}
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = OPTIMIZER_CODES.values()
 
 # Pieces of work that threads take: small enough to share out, large enough to be worth taking.
@@ -120,7 +112,7 @@ def _apply(
 ) -> tuple[_Number, _Number, _Number]:
     """Update a parameter and its two states, as numbers or as vectors of them.
 
-    The formulas are `fm_algo.kernels.optimizers`'; of row-wise Adagrad, a is the new state.
+    The formulas are `fm_algo.kernels.optimizers`'.
     """
     if optimizer == _ADAM:
         a = _beta1 * a + _one_minus_beta1 * g
@@ -128,8 +120,6 @@ def _apply(
         theta = theta - lr * a / (square_root(b) + epsilon)
     elif optimizer == _ADAGRAD:
         a = a + g * g
-        theta = theta - lr * g / (square_root(a) + epsilon)
-    elif optimizer == _ROWWISE_ADAGRAD:
         theta = theta - lr * g / (square_root(a) + epsilon)
     elif optimizer == _FTRL:
         n = b + g * g
@@ -162,9 +152,8 @@ def update_w(
         a = parameters[i, w_at + 1]
     if optimizer in (_ADAM, _FTRL):
         b = parameters[i, w_at + 2]
-    if optimizer == _ROWWISE_ADAGRAD:  # a row of one number
-        a = a + g * g
-    w, a, b = _apply(optimizer, w, a, b, g, lr, epsilon, l1)
+    rule = _ADAGRAD if optimizer == _ROWWISE_ADAGRAD else optimizer  # a row of one number
+    w, a, b = _apply(rule, w, a, b, g, lr, epsilon, l1)
     parameters[i, w_at] = w
     if optimizer != _SGD:
         parameters[i, w_at + 1] = a
@@ -190,18 +179,21 @@ def update_v(
     """Update the factors of feature i, whose gradient is rescale · sums + decay · v, (1, width)."""
     width, states_at = sums.shape[1], w_at + WIDTH
     zero = splat(_float32(0))
-    row_state = zero
     if optimizer == _ROWWISE_ADAGRAD:
         squares = zero
         for j in range(0, width, WIDTH):
-            g = rescale * load(sums, 0, j) + decay * load(parameters, i, j)
-            g = clip(g, clip_limit)
+            g = clip(rescale * load(sums, 0, j) + decay * load(parameters, i, j), clip_limit)
             squares = squares + g * g
         parameters[i, w_at + 2] += total(squares) / _float32(num_factors)
-        row_state = splat(parameters[i, w_at + 2])
+        row_lr = lr / (square_root(parameters[i, w_at + 2]) + epsilon)
+        for j in range(0, width, WIDTH):
+            v = load(parameters, i, j)
+            g = clip(rescale * load(sums, 0, j) + decay * v, clip_limit)
+            store(parameters, i, j, v - row_lr * g)
+        return
     for j in range(0, width, WIDTH):
-        a, b = row_state, zero
-        if optimizer in (_ADAM, _ADAGRAD, _FTRL):
+        a, b = zero, zero
+        if optimizer != _SGD:
             a = load(parameters, i, states_at + j)
         if optimizer in (_ADAM, _FTRL):
             b = load(parameters, i, states_at + width + j)
@@ -209,7 +201,7 @@ def update_v(
         g = clip(rescale * load(sums, 0, j) + decay * v, clip_limit)
         v, a, b = _apply(optimizer, v, a, b, g, lr, epsilon, l1)
         store(parameters, i, j, v)
-        if optimizer in (_ADAM, _ADAGRAD, _FTRL):
+        if optimizer != _SGD:
             store(parameters, i, states_at + j, a)
         if optimizer in (_ADAM, _FTRL):
             store(parameters, i, states_at + width + j, b)

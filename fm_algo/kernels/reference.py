@@ -44,6 +44,14 @@ class ReferenceKernel:
         self._states = {name: self._initial_states(name) for name in self._parameters}
         self._num_steps = np.zeros(1, np.int64)
 
+    @property
+    def description(self) -> str:
+        """What trains, for the log."""
+        return "NumPy"
+
+    def hold(self, rows: CSRBatch) -> None:
+        """Leave rows where they are: this kernel's memory is theirs."""
+
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Return the mini-batch as it is."""
         return PreparedBatch(batch)

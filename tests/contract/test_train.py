@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import safetensors
-from training_tree import FEATURE_DIM, ROOT, Outcome, Rows, TrainingTree
+from training_tree import FEATURE_DIM, ROOT, Outcome, Rows, TrainingTree, finish
 
 from fm_algo.artifact import load_model
 from fm_algo.metrics import metrics_for
@@ -178,6 +178,27 @@ def test_a_job_ends_with_0_and_a_model(job):
     assert job.tree.failure is None
     model = load_model(job.tree.model)
     assert (model.feature_dim, model.num_factors) == (FEATURE_DIM, 3)
+
+
+def test_a_job_on_the_cpu_never_loads_torch(tmp_path):
+    tree = TrainingTree(tmp_path / "ml")
+    tree.channel("train", {"a.csv": b"1,1,0,0,0,0,0\n"})
+    code = """
+import sys
+from container import train_job
+from fm_algo.kernels import select
+select._DRIVER = ()
+try:
+    train_job.main()
+finally:
+    print(*sys.modules)
+"""
+    outcome = finish(tree.start(program=("-c", code), PYTHONPATH=str(ROOT)))
+    loaded = set(outcome.lines[-1].split())
+
+    assert outcome.code == 0
+    assert "fm_algo.kernels.cpu" in loaded
+    assert loaded & {"torch", "triton"} == set()
 
 
 def test_the_model_says_how_it_was_trained(regression, classification):

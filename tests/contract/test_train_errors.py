@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 from training_tree import FEATURE_DIM, Rows, TrainingTree, finish
@@ -140,6 +141,16 @@ def refused(tree, kind=UserError):
     assert "\n" not in caught.value.message
     assert not (tree.model / "model.safetensors").exists()
     return caught.value.message
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia").exists(), reason="this machine may have a GPU")
+def test_a_gpu_that_is_not_there(tree):
+    tree.channel("train", {"a.csv": GOOD})
+    tree.hyperparameters(device="gpu")
+
+    assert refused(tree) == (
+        "device=gpu: this machine has no NVIDIA GPU; use a GPU instance, or device=auto or cpu"
+    )
 
 
 def test_a_missing_train_channel(tree):

@@ -68,10 +68,19 @@ def job(root, tmp_path_factory):
     return base
 
 
-def test_the_curve_is_the_built_ins(root, job):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_the_curve_is_the_built_ins(root, job, device):
+    if device == "gpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("NOT RUN ON A GPU: this machine has none")
+    hyperparameters = job / "input" / "config" / "hyperparameters.json"
+    chosen = json.loads(hyperparameters.read_text()) | {"device": device}
+    hyperparameters.write_text(json.dumps(chosen))
     done = subprocess.run(
         [sys.executable, root / "train"],
-        env={"SAGEMAKER_BASE_DIR": str(job), "PATH": ""},
+        env={"SAGEMAKER_BASE_DIR": str(job), "PATH": "/usr/bin:/bin" if device == "gpu" else ""},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -17,7 +17,7 @@ def loaded_by(module):
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("container.train_job", {"torch", "flask", "gunicorn", "scipy.sparse"}),
+        ("container.train_job", {"torch", "triton", "flask", "gunicorn", "scipy.sparse"}),
         ("fm_algo", {"torch", "numba", "flask", "gunicorn", "container", "scipy.sparse"}),
     ],
 )

@@ -1,7 +1,9 @@
 import itertools
 import threading
 import time
+from itertools import chain
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -191,3 +193,14 @@ def test_closing_early_ends_the_thread():
     next(ahead)
     ahead.close()
     assert threading.active_count() == before
+
+
+def test_epochs_may_come_in_any_order_where_the_next_one_is_drawn_ahead():
+    chosen = msgspec.structs.replace(hyperparameters(4, shuffle=True), epochs=3)
+
+    def orders(epochs):
+        source = CachedRows(numbered(0, 9), chosen, np.ndarray.tolist)
+        return {epoch: [*source.mini_batches(epoch)] for epoch in epochs}
+
+    assert orders([0, 1, 2]) == orders([2, 0, 1]) == orders([1, 1, 2, 0])
+    assert sorted(chain(*orders([1])[1])) == list(range(9))

@@ -57,6 +57,31 @@ class RecordingKernel(ReferenceKernel):
         return self.margins[-1]
 
 
+def sums_of(margin, labels):
+    sums = metrics_for("regressor")
+    sums.update(margin, labels)
+    return sums.state()
+
+
+class LateKernel(RecordingKernel):
+    """The reference, giving the sums of its metrics late instead of its margins."""
+
+    def __init__(self, hyperparameters):
+        super().__init__(hyperparameters)
+        self.num_waiting = self.most_waiting = 0
+
+    def step(self, prepared):
+        margin = super().step(prepared)
+        self.num_waiting += 1
+        self.most_waiting = max(self.most_waiting, self.num_waiting)
+
+        def wait():
+            self.num_waiting -= 1
+            return sums_of(margin, prepared.labels)
+
+        return wait
+
+
 class BreakingKernel(ReferenceKernel):
     """The reference until a step, which breaks a parameter."""
 
@@ -151,6 +176,66 @@ def test_metrics_are_those_of_predictions_before_the_update():
         if number % 2 == 0:
             assert reports[number].metrics == expected.results()
     assert reports[-1].metrics == expected.results()
+
+
+def test_sums_that_come_late_make_the_same_metrics():
+    changes = {"mini_batch_size": 1, "batch_metrics_publish_interval": 12}
+    _, expected = trained(**changes)
+    hyperparameters = hyperparameters_of(**changes)
+    kernel = LateKernel(hyperparameters)
+    reports = list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+
+    for report, other in zip(reports, expected, strict=True):
+        assert [metric.name for metric in report.metrics] == [m.name for m in other.metrics]
+        for metric, wanted in zip(report.metrics, other.metrics, strict=True):
+            assert metric.value == pytest.approx(wanted.value)
+    assert kernel.most_waiting == 9
+    assert kernel.num_waiting == 0
+
+
+def test_how_far_training_is_counts_sums_that_come_late():
+    hyperparameters = hyperparameters_of(batch_metrics_publish_interval=500)
+    kernel, late = RecordingKernel(hyperparameters), LateKernel(hyperparameters)
+
+    def progress_after_two(kernel):
+        reports = train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters)
+        next(reports)
+        return next(reports).progress
+
+    got, expected = progress_after_two(late), progress_after_two(kernel)
+    assert got.num_batches == expected.num_batches == 2
+    assert got.sums == pytest.approx(expected.sums)
+    assert late.num_waiting == 0
+
+
+def test_a_late_loss_that_is_not_finite_is_reported_of_its_mini_batch():
+    class LateBreakingKernel(BreakingKernel):
+        def step(self, prepared):
+            margin = super().step(prepared)
+            return lambda: sums_of(margin, prepared.labels)
+
+    hyperparameters = hyperparameters_of(batch_metrics_publish_interval=500)
+    kernel = LateBreakingKernel(hyperparameters, breaks_at=0, group="w0")
+
+    with pytest.raises(AlgorithmError, match="epoch 0, mini-batch 1: the loss is nan"):
+        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+
+
+@pytest.mark.parametrize("shuffle", ["true", "false"])
+def test_a_kernel_that_holds_the_rows_is_given_their_numbers(shuffle):
+    hyperparameters = hyperparameters_of(shuffle=shuffle)
+    taken = []
+    expected = RecordingKernel(hyperparameters)
+    list(train(expected, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+    kernel = RecordingKernel(hyperparameters)
+
+    def take(numbers):
+        taken.append(numbers.tolist())
+        return kernel.prepare(numbered_rows().take(numbers))
+
+    list(train(kernel, CachedRows(numbered_rows(), hyperparameters, take), hyperparameters))
+
+    assert taken == kernel.batches == expected.batches
 
 
 def test_a_batchs_metrics_come_at_the_interval():

@@ -1,0 +1,235 @@
+"""The GPU kernel: that it is right, how fast it is, and how near to what the card allows.
+
+    python benchmarks/bench_gpu.py                            on a GPU: check, copy, time, compare
+    python benchmarks/bench_gpu.py --profile                  and the device's time for each program
+    python benchmarks/bench_gpu.py --device interpreter --small    without a GPU: that it works
+
+A line of JSON comes out for each of these, in this order:
+
+- check: largest difference between this kernel's parameters and the reference's after a few steps,
+  for each optimiser;
+- copy: what the card copies within its memory, bytes read plus bytes written;
+- epoch: rows a second, for each mini-batch size; the epochs after the first, from the data in GPU
+  memory to the epoch's metrics. Beside it the bytes that must move, as a rate and as a share of
+  the copy's (`least_bytes`, `gathered_bytes`), and the log loss of held-out rows;
+- torch: the same model and data, written with torch's Embedding and SparseAdam, on the same card.
+
+Data: that of bench_train.py, 39 entries of value 1 a row.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from bench_train import commit, make_rows
+from peers import LEARNING_RATE, NUM_EPOCHS, NUM_FIELDS, log_loss, run_torch
+
+from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+from fm_algo.initialization import draw_initial, initial_model
+from fm_algo.kernels.optimizers import UPDATE_RULES
+from fm_algo.kernels.reference import ReferenceKernel
+from fm_algo.row_source import CachedRows
+from fm_algo.sparse import CSRBatch
+from fm_algo.trainer import EpochReport, train
+
+NUM_TEST = 20_000
+SAMPLED_BATCHES = 4
+
+
+def check(device: str) -> dict[str, float]:
+    """Train a little with each optimiser; return the largest differences from the reference."""
+    from fm_algo.kernels.gpu import GPUKernel
+
+    differences: dict[str, float] = {}
+    for optimizer in UPDATE_RULES:
+        feature_dim = 10 * NUM_FIELDS
+        chosen = parse_hyperparameters(
+            {
+                "feature_dim": feature_dim,
+                "num_factors": 5,
+                "predictor_type": "binary_classifier",
+                "mini_batch_size": 8,
+                "optimizer": optimizer,
+                "eps": 1e-3,  # the default makes rounding errors of gradients near 0 large
+                "factors_init_sigma": 0.1,
+                "factors_lr": 0.01,
+            }
+        )
+        reference = ReferenceKernel(initial_model(chosen), chosen)
+        kernel = GPUKernel.starting_from(initial_model(chosen), chosen, device)
+        for seed in range(1 if device == "cpu" else 20):
+            batch = make_rows(8, feature_dim, seed)
+            reference.step(reference.prepare(batch))
+            kernel.step(kernel.prepare(batch))
+        ours, theirs = kernel.model(), reference.model()
+        differences[optimizer] = max(
+            float(np.max(np.abs(getattr(ours, name) - getattr(theirs, name))))
+            for name in ("w0", "w", "V")
+        )
+    return differences
+
+
+def copy_bandwidth(device: str, num_bytes: int) -> float:
+    """Bytes a second, read plus written, of copying within the device's memory; median of 20."""
+    import torch
+
+    source = torch.rand(num_bytes // 4, device=device)
+    target = torch.empty_like(source)
+    times = []
+    for _ in range(25):
+        _wait_for(device)
+        started = time.perf_counter()
+        target.copy_(source)
+        _wait_for(device)
+        times.append(time.perf_counter() - started)
+    return 2 * num_bytes / statistics.median(times[5:])
+
+
+def least_bytes(rows: CSRBatch, chosen: Hyperparameters) -> tuple[float, float]:
+    """Bytes that an epoch must move, if it trains in these mini-batches.
+
+    Returns
+    -------
+    least : float
+        Of each mini-batch's features, v and w read for the margins, then v, w and their states read
+        and written, each once a mini-batch; each entry's number read and each row's label.
+    gathered : float
+        The same without a cache that reaches from row to row: v and w are read for each entry,
+        and so is what the row has made of them (S), which is written once a row.
+    """
+    k, num_states = chosen.num_factors, UPDATE_RULES[chosen.optimizer].num_states
+    read_and_written = 2 * 4 * (k + 1) * (1 + num_states)
+    size = chosen.mini_batch_size
+    order = np.random.default_rng(0).permutation(rows.num_rows)
+    starts = range(0, min(rows.num_rows, SAMPLED_BATCHES * size), size)
+    least = gathered = num_rows = 0
+    for start in starts:
+        batch = rows.take(order[start : start + size])
+        data_bytes = 4 * batch.num_entries + 4 * batch.num_rows
+        present = len(np.unique(batch.indices))
+        least += present * (4 * (k + 1) + read_and_written) + data_bytes
+        gathered += present * read_and_written + data_bytes
+        gathered += batch.num_entries * (4 * (k + 1) + 4 * k) + batch.num_rows * 4 * k
+        num_rows += batch.num_rows
+    return least * rows.num_rows / num_rows, gathered * rows.num_rows / num_rows
+
+
+def train_epochs(
+    rows: CSRBatch, test: CSRBatch, chosen: Hyperparameters, device: str, *, profile: bool
+) -> tuple[float, float]:
+    """Train with the GPU kernel; seconds of a later epoch, and held-out log loss."""
+    from fm_algo.kernels.gpu import GPUKernel
+
+    kernel = GPUKernel(chosen, device)
+    draw_initial(kernel.model(), chosen)
+    source = CachedRows(rows, chosen, kernel.hold(rows))
+    reports = [
+        report for report in train(kernel, source, chosen) if isinstance(report, EpochReport)
+    ]
+    if profile:
+        _profile(lambda: list(train(kernel, source, chosen)))
+    epoch_s = statistics.median(report.elapsed_s for report in reports[1:])
+    return epoch_s, log_loss(kernel.margin(test), test.require_labels())
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", choices=["cuda", "interpreter"], default="cuda")
+    parser.add_argument("--small", action="store_true", help="sizes for the interpreter")
+    parser.add_argument("--profile", action="store_true", help="the device's time, by program")
+    parser.add_argument("--num-rows", type=int, default=1 << 21)
+    parser.add_argument("--feature-dim", type=int, default=1_000_000)
+    parser.add_argument("--num-factors", type=int, default=64)
+    parser.add_argument("--optimizer", choices=UPDATE_RULES, default="adam")
+    parser.add_argument("--mini-batch-sizes", type=int, nargs="+", default=[65_536, 1000])
+    options = parser.parse_args()
+    if options.device == "cuda" and not _has_card():
+        parser.exit(0, "bench_gpu: this machine has no GPU; nothing was measured\n")
+    if options.device == "interpreter":
+        os.environ["TRITON_INTERPRET"] = "1"  # noqa: TID251 - Triton reads it when it is imported
+    device = "cpu" if options.device == "interpreter" else "cuda"
+    copied_bytes, num_test = 4 << 30, NUM_TEST
+    if options.small:
+        options.num_rows, options.feature_dim, options.num_factors = 8, 10 * NUM_FIELDS, 8
+        options.mini_batch_sizes, copied_bytes, num_test = [5], 1 << 20, 10
+
+    _print("check", device, largest_difference=check(device))
+    bandwidth = copy_bandwidth(device, copied_bytes)
+    _print("copy", device, gb_per_second=round(bandwidth / 1e9, 1))
+    rows = make_rows(options.num_rows, options.feature_dim, seed=1)
+    test = make_rows(num_test, options.feature_dim, seed=2)
+    for size in options.mini_batch_sizes:
+        chosen = parse_hyperparameters(
+            {
+                "feature_dim": options.feature_dim,
+                "num_factors": options.num_factors,
+                "predictor_type": "binary_classifier",
+                "optimizer": options.optimizer,
+                "mini_batch_size": size,
+                "epochs": NUM_EPOCHS,
+                "linear_lr": LEARNING_RATE,
+                "factors_lr": LEARNING_RATE,
+            }
+        )
+        epoch_s, loss = train_epochs(rows, test, chosen, device, profile=options.profile)
+        rates = {}
+        for name, count in zip(
+            ("least_bytes", "gathered_bytes"), least_bytes(rows, chosen), strict=True
+        ):
+            rates[f"{name}_gb_per_second"] = round(count / epoch_s / 1e9, 3)
+            rates[f"{name}_share_of_copy"] = round(count / epoch_s / bandwidth, 3)
+        described = {
+            "mini_batch_size": size,
+            "num_factors": options.num_factors,
+            "num_rows": options.num_rows,
+            "feature_dim": options.feature_dim,
+        }
+        ours = rows.num_rows / epoch_s
+        _print(
+            "epoch", device, **described, optimizer=options.optimizer,
+            rows_per_second=round(ours), log_loss=round(loss, 5), **rates,
+        )  # fmt: skip
+        theirs, loss = run_torch(rows, test, options.num_factors, size, device)
+        _print(
+            "torch", device, **described, rows_per_second=round(theirs), log_loss=round(loss, 5),
+            this_kernel_is_times_as_fast=round(ours / theirs, 2),
+        )  # fmt: skip
+
+
+def _print(what: str, device: str, **values: object) -> None:
+    import torch
+
+    card = torch.cuda.get_device_name() if device == "cuda" else "Triton's interpreter"
+    row = {"benchmark": "gpu", "what": what, **values, "card": card, "torch": torch.__version__}
+    print(json.dumps(row | {"commit": commit()}), flush=True)
+
+
+def _profile(work: Callable[[], object]) -> None:
+    """Print how long the device was at each program."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        work()
+    print(profiler.key_averages().table(sort_by="self_device_time_total", row_limit=25))
+
+
+def _has_card() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _wait_for(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Rows in the memory of a GPU, and mini-batches of them."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
+
+_BLOCK_NUMBERS = 1 << 22
+"""Numbers copied at once, through memory that the device reads by itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceRows:
+    """Rows in compressed sparse row form, as `CSRBatch`.
+
+    Attributes
+    ----------
+    indptr : int64, shape (num_rows + 1,)
+    indices : int32, shape (num_entries,)
+    values : float32, shape (num_entries,), or None
+        None where all are 1.
+    labels : float32, shape (num_rows,)
+        0 where there are none.
+    """
+
+    indptr: torch.Tensor
+    indices: torch.Tensor
+    values: torch.Tensor | None
+    labels: torch.Tensor
+
+    @staticmethod
+    def num_bytes(batch: CSRBatch) -> int:
+        """Device memory that the rows of `batch` would take."""
+        entry_bytes = 4 if _all_one(batch.values) else 8
+        return 8 + 12 * batch.num_rows + entry_bytes * batch.num_entries
+
+    @classmethod
+    def copy_of(cls, batch: CSRBatch, device: torch.device) -> Self:
+        """Copy rows to a device, without waiting until they are there."""
+        labels = np.zeros(batch.num_rows, np.float32) if batch.labels is None else batch.labels
+        return cls(
+            to_device(batch.indptr, device),
+            to_device(batch.indices, device),
+            None if _all_one(batch.values) else to_device(batch.values, device),
+            to_device(labels, device),
+        )
+
+    def used_by(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until what `stream` has been given to do by now is done."""
+        for tensor in (self.indptr, self.indices, self.values, self.labels):
+            if tensor is not None:
+                tensor.record_stream(stream)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceBatch:
+    """A mini-batch of rows that lie, or are on their way, in a device's memory.
+
+    Attributes
+    ----------
+    rows : DeviceRows
+        Among others, perhaps.
+    plan : int64, shape (2 * num_places + 1,)
+        For each place of the mini-batch the row that is there, -1 where none is; then where the
+        entries of each begin, and where the last ones end.
+    num_rows : int
+        Places beyond it are empty.
+    is_held : bool
+        Whether the rows are there for good, not for this mini-batch alone.
+    arrived : torch.cuda.Event or None
+        After which the rows are there; None: they are.
+    """
+
+    rows: DeviceRows
+    plan: Int64Array
+    num_rows: int
+    is_held: bool = False
+    arrived: torch.cuda.Event | None = None
+
+    @property
+    def num_places(self) -> int:
+        """Places for rows, empty ones included."""
+        return len(self.plan) // 2
+
+    @property
+    def num_entries(self) -> int:
+        """Entries of all its rows."""
+        return int(self.plan[-1])
+
+
+def plan_of(numbers: Int64Array, lengths: Int64Array, num_places: int) -> Int64Array:
+    """Lay out the rows `numbers`, which have `lengths` entries, as `DeviceBatch.plan`."""
+    n = len(numbers)
+    plan = np.full(2 * num_places + 1, -1, np.int64)
+    plan[:n] = numbers
+    starts = plan[num_places:]
+    starts[0] = 0
+    np.cumsum(lengths, out=starts[1 : n + 1])
+    starts[n + 1 :] = starts[n]
+    return plan
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Copy an array of one dimension to memory of its own, as `copy_to`."""
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    target = torch.empty(len(array), dtype=dtype, device=device)
+    copy_to(target, array)
+    return target
+
+
+def copy_to(target: torch.Tensor, array: NDArray[Any]) -> None:
+    """Copy an array to the start of a tensor, in the order of the present stream."""
+    for start in range(0, len(array), _BLOCK_NUMBERS):
+        block = array[start : start + _BLOCK_NUMBERS]
+        # torch keeps pinned memory until the device has read it.
+        staged = torch.empty(len(block), dtype=target.dtype, pin_memory=target.is_cuda)
+        staged.numpy()[:] = block
+        target[start : start + len(block)].copy_(staged, non_blocking=True)
+
+
+def _all_one(values: Float32Array) -> bool:
+    return bool((values == 1).all())

@@ -1,0 +1,78 @@
+"""Which kernel a job gets."""
+
+from pathlib import Path
+
+import pytest
+
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.kernels import select
+from fm_algo.kernels.cpu import CPUKernel
+
+SMALL = {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor"}
+
+
+def make(device):
+    return select.make_kernel(parse_hyperparameters(SMALL | {"device": device}))
+
+
+@pytest.fixture
+def no_driver(monkeypatch):
+    monkeypatch.setattr(select, "_DRIVER", (Path("/nowhere"),))
+
+
+@pytest.fixture
+def driver_without_gpu(monkeypatch):
+    """A machine whose driver is there, and a torch that finds no GPU."""
+    import torch
+
+    monkeypatch.setattr(select, "_DRIVER", (Path("/"),))
+    if torch.version.cuda is not None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_without_a_gpu_the_cpu_trains(no_driver, device):
+    assert isinstance(make(device), CPUKernel)
+
+
+def test_a_gpu_that_is_asked_for_must_be_there(no_driver):
+    with pytest.raises(UserError) as caught:
+        make("gpu")
+    assert caught.value.message == (
+        "device=gpu: this machine has no NVIDIA GPU; use a GPU instance, or device=auto or cpu"
+    )
+
+
+def test_a_gpu_that_cannot_be_used_is_said_to_be_there(driver_without_gpu, caplog):
+    assert isinstance(make("auto"), CPUKernel)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the GPU is not used: ")
+    with pytest.raises(UserError, match=r"^device=gpu: .*torch.*; use a GPU instance"):
+        make("gpu")
+
+
+def test_the_cpu_is_silent_about_a_gpu_when_it_is_asked_for(driver_without_gpu, caplog):
+    assert isinstance(make("cpu"), CPUKernel)
+    assert not caplog.records
+
+
+def test_a_gpu_without_a_compiler_is_not_used(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(select, "_DRIVER", (Path("/"),))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(UserError, match=r"^device=gpu: Triton needs gcc or clang to link"):
+        make("gpu")
+
+
+@pytest.mark.gpu
+def test_auto_takes_the_gpu():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("NOT RUN ON A GPU: this machine has none")
+    assert make("auto").description.startswith("GPU ")
