@@ -17,16 +17,24 @@ def usable_processors() -> int:
 
 
 def usable_memory_bytes() -> int:
-    """Return the memory this process may have: the least of machine, cgroup and ulimit -v."""
+    """Return the memory this process may have: the least of machine, cgroup and ulimit -v.
+
+    Of the latter, what is left of it: libraries alone take hundreds of megabytes of addresses.
+    """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
-        limits.append(address_space)
+        limits.append(max(address_space - _used_addresses(), 0))
     for file in (_CGROUP / "memory.max", _CGROUP / "memory" / "memory.limit_in_bytes"):
         words = _read_words(file)
         if words and words[0].isdigit() and int(words[0]) < _UNLIMITED:
             limits.append(int(words[0]))
     return min(limits)
+
+
+def _used_addresses() -> int:
+    words = _read_words(Path("/proc/self/statm"))  # proc(5): in pages, the first is all
+    return int(words[0]) * os.sysconf("SC_PAGE_SIZE") if words else 0
 
 
 def _cpu_quota() -> float | None:
