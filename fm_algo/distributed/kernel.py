@@ -90,7 +90,7 @@ class DistributedKernel(CPUKernel):
 
     @property
     def own_parameters(self) -> Float32Array:
-        """The rows of this host, parameters and optimiser state, laid out as `cpu` says."""
+        """The rows of this host, with optimiser state, laid out as in `kernels.parameters`."""
         return self._parameters.rows
 
     @property

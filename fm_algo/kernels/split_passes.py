@@ -1,7 +1,7 @@
 """The passes of a step whose rows lie on several hosts: gradient here, update at the owner.
 
-A row on its way is `v | w`, v padded to whole vectors as in `cpu`; so is a gradient. What `passes`
-does in one visit is cut in two here, and ends in the same update.
+A row on its way is `v | w`, v padded to whole vectors as in `parameters`; so is a gradient. What
+`passes` does in one visit is cut in two here, and ends in the same update.
 """
 
 import numpy as np

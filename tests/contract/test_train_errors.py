@@ -113,7 +113,7 @@ def test_whatever_goes_wrong_is_told(tree, raised, reason):
     """Also a mistake of ours, which no input can be made to show."""
     code = f"""
 from container import train_job
-def run(paths, stop):
+def run(*_):
     raise {raised}
 train_job.run = run
 train_job.main()
