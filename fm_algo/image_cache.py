@@ -62,16 +62,17 @@ class ImageCacheLocator(UserProvidedCacheLocator):
         cache = Path(config.CACHE_DIR)
         directory = cache / str(config.CPU_NAME) / Path(self._cache_path).relative_to(cache)
         if directory.is_dir() and not os.access(directory, os.W_OK):
-            directory = Path(_writable_copy(directory))
+            directory = _writable_copy(directory)
         self._cache_path = str(directory)
 
 
 @functools.cache
-def _writable_copy(directory: Path) -> str:
-    """Copy a directory to one that lives as long as this process."""
+def _writable_copy(directory: Path) -> Path:
+    """Copy a level's directory to one that lives as long as this process."""
     copy = tempfile.mkdtemp(prefix="fm-algo-kernels-")
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
-    return shutil.copytree(directory, copy, dirs_exist_ok=True)
+    level = directory.parent.name
+    return Path(shutil.copytree(directory, Path(copy) / level / directory.name))
 
 
 if __name__ == "__main__":
