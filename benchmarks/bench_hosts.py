@@ -153,8 +153,10 @@ def exchange(options: argparse.Namespace) -> None:
         elapsed.append(time.perf_counter() - started)
     group.gather(np.zeros(1))
     if rank == 0:
-        print(1000 * statistics.median(elapsed[1:]))
+        print(1000 * statistics.median(elapsed[1:]), flush=True)
+    watch.leave()
     watch.end()
+    group.close()
 
 
 def measure_exchange(num_features: int, num_factors: int, rate_gbit: float, repeats: int) -> float:
