@@ -199,6 +199,37 @@ def update_v(
             store(parameters, i, states_at + width + j, b)
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def sum_column(
+    first: int,
+    last: int,
+    rows: Int32Array,
+    values: Float32Array,
+    residual: Float32Array,
+    factor_sums: Float32Array,
+    sums: Float32Array,
+    at: int,
+) -> tuple[np.float32, np.float32]:
+    """Set row `at` of `sums` to Σ_r g_r x_ri S_r over a column's pairs, at least one.
+
+    Returns Σ_r g_r x_ri and Σ_r g_r x_ri².
+    """
+    width = factor_sums.shape[1]
+    r = rows[first]
+    weighted = residual[r] * values[first]
+    linear, squares = weighted, weighted * values[first]
+    for j in range(0, width, WIDTH):
+        store(sums, at, j, weighted * load(factor_sums, r, j))
+    for p in range(first + 1, last):
+        r = rows[p]
+        weighted = residual[r] * values[p]
+        linear += weighted
+        squares += weighted * values[p]
+        for j in range(0, width, WIDTH):
+            store(sums, at, j, load(sums, at, j) + weighted * load(factor_sums, r, j))
+    return linear, squares
+
+
 @njit(nogil=True)
 def _sum(values: Float32Array) -> np.float32:
     """Sum up on one thread, in float64."""
@@ -249,18 +280,9 @@ def update_columns(
             for j in range(0, parameters.shape[1], CACHE_LINE):
                 prefetch(parameters, ahead, j)
             i = features[c]
-            r = rows[starts[c]]
-            weighted = residual[r] * values[starts[c]]
-            linear, squares = weighted, weighted * values[starts[c]]
-            for j in range(0, width, WIDTH):
-                store(sums, 0, j, weighted * load(factor_sums, r, j))
-            for p in range(starts[c] + 1, starts[c + 1]):
-                r = rows[p]
-                weighted = residual[r] * values[p]
-                linear += weighted
-                squares += weighted * values[p]
-                for j in range(0, width, WIDTH):
-                    store(sums, 0, j, load(sums, 0, j) + weighted * load(factor_sums, r, j))
+            linear, squares = sum_column(
+                starts[c], starts[c + 1], rows, values, residual, factor_sums, sums, 0
+            )
             if use_linear:
                 update_w(
                     parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,

@@ -8,7 +8,7 @@ import numpy as np
 
 from fm_algo.jit import njit, prange
 from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
-from fm_algo.kernels.passes import update_v, update_w
+from fm_algo.kernels.passes import sum_column, update_v, update_w
 from fm_algo.kernels.simd import load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
@@ -69,20 +69,9 @@ def sum_gradients(
     for piece in prange((num_columns + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         for c in range(piece * _ROWS_A_PIECE, min(num_columns, (piece + 1) * _ROWS_A_PIECE)):
             i = places[c]
-            r = rows[starts[c]]
-            weighted = residual[r] * values[starts[c]]
-            linear, squares = weighted, weighted * values[starts[c]]
-            for j in range(0, width, WIDTH):
-                store(gradients, i, j, weighted * load(factor_sums, r, j))
-            for p in range(starts[c] + 1, starts[c + 1]):
-                r = rows[p]
-                weighted = residual[r] * values[p]
-                linear += weighted
-                squares += weighted * values[p]
-                for j in range(0, width, WIDTH):
-                    store(
-                        gradients, i, j, load(gradients, i, j) + weighted * load(factor_sums, r, j)
-                    )
+            linear, squares = sum_column(
+                starts[c], starts[c + 1], rows, values, residual, factor_sums, gradients, i
+            )
             gradients[i, width] = linear
             for j in range(0, width, WIDTH):
                 store(gradients, i, j, load(gradients, i, j) - squares * load(packed, i, j))
