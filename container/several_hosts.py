@@ -175,10 +175,10 @@ class SharedKeeper:
             nothing = dict.fromkeys(self.progress.sums, 0.0)
             self.progress = msgspec.structs.replace(self.progress, sums=nothing)
 
-    def take_rows(self, _rows: dict[str, str], buffer_bytes: int | None) -> None:
-        """Take note of how rows are read; each host has others, so a checkpoint says nothing."""
+    def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of what is trained on."""
         self.notes = msgspec.structs.replace(
-            self.notes, num_hosts=self._kernel.size, rows={}, buffer_bytes=buffer_bytes
+            self.notes, num_hosts=self._kernel.size, rows=rows, buffer_bytes=buffer_bytes
         )
 
     def batch_done(self, report: BatchReport) -> None:

@@ -230,8 +230,11 @@ def _load_channels(
 
 
 def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[str, str]:
-    """Say of the channels that decide on the model what tells their rows from others."""
-    if job.checkpoints is None:
+    """Say of the channels that decide on the model what tells their rows from others.
+
+    Nothing of several hosts: each has rows of its own, and a checkpoint is of all.
+    """
+    if job.checkpoints is None or len(job.resources.hosts) > 1:
         return {}
     found = {"train": channels["train"].describe()}
     if job.hyperparameters.early_stopping_patience is not None and "validation" in job.channels:
