@@ -78,7 +78,7 @@ def measure_computing(
 ) -> dict[str, float]:
     """Time a step of one host, and the step cut in two without the waiting."""
     from fm_algo.distributed.group import Pending
-    from fm_algo.distributed.kernel import DistributedKernel
+    from fm_algo.distributed.row_kernel import RowKernel
     from fm_algo.distributed.warm_up import lone_group
     from fm_algo.kernels.cpu import CPUKernel
 
@@ -93,7 +93,7 @@ def measure_computing(
 
     fused_ms = step_ms(CPUKernel(hyperparameters), batches)
     with lone_group() as group:
-        kernel = DistributedKernel(hyperparameters, group)
+        kernel = RowKernel(hyperparameters, group)
         Pending.wait = timed  # type: ignore[method-assign,assignment] # to be timed from outside
         waits, totals = [], []
         for batch in batches:

@@ -14,8 +14,8 @@ from container.job import TrainingJob
 from container.model_keeper import Keeper, ModelKeeper
 from container.settings import Paths
 from fm_algo.distributed.group import HostGroup, open_store
-from fm_algo.distributed.kernel import DistributedKernel
-from fm_algo.distributed.own_rows import writable_model
+from fm_algo.distributed.host_kernel import HostKernel
+from fm_algo.distributed.select import make_kernel
 from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import Watch
 from fm_algo.errors import FMError, PlatformError
@@ -45,7 +45,7 @@ class SeveralHosts:
         self._job = job
         self._group = group
         self._watch = watch
-        self._kernel = DistributedKernel(job.hyperparameters, group, stop.is_set)
+        self._kernel = make_kernel(job.hyperparameters, group, stop.is_set)
         self.kernel: Kernel = self._kernel
         self.peers: Peers = self._kernel
 
@@ -101,7 +101,7 @@ class SeveralHosts:
 
     def writable_model(self) -> FMModel:
         """Return what takes the initial parameters of all features, and keeps this host's."""
-        return writable_model(self._kernel.model(), self._kernel.ownership, self._group.rank)
+        return self._kernel.writable_model()
 
     def keeper(self, paths: Paths) -> Keeper:
         """Return what keeps the model of all."""
@@ -141,7 +141,7 @@ class SharedKeeper:
     ----------
     paths : Paths
     job : TrainingJob
-    kernel : DistributedKernel
+    kernel : HostKernel
 
     Raises
     ------
@@ -154,7 +154,7 @@ class SharedKeeper:
         As of `ModelKeeper`; of an epoch's metrics so far each host has its part.
     """
 
-    def __init__(self, paths: Paths, job: TrainingJob, kernel: DistributedKernel) -> None:
+    def __init__(self, paths: Paths, job: TrainingJob, kernel: HostKernel) -> None:
         self._kernel = kernel
         self._service = RowService(kernel)
         self._keeper: ModelKeeper | None = None

@@ -5,6 +5,7 @@ import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -192,11 +193,12 @@ class RowBuffer:
         return rows.rows(0, num_rows)
 
 
-class ReadAhead(Iterator[_T]):
+class ReadAhead(contextlib.AbstractContextManager["ReadAhead[_T]"], Iterator[_T]):
     """Items made ahead by a thread of its own.
 
     An error in making an item comes out where the item would have. To be closed after use, which
-    ends the thread once it has made the item it is at.
+    ends the thread once it has made the item it is at. Where an error ends the use, that is not
+    waited for: the item may be waiting for what never comes.
 
     Parameters
     ----------
@@ -218,6 +220,17 @@ class ReadAhead(Iterator[_T]):
         if isinstance(item, BaseException):  # StopIteration among them: the end
             raise item
         return item
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._closed.set()
 
     def close(self) -> None:
         """End the thread."""

@@ -1,6 +1,5 @@
 """The one epoch loop, for every kernel."""
 
-import contextlib
 import functools
 import itertools
 import math
@@ -201,7 +200,7 @@ def _train_epoch(
     left = itertools.islice(source.mini_batches(epoch), start.num_batches, None)
     prepared_ahead = ReadAhead(map(functools.partial(_prepare, kernel), left), _BATCHES_AHEAD)
     results = _Results(epoch, sums)
-    with contextlib.closing(prepared_ahead):
+    with prepared_ahead:
         for number, prepared in enumerate(peers.in_step(prepared_ahead), start.num_batches):
             if should_stop():
                 break  # a source that was told to stop may have cut this mini-batch short

@@ -4,9 +4,10 @@ Every wait is broken off as soon as `Watch` finds that a host has failed or is l
 """
 
 import contextlib
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -88,9 +89,9 @@ class HostGroup:
     def __init__(self, store: Store, rank: int, hosts: Sequence[str], watch: Watch) -> None:
         self.rank = rank
         self.size = len(hosts)
-        self._store = store
         self._watch = watch
-        try:
+        self._beside: list[HostGroup] = []
+        with _connecting():
             dist.init_process_group(
                 "gloo",
                 store=store,
@@ -98,14 +99,27 @@ class HostGroup:
                 world_size=self.size,
                 timeout=timedelta(seconds=_CONNECTING_S),
             )
-            self.gather(np.zeros(1, np.int64))  # connects each with each
-        except RuntimeError as error:
-            raise PlatformError(f"the hosts cannot be connected: {error}") from error
+            self._connect(dist.distributed_c10d._get_default_group())
+
+    def beside(self) -> Self:
+        """Connect the same hosts once more, for a thread that exchanges while others do.
+
+        Of one group, one thread's calls and those of another might meet in another order elsewhere.
+        """
+        other = copy.copy(self)
+        with _connecting():
+            other._connect(dist.new_group(timeout=timedelta(seconds=_CONNECTING_S)))
+        self._beside.append(other)
+        return other
+
+    def _connect(self, process_group: dist.ProcessGroup) -> None:
+        self._process_group = process_group
+        self.gather(np.zeros(1, np.int64))  # connects each with each
         self._backend.set_timeout(_NO_LIMIT)
 
     @property
     def _backend(self) -> Any:  # noqa: ANN401 - torch gives it no type
-        return dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        return self._process_group._get_backend(torch.device("cpu"))
 
     def exchange(
         self,
@@ -137,16 +151,33 @@ class HostGroup:
             torch.from_numpy(outgoing),
             counts_in.tolist(),
             counts_out.tolist(),
+            group=self._process_group,
             async_op=True,
         )
         if work is None:
             raise PlatformError("this process is not a member of the group of hosts")
         return Pending(work, array, self._watch)
 
+    def spread(self, own: NDArray[_N], counts: Int64Array) -> Pending[_N]:
+        """Send all hosts the same, and get from each what it sends.
+
+        Parameters
+        ----------
+        own : array, shape (counts[rank], …)
+        counts : int64, shape (size,)
+            Length of what each host sends.
+
+        Returns
+        -------
+        Pending
+            Of shape (sum of counts, …), in the order of the hosts.
+        """
+        copies = np.concatenate([own] * self.size)
+        return self.exchange(copies, np.full(self.size, len(own)), counts)
+
     def gather_later(self, numbers: NDArray[_N]) -> Pending[_N]:
         """Begin to `gather`."""
-        each_one = np.ones(self.size, np.int64)
-        return self.exchange(np.repeat(numbers[np.newaxis], self.size, axis=0), each_one, each_one)
+        return self.spread(numbers[np.newaxis], np.ones(self.size, np.int64))
 
     def gather(self, numbers: NDArray[_N]) -> NDArray[_N]:
         """Return the numbers of all hosts, shape (size, …)."""
@@ -173,12 +204,23 @@ class HostGroup:
 
     def close(self) -> None:
         """Part from the others, who do the same."""
+        for group in (self, *self._beside):
+            del group._process_group  # its threads end with the last one who knows it
         dist.destroy_process_group()
 
     def abort(self) -> None:
         """Let go of the others, whatever is still on its way, and waits for what never comes."""
-        with contextlib.suppress(RuntimeError):
-            self._backend.abort()
+        for group in (self, *self._beside):
+            with contextlib.suppress(RuntimeError):
+                group._backend.abort()
+
+
+@contextlib.contextmanager
+def _connecting() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise PlatformError(f"the hosts cannot be connected: {error}") from error
 
 
 def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:

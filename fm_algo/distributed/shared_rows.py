@@ -5,14 +5,13 @@ writes its own with: in blocks of the order of the features, so that nothing in 
 many hosts there were.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fm_algo.distributed.kernel import DistributedKernel
-from fm_algo.distributed.own_rows import own_part
+from fm_algo.distributed.host_kernel import HostKernel
+from fm_algo.distributed.placement import Part
 from fm_algo.kernels import SharedArray, State
 from fm_algo.kernels.parameters import PARAMETER_ROWS
 from fm_algo.model import FMModel
@@ -32,42 +31,45 @@ class RowService:
 
     Parameters
     ----------
-    kernel : DistributedKernel
+    kernel : HostKernel
         This host's.
     """
 
-    def __init__(self, kernel: DistributedKernel) -> None:
+    def __init__(self, kernel: HostKernel) -> None:
         self._kernel = kernel
         self._group = kernel.group
-        self._rows = kernel.own_parameters
-        self.num_features = kernel.ownership.feature_dim
+        self._placement = kernel.placement
+        self.num_features = kernel.placement.feature_dim
 
     def model(self) -> FMModel:
         """Return the whole model: w and V can be cut into slices, and slices assigned to."""
-        own, (first, last) = self._kernel.model(), self._kernel.w_columns
-        w = SharedRows(self, first, last, is_flat=True)
-        V = SharedRows(self, 0, own.num_factors)
+        own, layout = self._kernel.model(), self._placement.layout
+        w = SharedRows(self, layout.w_at, layout.w_at + 1, is_flat=True)
+        V = SharedRows(self, 0, layout.num_factors)
         return FMModel(own.predictor_type, own.w0, cast("Float32Array", w), cast("Float32Array", V))
 
     def state(self) -> State:
         """Return the state of one host that has all rows."""
-        parameters: SharedArray = SharedRows(self, 0, self._rows.shape[1])
+        parameters: SharedArray = SharedRows(self, 0, self._placement.layout.stride)
         return {**self._kernel.state(), PARAMETER_ROWS: parameters}
 
-    def read(self, start: int, stop: int, first: int, last: int) -> Float32Array:
-        """Return columns first:last of the features start:stop; for the leader."""
-        self._say(_READ, start, stop, first, last)
-        order, counts = self._order(start, stop)
-        found = self._send(start, stop, first, last, counts)
-        values = np.empty((stop - start, last - first), np.float32)
-        values[order] = found
+    def read(self, *block: int) -> Float32Array:
+        """Return a block of all rows: start, stop, and columns first, last; for the leader."""
+        self._say(_READ, *block)
+        start, stop, first, last = block
+        values = np.zeros((stop - start, last - first), np.float32)
+        parts = self._parts(block)
+        found = self._send(block, np.array([part.size for part in parts]))
+        for part, numbers in zip(parts, _cut(found, parts), strict=True):
+            values[part.block] = numbers
         return values
 
-    def write(self, start: int, stop: int, first: int, last: int, values: Float32Array) -> None:
-        """Set columns first:last of the features start:stop; for the leader."""
-        self._say(_WRITE, start, stop, first, last)
-        order, counts = self._order(start, stop)
-        self._receive(start, stop, first, last, values[order], counts)
+    def write(self, values: Float32Array, *block: int) -> None:
+        """Set a block of all rows; for the leader."""
+        self._say(_WRITE, *block)
+        parts = self._parts(block)
+        sent = np.concatenate([values[part.block].reshape(-1) for part in parts])
+        self._receive(block, sent, np.array([part.size for part in parts]))
 
     def dismiss(self) -> None:
         """Let the others go; for the leader. What all hosts have the same is then the leader's."""
@@ -78,12 +80,11 @@ class RowService:
         """Do what the leader says until it is done; for the others."""
         nobody = np.zeros(self._group.size, np.int64)
         while True:
-            command, start, stop, first, last = self._hear()
+            command, *block = self._hear()
             if command == _READ:
-                self._send(start, stop, first, last, nobody)
+                self._send(block, nobody)
             elif command == _WRITE:
-                nothing = np.empty((0, last - first), np.float32)
-                self._receive(start, stop, first, last, nothing, nobody)
+                self._receive(block, np.empty(0, np.float32), nobody)
             else:
                 self._share_replicated()
                 return
@@ -97,41 +98,37 @@ class RowService:
         heard: list[int] = self._group.gather(np.zeros(5, np.int64))[0].tolist()
         return heard
 
-    def _order(self, start: int, stop: int) -> tuple[NDArray[np.intp], Int64Array]:
-        """Features start:stop host by host, and how many each has."""
-        owners, _ = self._kernel.ownership.find(np.arange(start, stop, dtype=np.int32))
-        counts = np.bincount(owners, minlength=self._group.size)
-        return np.argsort(owners, kind="stable"), counts
+    def _parts(self, block: Sequence[int]) -> list[Part]:
+        """Find what each host keeps of a block."""
+        return [self._placement.part(host, *block) for host in range(self._group.size)]
 
-    def _send(
-        self, start: int, stop: int, first: int, last: int, counts_in: Int64Array
-    ) -> Float32Array:
-        """Send this host's rows to the leader; return what comes in."""
-        _, rows = own_part(self._kernel.ownership, self._group.rank, start, stop)
+    def _send(self, block: Sequence[int], counts_in: Int64Array) -> Float32Array:
+        """Send this host's numbers to the leader; return what comes in."""
+        part = self._placement.part(self._group.rank, *block)
         counts_out = np.zeros(self._group.size, np.int64)
-        counts_out[0] = len(rows)
-        columns = self._rows[:, first:last]
-        return self._group.exchange(columns[rows], counts_out, counts_in).wait()
+        counts_out[0] = part.size
+        numbers = np.ascontiguousarray(self._kernel.own_parameters[part.own]).reshape(-1)
+        return self._group.exchange(numbers, counts_out, counts_in).wait()
 
-    def _receive(
-        self,
-        start: int,
-        stop: int,
-        first: int,
-        last: int,
-        values: Float32Array,
-        counts_out: Int64Array,
-    ) -> None:
-        """Send out what the leader has; keep what comes in for this host's rows."""
-        _, rows = own_part(self._kernel.ownership, self._group.rank, start, stop)
+    def _receive(self, block: Sequence[int], sent: Float32Array, counts_out: Int64Array) -> None:
+        """Send out what the leader has; keep what comes in for this host."""
+        part = self._placement.part(self._group.rank, *block)
         counts_in = np.zeros(self._group.size, np.int64)
-        counts_in[0] = len(rows)
-        self._rows[rows, first:last] = self._group.exchange(values, counts_out, counts_in).wait()
+        counts_in[0] = part.size
+        numbers = self._group.exchange(sent, counts_out, counts_in).wait()
+        self._kernel.own_parameters[part.own] = numbers.reshape(part.shape)
 
     def _share_replicated(self) -> None:
-        for name, array in self._kernel.state().items():
-            if name != PARAMETER_ROWS:
-                array[...] = self._group.gather(np.asarray(array))[0]
+        for array in self._kernel.replicated:
+            array[...] = self._group.gather(array)[0]
+
+
+def _cut(numbers: Float32Array, parts: Sequence[Part]) -> Iterator[Float32Array]:
+    """Yield each part's numbers in its shape."""
+    start = 0
+    for part in parts:
+        yield numbers[start : start + part.size].reshape(part.shape)
+        start += part.size
 
 
 class SharedRows:
@@ -172,7 +169,7 @@ class SharedRows:
             last = min(first + self._rows_at_once, stop)
             block = np.empty((last - first, *self.shape[1:]), np.float32)
             block[...] = values[first - start : last - start] if np.ndim(values) else values
-            self._service.write(first, last, *self._columns, block.reshape(last - first, -1))
+            self._service.write(block.reshape(last - first, -1), first, last, *self._columns)
 
     def blocks(self, block_bytes: int) -> Iterator[memoryview]:
         """Yield the bytes of all rows, in order."""

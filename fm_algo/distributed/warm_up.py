@@ -4,9 +4,9 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from fm_algo.distributed.factor_kernel import FactorKernel
 from fm_algo.distributed.group import HostGroup, open_store
-from fm_algo.distributed.kernel import DistributedKernel
-from fm_algo.distributed.own_rows import writable_model
+from fm_algo.distributed.row_kernel import RowKernel
 from fm_algo.distributed.watch import Watch
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
@@ -34,8 +34,9 @@ def lone_group() -> Iterator[HostGroup]:
 def main(rows: CSRBatch, hyperparameters: Hyperparameters) -> None:
     """Run each compiled function once."""
     with lone_group() as group:
-        kernel = DistributedKernel(hyperparameters, group)
-        draw_initial(writable_model(kernel.model(), kernel.ownership, 0), hyperparameters)
-        source = CachedRows(rows, hyperparameters)
-        for _report in train(kernel, source, hyperparameters, peers=kernel):
-            pass
+        for kind in (RowKernel, FactorKernel):
+            kernel = kind(hyperparameters, group)
+            draw_initial(kernel.writable_model(), hyperparameters)
+            source = CachedRows(rows, hyperparameters)
+            for _report in train(kernel, source, hyperparameters, peers=kernel):
+                pass

@@ -72,9 +72,7 @@ class CPUKernel:
     def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
-        margin, residual, factor_sums = self._forward(
-            prepared.batch, self._parameters.rows, self._parameters.w_at
-        )
+        margin, residual, factor_sums = self._forward_own(prepared.batch)
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
             *self._begin_update(),
@@ -89,7 +87,7 @@ class CPUKernel:
         hyperparameters, constants = self._hyperparameters, self._constants
         optimizer, step = hyperparameters.optimizer, int(parameters.num_steps[0])
         return (
-            parameters.bias, parameters.rows, parameters.w_at, hyperparameters.num_factors,
+            parameters.bias, parameters.rows, parameters.layout.w_at, hyperparameters.num_factors,
             OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
             np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
             np.float32(hyperparameters.bias_wd),
@@ -105,7 +103,7 @@ class CPUKernel:
         """Margin of each row under the present parameters, float32, (num_rows,)."""
         starts = range(0, batch.num_rows, _MARGIN_ROWS)
         blocks = (batch.rows(start, min(start + _MARGIN_ROWS, batch.num_rows)) for start in starts)
-        return np.concatenate([np.empty(0, np.float32), *(self._margin(b) for b in blocks)])
+        return np.concatenate([np.empty(0, np.float32), *(self._forward_own(b)[0] for b in blocks)])
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
@@ -115,8 +113,9 @@ class CPUKernel:
         """Return all that later steps depend on: the kernel's own arrays, not copies."""
         return self._parameters.state()
 
-    def _margin(self, batch: CSRBatch) -> Float32Array:
-        return self._forward(batch, self._parameters.rows, self._parameters.w_at)[0]
+    def _forward_own(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Margin, residual and factor sums by the kernel's own parameters, as `_forward`."""
+        return self._forward(batch, self._parameters.rows, self._parameters.layout.w_at)
 
     def _forward(
         self, batch: CSRBatch, rows: Float32Array, w_at: int
@@ -124,7 +123,7 @@ class CPUKernel:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
-        factor_sums = np.empty((n, self._parameters.width), np.float32)
+        factor_sums = np.empty((n, self._parameters.layout.width), np.float32)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(

@@ -90,8 +90,8 @@ class GPUKernel:
             }
             self._rates = torch.empty(2, device=self._device)
         self._is_on_host = True
-        self._tiles = Tiles.of(self._host.width)
-        self._work = Work(self._device, self._host.width)
+        self._tiles = Tiles.of(self._host.layout.width)
+        self._work = Work(self._device, self._host.layout.width)
         self._records: dict[int, RecordedStep] = {}
         self._copies = torch.cuda.Stream(self._device) if self._is_cuda else None
         self._held_bytes = 0
@@ -249,7 +249,7 @@ class GPUKernel:
     def _launch(self, rows: DeviceRows, num_places: int, num_keys: int) -> None:
         """Give the device one step; the plan is there already."""
         hyperparameters, constants = self._hyperparameters, self._constants
-        own, host, work, tiles = self._own, self._host, self._work, self._tiles
+        own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
         has_values = rows.values is not None
         keys, order = work.sorted_keys[:num_keys], work.order[:num_keys]
         rules = (constants.rescale, constants.clip, constants.epsilon, constants.l1)
@@ -268,14 +268,14 @@ class GPUKernel:
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
         pairs = (work.pair_rows, work.pair_gradients, work.pair_values)
         gpu_passes.arrange_pairs[num_keys // TILE,](
-            keys, order, work.rows, work.weights, work.residual, work.factor_sums, host.width,
+            keys, order, work.rows, work.weights, work.residual, work.factor_sums, layout.width,
             *pairs, work.tile_factors, work.tile_sums,
             HAS_VALUES=has_values, PAIRS=tiles.pairs, FACTORS=tiles.factors,
             TILE=TILE, num_warps=1,
         )  # fmt: skip
         gpu_passes.update_columns[triton.cdiv(num_keys, _KEYS_A_PROGRAM),](
             keys, num_keys, *pairs, work.factor_sums, work.tile_factors, work.tile_sums,
-            own["parameter_rows"], host.rows.shape[1], host.w_at, host.states_at, host.width,
+            own["parameter_rows"], layout.stride, layout.w_at, layout.states_at, layout.width,
             hyperparameters.num_factors, self._rates,
             hyperparameters.linear_wd, hyperparameters.factors_wd, *rules,
             OPTIMIZER=optimizer, USE_LINEAR=hyperparameters.use_linear, HAS_VALUES=has_values,
@@ -292,12 +292,12 @@ class GPUKernel:
         *,
         is_training: bool,
     ) -> None:
-        host, work, tiles = self._host, self._work, self._tiles
+        layout, work, tiles = self._host.layout, self._work, self._tiles
         gpu_passes.forward_rows[num_places,](
             plan, plan[num_places:], rows.indptr, rows.indices,
             rows.labels if rows.values is None else rows.values, rows.labels,
             self._own["bias_row"], self._own["parameter_rows"],
-            host.rows.shape[1], host.w_at, host.width,
+            layout.stride, layout.w_at, layout.width,
             margin, work.residual, work.factor_sums, work.row_labels,
             work.keys, work.rows, work.weights,
             IS_CLASSIFIER=self._is_classifier, HAS_VALUES=rows.values is not None,

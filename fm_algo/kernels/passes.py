@@ -31,6 +31,16 @@ _Number = Any  # a float32 or a vector of them
 # the time of pass 3.
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def residual_of(margin: np.float32, label: np.float32, is_classifier: bool) -> np.float32:
+    """Score less label: how the loss changes with the margin."""
+    if not is_classifier:
+        return margin - label
+    small = np.exp(-abs(margin))  # never overflows
+    score: np.float32 = (_float32(1) if margin >= 0 else small) / (_float32(1) + small)
+    return score - label
+
+
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def forward_rows(
     indptr: Int64Array,
@@ -83,12 +93,7 @@ def forward_rows(
                 pairwise = pairwise + (s0 * s0 - squares0)
             m = w0 + linear + _float32(0.5) * total(pairwise)
             margin[r] = m
-            if is_classifier:
-                small = np.exp(-abs(m))  # never overflows
-                score = (_float32(1) if m >= 0 else small) / (_float32(1) + small)
-                residual[r] = score - labels[r]
-            else:
-                residual[r] = m - labels[r]
+            residual[r] = residual_of(m, labels[r], is_classifier)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)

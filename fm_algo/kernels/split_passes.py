@@ -8,7 +8,7 @@ import numpy as np
 
 from fm_algo.jit import njit, prange
 from fm_algo.kernels.parameters import CACHE_LINE, WIDTH
-from fm_algo.kernels.passes import sum_column, update_v, update_w
+from fm_algo.kernels.passes import residual_of, sum_column, update_v, update_w
 from fm_algo.kernels.simd import load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 
@@ -34,6 +34,15 @@ def renumber(
             next_entry[rows[p]] = entry + 1
             to_indices[entry] = places[c]
             to_values[entry] = values[p]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def find_residuals(
+    margin: Float32Array, labels: Float32Array, is_classifier: bool, residual: Float32Array
+) -> None:
+    """Score less label of each row, where margins came in parts."""
+    for r in range(len(margin)):
+        residual[r] = residual_of(margin[r], labels[r], is_classifier)
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)

@@ -18,6 +18,8 @@ from fm_algo.artifact import load_model
 # learning rate, in the direction of a rounding error.
 ALIKE = {"shuffle": "false", "eps": "0.001"}
 STOP_S = 20
+BY_FEATURE, BY_FACTOR = "3", "24"
+"""num_factors by which hosts split a model one way and the other."""
 
 
 def assert_same_model(one, other, tolerance=1e-6):
@@ -43,18 +45,25 @@ def read_until(process, text):
 
 
 @pytest.mark.parametrize(
-    "classes",
+    ("classes", "num_factors"),
     [
-        pytest.param(False, id="regressor", marks=pytest.mark.hosts),
-        pytest.param(True, id="binary_classifier"),
+        pytest.param(False, BY_FEATURE, id="regressor", marks=pytest.mark.hosts),
+        pytest.param(True, BY_FEATURE, id="binary_classifier", marks=pytest.mark.hosts),
+        pytest.param(False, BY_FACTOR, id="regressor by factor", marks=pytest.mark.hosts),
+        pytest.param(True, BY_FACTOR, id="binary_classifier by factor"),
     ],
 )
-def test_three_hosts_make_the_model_of_one(tmp_path, classes):
+def test_three_hosts_make_the_model_of_one(tmp_path, classes, num_factors):
     """Replicated data: each row is trained on by one host, once an epoch."""
     predictor_type = "binary_classifier" if classes else "regressor"
 
     def describe(tree, size):
-        tree.hyperparameters(predictor_type=predictor_type, mini_batch_size=str(size), **ALIKE)
+        tree.hyperparameters(
+            predictor_type=predictor_type,
+            mini_batch_size=str(size),
+            num_factors=num_factors,
+            **ALIKE,
+        )
         tree.channel("train", {"a.csv": Rows.draw(1, 203, classes=classes).csv})
         tree.channel("validation", {"a.csv": Rows.draw(3, 31, classes=classes).csv})
         tree.channel("test", {"a.csv": Rows.draw(2, 50, classes=classes).csv})
@@ -77,12 +86,13 @@ def test_three_hosts_make_the_model_of_one(tmp_path, classes):
 
 
 @pytest.mark.hosts
-def test_shards_are_taken_as_they_come_also_none(tmp_path):
+@pytest.mark.parametrize("num_factors", [BY_FEATURE, BY_FACTOR])
+def test_shards_are_taken_as_they_come_also_none(tmp_path, num_factors):
     """Two hosts have files, the third one none, nor a directory: it trains in step all the same."""
     rows = Rows.draw(1, 100)
 
     def describe(tree, number):
-        tree.hyperparameters(mini_batch_size="20", **ALIKE)
+        tree.hyperparameters(mini_batch_size="20", num_factors=num_factors, **ALIKE)
         files = [{"a.csv": rows[:70].csv}, {"b.csv": rows[70:].csv}, {}][number]
         directory = tree.channel("train", files, S3DistributionType="ShardedByS3Key")
         if not files:
@@ -155,9 +165,12 @@ def test_early_stopping_on_split_rows_from_an_earlier_model(tmp_path):
     assert test_metric(together[0]) == test_metric(together[1]) != {}
 
 
-def test_a_stop_of_one_host_ends_all_with_a_whole_model(tmp_path):
+@pytest.mark.parametrize(
+    "num_factors", [pytest.param(BY_FEATURE, marks=pytest.mark.hosts), BY_FACTOR]
+)
+def test_a_stop_of_one_host_ends_all_with_a_whole_model(tmp_path, num_factors):
     def describe(tree, _):
-        tree.hyperparameters(epochs="100000000")
+        tree.hyperparameters(epochs="100000000", num_factors=num_factors)
         tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
 
     hosts = HostTrees(tmp_path, 3, describe)
@@ -190,13 +203,23 @@ def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
 
 
 @pytest.mark.hosts
-@pytest.mark.parametrize("num_hosts_after", [2, 3, 1])
-def test_a_stopped_job_goes_on_with_as_many_hosts_or_others(tmp_path, num_hosts_after):
+@pytest.mark.parametrize(
+    ("num_hosts_after", "num_factors"),
+    [
+        (2, BY_FEATURE),
+        (3, BY_FEATURE),
+        (2, BY_FACTOR),
+        (3, BY_FACTOR),
+        (1, BY_FACTOR),
+        (4, BY_FACTOR),
+    ],
+)
+def test_a_stopped_job_goes_on_with_as_many_hosts_or_others(tmp_path, num_hosts_after, num_factors):
     """With as many: the very model of a job never stopped. A checkpoint is the leader's alone."""
     rows = Rows.draw(1, 300)
 
     def describe(tree, _):
-        tree.hyperparameters(epochs="8", mini_batch_size="10", eps="0.001")
+        tree.hyperparameters(epochs="8", mini_batch_size="10", eps="0.001", num_factors=num_factors)
         tree.channel("train", {"a.csv": rows.csv})
         tree.channel("test", {"a.csv": Rows.draw(2, 50).csv})
         (tree.base / "checkpoints").mkdir(exist_ok=True)

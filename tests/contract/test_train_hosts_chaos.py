@@ -33,7 +33,7 @@ LIMIT_S = 60
 
 
 def endless(tree, _=None):
-    tree.hyperparameters(epochs="100000000", mini_batch_size="10")
+    tree.hyperparameters(epochs="100000000", mini_batch_size="10", num_factors="24")
     tree.channel("train", {"a.csv": Rows.draw(1, 300).csv})
 
 

@@ -195,6 +195,26 @@ def test_closing_early_ends_the_thread():
     assert threading.active_count() == before
 
 
+def test_an_error_does_not_wait_for_an_item_that_never_comes():
+    never = threading.Event()
+
+    def items():
+        yield 1
+        never.wait()
+        yield 2
+
+    def use(ahead):
+        with ahead:
+            next(ahead)
+            raise ValueError("meanwhile")
+
+    ahead = ReadAhead(items(), 2)
+    with pytest.raises(ValueError, match="meanwhile"):
+        use(ahead)
+    never.set()
+    ahead.close()
+
+
 def test_epochs_may_come_in_any_order_where_the_next_one_is_drawn_ahead():
     chosen = msgspec.structs.replace(hyperparameters(4, shuffle=True), epochs=3)
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_algo.distributed.own_rows import OwnRows
 from fm_algo.distributed.ownership import Ownership
 
 
@@ -36,18 +35,3 @@ def test_the_highest_feature_number_has_a_row():
         row < ownership.num_rows(owner)
         for owner, row in zip(owners.tolist(), rows.tolist(), strict=True)
     )
-
-
-def test_what_is_written_to_all_rows_is_kept_by_their_owners():
-    features = np.arange(101, dtype=np.int32)
-    ownership = Ownership(len(features), 3)
-    owners, rows = ownership.find(features)
-    for host in range(3):
-        own = np.zeros((ownership.num_rows(host), 2), np.float32)
-        every = OwnRows(own, ownership, host)
-        every[10:90] = np.column_stack([features, features])[10:90].astype(np.float32)
-        every[90:] = 7
-        expected = np.where(features < 10, 0, np.where(features < 90, features, 7))
-        mine = owners == host
-        np.testing.assert_array_equal(own[rows[mine], 1], expected[mine])
-        assert every.shape == (101, 2)

@@ -16,12 +16,11 @@ HYPERPARAMETERS = parse_hyperparameters(
 
 @pytest.fixture
 def service(group):
-    from fm_algo.distributed.kernel import DistributedKernel
-    from fm_algo.distributed.own_rows import writable_model
+    from fm_algo.distributed.row_kernel import RowKernel
     from fm_algo.distributed.shared_rows import RowService
 
-    kernel = DistributedKernel(HYPERPARAMETERS, group)
-    draw_initial(writable_model(kernel.model(), kernel.ownership, 0), HYPERPARAMETERS)
+    kernel = RowKernel(HYPERPARAMETERS, group)
+    draw_initial(kernel.writable_model(), HYPERPARAMETERS)
     return RowService(kernel)
 
 

@@ -1,5 +1,7 @@
 """Gradient here, update there: as one host does both at once."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -38,9 +40,11 @@ def random_rows(num_rows, *, classes=False):
     ],
     ids=str,
 )
-def test_several_hosts_passes_train_as_the_reference(group, changes):
-    from fm_algo.distributed.kernel import DistributedKernel
-    from fm_algo.distributed.own_rows import writable_model
+@pytest.mark.parametrize("split", ["row_kernel.RowKernel", "factor_kernel.FactorKernel"])
+def test_several_hosts_passes_train_as_the_reference(group, split, changes):
+    module, _, name = split.partition(".")
+    make = getattr(importlib.import_module(f"fm_algo.distributed.{module}"), name)
+    from fm_algo.distributed.shared_rows import RowService
 
     chosen = parse_hyperparameters(
         {
@@ -58,17 +62,16 @@ def test_several_hosts_passes_train_as_the_reference(group, changes):
     )
     rows = random_rows(100, classes=chosen.predictor_type == "binary_classifier")
     reference = ReferenceKernel(initial_model(chosen), chosen)
-    kernel = DistributedKernel(chosen, group)
-    draw_initial(writable_model(kernel.model(), kernel.ownership, 0), chosen)
+    kernel = make(chosen, group)
+    draw_initial(kernel.writable_model(), chosen)
 
     expected = list(train(reference, CachedRows(rows, chosen), chosen))
     reports = list(train(kernel, CachedRows(rows, chosen), chosen, peers=kernel))
 
-    _, places = kernel.ownership.find(np.arange(FEATURE_DIM, dtype=np.int32))
-    own, model = kernel.model(), reference.model()
+    own, model = RowService(kernel).model(), reference.model()
     np.testing.assert_allclose(own.w0, model.w0, rtol=2e-5, atol=2e-5)
-    np.testing.assert_allclose(own.w[places], model.w, rtol=2e-5, atol=2e-5)
-    np.testing.assert_allclose(own.V[places], model.V, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(own.w[:], model.w, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(own.V[:], model.V, rtol=2e-5, atol=2e-5)
     for got, wanted in (
         (reports[-1].metrics, expected[-1].metrics),
         (

@@ -1,16 +1,19 @@
 """One host of a training on several: trains on its share and writes what it ends with."""
 
+import itertools
 import sys
 import threading
+import time
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from fm_algo.distributed.group import HostGroup, open_store
-from fm_algo.distributed.kernel import DistributedKernel
-from fm_algo.distributed.own_rows import writable_model
+from fm_algo.distributed.select import make_kernel
+from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import Watch
+from fm_algo.errors import FMError
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.row_source import CachedRows
@@ -22,6 +25,17 @@ def load_rows(path: Path) -> CSRBatch:
     with np.load(path) as stored:
         arrays = [stored[name] for name in ("indptr", "indices", "values", "labels")]
         return CSRBatch(*arrays, int(stored["feature_dim"]))
+
+
+class SlowRows:
+    """Two mini-batches, and then none for as long as anyone may wait."""
+
+    def __init__(self, source: CachedRows) -> None:
+        self._source = source
+
+    def mini_batches(self, epoch):
+        yield from itertools.islice(self._source.mini_batches(epoch), 2)
+        time.sleep(1000)
 
 
 def main() -> None:
@@ -40,25 +54,31 @@ def main() -> None:
         pass
     watch.start()
     group = HostGroup(store, rank, hosts, watch)
-    kernel = DistributedKernel(hyperparameters, group, stop.is_set)
-    draw_initial(writable_model(kernel.model(), kernel.ownership, rank), hyperparameters)
+    kernel = make_kernel(hyperparameters, group, stop.is_set)
+    draw_initial(kernel.writable_model(), hyperparameters)
     share = rows.take(np.arange(rank, rows.num_rows, size))
-    reports = train(kernel, CachedRows(share, hyperparameters), hyperparameters, peers=kernel)
+    source = CachedRows(share, hyperparameters)
+    if (directory / f"slow{rank}").exists():
+        source = SlowRows(source)
+    try:
+        reports = list(train(kernel, source, hyperparameters, peers=kernel))
+    except FMError as error:
+        watch.report(error)
+        raise
     losses = [report.metrics[0].value for report in reports if report.metrics]
-    owned = np.arange(rows.feature_dim, dtype=np.int32)
-    owners, places = kernel.ownership.find(owned)
-    mine = owners == rank
-    model = kernel.model()
-    np.savez(
-        directory / f"host{rank}.npz",
-        features=owned[mine],
-        w0=model.w0,
-        w=model.w[places[mine]],
-        V=model.V[places[mine]],
-        losses=losses,
-    )
+    np.save(directory / f"losses{rank}.npy", losses)
+    service = RowService(kernel)
+    if rank == 0:
+        model = service.model()
+        np.savez(directory / "model.npz", w0=model.w0, w=model.w[:], V=model.V[:])
+        service.dismiss()
+    else:
+        service.serve()
+    (directory / f"split{rank}").write_text(type(kernel).__name__)
     group.gather(np.zeros(1))
+    watch.leave()
     watch.end()
+    group.close()
 
 
 main()
