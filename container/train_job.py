@@ -94,7 +94,7 @@ def run(paths: Paths, stop: threading.Event, cluster_port: int = CLUSTER_PORT) -
     _make_model_directory(paths)
     hosts = cluster.join(job, cluster_port, stop)
     if hosts is None:
-        _log.warning("stopped before training began: no model is written")
+        _stop_early()
         return
     with hosts:
         _train(paths, job, hosts, stop)
@@ -129,10 +129,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     )
 
     def evaluated(name: str, epoch: int) -> list[Metric]:
-        if name not in channels or peers.is_stopping():
-            return []
-        blocks = channels[name].blocks(epoch)
-        return evaluate(kernel, hyperparameters.predictor_type, blocks, peers)
+        return _evaluate(hosts, job, name, channels[name].blocks(epoch)) if name in channels else []
 
     reports = train(
         kernel,
@@ -169,8 +166,19 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     log.end()
 
 
-def _stop_early(keeper: Keeper) -> None:
-    if keeper.is_resumed:
+def _evaluate(
+    hosts: Cluster, job: TrainingJob, name: str, blocks: Iterator[CSRBatch]
+) -> list[Metric]:
+    """Return the metrics of a channel; none after a stop, which may have cut the rows short."""
+    metrics = evaluate(hosts.kernel, job.hyperparameters.predictor_type, blocks, hosts.peers)
+    if not hosts.peers.is_stopping():
+        return metrics
+    _log.warning("stopped by SIGTERM: the %s channel is not scored", name)
+    return []
+
+
+def _stop_early(keeper: Keeper | None = None) -> None:
+    if keeper is not None and keeper.is_resumed:
         keeper.stop()
     else:
         _log.warning("stopped before training began: no model is written")

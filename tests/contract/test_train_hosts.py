@@ -1,9 +1,12 @@
 """Training jobs of several hosts, as processes on the loopback network."""
 
+import contextlib
+import os
 import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -172,6 +175,67 @@ def test_a_stop_of_one_host_ends_all_with_a_whole_model(tmp_path):
     assert [tree.failure for tree in hosts.trees] == [None] * 3
     assert np.isfinite(hosts.model().V).all()
     assert any("stopped by SIGTERM" in line for line in together[0].lines)
+
+
+@pytest.mark.hosts
+def test_a_stop_of_all_in_the_middle_of_an_epoch_ends_all_with_a_whole_model(tmp_path):
+    """As the platform does it; what is told of the epoch is told of the same rows by all."""
+    num_rows = 300_000
+
+    def describe(tree, _):
+        tree.hyperparameters(epochs="100", mini_batch_size="10")
+        tree.channel("train", {"a.csv": Rows.draw(1, 3000).csv * (num_rows // 3000)})
+        tree.channel("test", {"a.csv": Rows.draw(2, 20).csv})
+
+    hosts = HostTrees(tmp_path, 3, describe)
+    with hosts.started() as processes:
+        read_until(processes[0], "batch=500 train rmse")
+        started = time.monotonic()
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        together = [finish(process) for process in processes]
+
+    assert time.monotonic() - started < STOP_S
+    assert [outcome.code for outcome in together] == [0, 0, 0], together
+    assert [outcome.errors for outcome in together] == ["", "", ""]
+    assert [tree.failure for tree in hosts.trees] == [None] * 3
+    model = hosts.model()
+    assert all(np.isfinite(values).all() for values in (model.w0, model.w, model.V))
+    told = set()
+    for name, outcome in zip(hosts.names, together, strict=True):
+        text = "\n".join(outcome.lines)
+        final = re.findall(rf"host={name}, (epoch=0, )?train (\S+) <loss>=(\S+)", text)
+        (seen,) = re.findall(r'"Number of Records Since Last Reset": {"sum": ([0-9.]+)', text)
+        assert 3 * 10 * 500 < float(seen) < num_rows
+        assert len(final) == 6  # rmse, mse and absolute_loss: of the epoch, and final
+        assert "test" not in "".join(line for line in outcome.lines if "#quality" in line)
+        told.add((seen, *final))
+    assert len(told) == 1
+
+
+@pytest.mark.hosts
+def test_a_stop_of_one_host_while_all_score_leaves_part_of_the_rows_untold(tmp_path):
+    def describe(tree, _):
+        tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
+        directory = tree.channel("test", TrainingInputMode="Pipe")
+        os.mkfifo(directory.with_name("test_0"))
+
+    hosts = HostTrees(tmp_path, 2, describe)
+    pipes = [tree.base / "input" / "data" / "test_0" for tree in hosts.trees]
+    content = Rows.draw(2, 1000).csv * 500  # more than is scored at once
+    with hosts.started() as processes, contextlib.ExitStack() as stack:
+        fifos = [stack.enter_context(pipe.open("wb", 0)) for pipe in pipes]  # waits for readers
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda fifo: fifo.write(content), fifos))
+        processes[1].send_signal(signal.SIGTERM)
+        together = [finish(process) for process in processes]
+
+    assert [outcome.code for outcome in together] == [0, 0], together
+    assert [tree.failure for tree in hosts.trees] == [None] * 2
+    hosts.model()
+    for outcome in together:
+        assert test_metric(outcome) == {}
+        assert any("the test channel is not scored" in line for line in outcome.lines)
 
 
 @pytest.mark.hosts
