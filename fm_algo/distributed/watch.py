@@ -10,7 +10,7 @@ from typing import NoReturn
 import msgspec
 from torch.distributed.distributed_c10d import Store
 
-from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
+from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
 
 _BEAT_S = 1.0
 _MEETING_BEAT_S = 0.1
@@ -115,10 +115,11 @@ class Watch:
     def report(self, error: BaseException) -> None:
         """Tell the others why this host fails, and give them time to hear it."""
         if self._failure is None and not self._is_store_lost:
-            kind = next((kind for kind in _KINDS if isinstance(error, kind)), AlgorithmError)
-            text = error.message if isinstance(error, FMError) else f"internal error: {error}"
-            message = text if error is self._loss else f"host {self._hosts[self._rank]}: {text}"
-            failure = msgspec.json.encode(_Failure(kind.__name__, message)).decode()
+            told = as_told(error)
+            place = "" if error is self._loss else f"host {self._hosts[self._rank]}: "
+            failure = msgspec.json.encode(
+                _Failure(type(told).__name__, place + told.message)
+            ).decode()
             with contextlib.suppress(RuntimeError):
                 self._store.compare_set(_FAILURE, _NO_FAILURE, failure)
         if self._rank == 0:  # the store goes with this process

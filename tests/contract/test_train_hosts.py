@@ -134,6 +134,21 @@ def test_a_mistake_in_one_hosts_data_is_told_by_all(tmp_path):
 
 
 @pytest.mark.hosts
+@pytest.mark.parametrize("number", [0, 1], ids=["leader", "another"])
+def test_a_host_without_a_place_for_the_model_is_named_by_all(tmp_path, number):
+    """Before they wait for each other, hosts check only what is alike on all."""
+    hosts = HostTrees(tmp_path, 2, lambda tree, _: tree.channel("train", {"a.csv": b"1,2"}))
+    hosts.trees[number].model.write_text("a file")
+    together = hosts.train()
+
+    assert [outcome.code for outcome in together] == [1, 1]
+    told = [tree.failure.removeprefix("InternalServerError: ") for tree in hosts.trees]
+    expected = f"the model directory {hosts.trees[number].model} cannot be made: "
+    assert told[number].startswith(expected)
+    assert told[1 - number].startswith(f"host {hosts.names[number]}: {expected}")
+
+
+@pytest.mark.hosts
 def test_early_stopping_on_split_rows_from_an_earlier_model(tmp_path):
     """The best model goes through the leader's file and back to all hosts, which score it."""
     earlier = TrainingTree(tmp_path / "earlier")
@@ -250,7 +265,7 @@ def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
         started = time.monotonic()
         train_job.run(Paths(tree.base), stop, 19_777)
         assert time.monotonic() - started < STOP_S
-        assert list(tree.model.iterdir()) == []
+        assert list(tree.model.glob("*")) == []
 
 
 @pytest.mark.hosts
