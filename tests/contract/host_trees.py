@@ -16,6 +16,8 @@ from fm_algo.model import FMModel
 class HostTrees:
     """A tree for each host, described alike; channels are as the test gives them.
 
+    `prefix` is what to put before the program, e.g. to limit what it may use.
+
     Attributes
     ----------
     names : list of str
@@ -29,7 +31,9 @@ class HostTrees:
         num_hosts: int,
         describe: Callable[[TrainingTree, int], object],
         network: Network | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
+        self._prefix = prefix
         self._network = network
         self.names = [f"127.0.0.{number + 1}" for number in range(num_hosts)]
         if network is not None:
@@ -63,8 +67,8 @@ class HostTrees:
 
     def start(self, number: int, **environment: str) -> subprocess.Popen[str]:
         """Start the real program on one of the hosts."""
-        prefix = self._network.inside(self.names[number]) if self._network else ()
-        return self.trees[number].start(prefix=prefix, **environment)
+        inside = self._network.inside(self.names[number]) if self._network else ()
+        return self.trees[number].start(prefix=[*inside, *self._prefix], **environment)
 
     def train(self) -> list[Outcome]:
         """Run the job to its end."""

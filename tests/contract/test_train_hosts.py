@@ -149,6 +149,33 @@ def test_a_host_without_a_place_for_the_model_is_named_by_all(tmp_path, number):
 
 
 @pytest.mark.hosts
+def test_a_model_too_large_for_one_hosts_memory_is_trained_by_two(tmp_path):
+    """With Adam's state 1,343 MiB, half of it on each; about 400 MiB are the programs' own."""
+    processors = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))  # each has its stacks
+    limited = ["taskset", "-c", processors, "prlimit", f"--data={1300 << 20}"]
+    last = 11_000_000 - 1
+
+    def describe(tree, _=None):
+        tree.hyperparameters(feature_dim=str(last + 1), num_factors="8", epochs="1")
+        tree.channel("train", {"a.libsvm": f"1 0:1 {last}:1\n".encode() * 50}, "text/libsvm")
+
+    one = TrainingTree(tmp_path / "one")
+    describe(one)
+    alone = finish(one.start(prefix=limited))
+    hosts = HostTrees(tmp_path, 2, describe, prefix=limited)
+    together = hosts.train()
+
+    assert alone.code == 1
+    assert one.failure.startswith("ClientError: out of memory: use a larger instance (Unable to")
+    assert [outcome.code for outcome in together] == [0, 0], together
+    model = hosts.model()
+    assert model.V.shape == (last + 1, 8)
+    assert model.w[0] > 0 < model.w[last]  # trained on; the others are as drawn
+    assert np.count_nonzero(model.V[1:last].any(axis=1)) == last - 1
+    (hosts.trees[0].model / "model.safetensors").unlink()  # pytest would keep it
+
+
+@pytest.mark.hosts
 def test_early_stopping_on_split_rows_from_an_earlier_model(tmp_path):
     """The best model goes through the leader's file and back to all hosts, which score it."""
     earlier = TrainingTree(tmp_path / "earlier")
