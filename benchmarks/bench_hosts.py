@@ -136,10 +136,8 @@ def exchange(options: argparse.Namespace) -> None:
         else:
             break
     watch = Watch(store, rank, hosts, threading.Event())
-    watch.announce()
-    while watch.missing():
-        time.sleep(0.01)
     watch.start()
+    watch.meet()
     group = HostGroup(store, rank, hosts, watch)
     counts = np.array([num_features - num_features // 2, num_features // 2])
     rows = np.ones((num_features, floats), np.float32)

@@ -79,6 +79,8 @@ def read_channel(
         except UserError as error:
             raise error.within(where) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            if should_stop():
+                return  # which may have cut it short
             raise UserError(f"{where}: the gzip data is damaged: {error}") from error
         except OSError as error:
             raise PlatformError(f"{where}: it cannot be read: {error}") from error

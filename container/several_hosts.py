@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -17,7 +16,7 @@ from fm_algo.distributed.group import HostGroup, open_store
 from fm_algo.distributed.host_kernel import HostKernel
 from fm_algo.distributed.select import make_kernel
 from fm_algo.distributed.shared_rows import RowService
-from fm_algo.distributed.watch import Watch
+from fm_algo.distributed.watch import LIMIT_S, Watch
 from fm_algo.errors import FMError, PlatformError
 from fm_algo.kernels import Kernel
 from fm_algo.model import FMModel
@@ -73,31 +72,33 @@ class SeveralHosts:
 
         Raises
         ------
-        PlatformError
-            If a host has not come by then, or they cannot be connected.
+        FMError
+            If a host has not come by then, has failed or is lost, or they cannot be connected.
         """
         hosts, rank = job.resources.hosts, job.resources.rank
-        store = open_store(address, port, is_leader=rank == 0, timeout_s=60)
-        own = open_store(address, port, is_leader=False, timeout_s=60)
-        watch = Watch(own, rank, hosts, stop)
         try:
-            watch.announce()
-            while missing := watch.missing():
-                if stop.is_set():
-                    return None
-                if time.monotonic() > deadline:
-                    raise PlatformError(f"host {', '.join(missing)} did not come in time")
-                time.sleep(0.1)
-        except RuntimeError as error:  # torch's
-            raise PlatformError(f"host {hosts[0]}, which leads, is gone: {error}") from error
-        watch.start()
-        try:
-            group = HostGroup(store, rank, hosts, watch)
+            store = open_store(address, port, is_leader=rank == 0, timeout_s=LIMIT_S)
+            own = open_store(address, port, is_leader=False, timeout_s=LIMIT_S)
         except PlatformError as error:
+            if stop.is_set():
+                return None  # and so is the leader, who has left
+            raise error.within(f"host {hosts[0]}, which leads") from error
+        watch = Watch(own, rank, hosts, stop)
+        watch.start()
+        _log.info("host %d of %d is here: waiting for the others", rank + 1, len(hosts))
+        try:
+            if not watch.meet(deadline):
+                watch.leave()
+                watch.end()
+                return None
+            group = HostGroup(store, rank, hosts, watch)
+            together = cls(job, group, watch, stop)
+        except Exception as error:
             watch.report(error)
+            watch.end()
             raise
         _log.info("host %d of %d: %s", rank + 1, len(hosts), ", ".join(hosts))
-        return cls(job, group, watch, stop)
+        return together
 
     def writable_model(self) -> FMModel:
         """Return what takes the initial parameters of all features, and keeps this host's."""

@@ -20,7 +20,7 @@ from container.model_keeper import Keeper
 from container.settings import CLUSTER_PORT, Paths, Settings
 from container.stop_signal import listen
 from container.warm_start import start_from
-from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
+from fm_algo.errors import AlgorithmError, PlatformError, UserError, as_told
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.machine import usable_memory_bytes
@@ -57,18 +57,11 @@ def attempt(paths: Paths, work: Callable[[], None]) -> int:
     """Do some work; if it fails, log why and write the failure file. Return the exit code."""
     try:
         work()
-    except FMError as error:
-        with_traceback = None if isinstance(error, UserError) else error
-        _log.log(logging.ERROR, "%s", error, exc_info=with_traceback)
-        return _fail(paths, f"{_FAILURE_CLASSES[type(error)]}: {error}")
-    except MemoryError as error:
-        _log.exception("out of memory")
-        return _fail(paths, f"ClientError: out of memory: use a larger instance ({error})")
     except Exception as error:  # noqa: BLE001 - the one place: a job must say why it failed
-        _log.exception("internal error")
-        return _fail(
-            paths, f"AlgorithmError: internal error: {error} (caused by {type(error).__name__})"
-        )
+        told = as_told(error)
+        with_traceback = None if isinstance(error, UserError) else error
+        _log.log(logging.ERROR, "%s", told, exc_info=with_traceback)
+        return _fail(paths, f"{_FAILURE_CLASSES[type(told)]}: {told}")
     return 0
 
 
@@ -90,13 +83,13 @@ def run(paths: Paths, stop: threading.Event, cluster_port: int = CLUSTER_PORT) -
     FMError
         Whatever kept the job, at this or another host, from its end.
     """
-    job = load_job(paths)
-    _make_model_directory(paths)
+    job = load_job(paths)  # from files that are alike on all hosts
     hosts = cluster.join(job, cluster_port, stop)
     if hosts is None:
-        _log.warning("stopped before training began: no model is written")
+        _stop_early()
         return
-    with hosts:
+    with hosts:  # who hear of what is wrong on this one
+        _make_model_directory(paths)
         _train(paths, job, hosts, stop)
 
 
@@ -129,10 +122,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     )
 
     def evaluated(name: str, epoch: int) -> list[Metric]:
-        if name not in channels or peers.is_stopping():
-            return []
-        blocks = channels[name].blocks(epoch)
-        return evaluate(kernel, hyperparameters.predictor_type, blocks, peers)
+        return _evaluate(hosts, job, name, channels[name].blocks(epoch)) if name in channels else []
 
     reports = train(
         kernel,
@@ -169,8 +159,19 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     log.end()
 
 
-def _stop_early(keeper: Keeper) -> None:
-    if keeper.is_resumed:
+def _evaluate(
+    hosts: Cluster, job: TrainingJob, name: str, blocks: Iterator[CSRBatch]
+) -> list[Metric]:
+    """Return the metrics of a channel; none after a stop, which may have cut the rows short."""
+    metrics = evaluate(hosts.kernel, job.hyperparameters.predictor_type, blocks, hosts.peers)
+    if not hosts.peers.is_stopping():
+        return metrics
+    _log.warning("stopped by SIGTERM: the %s channel is not scored", name)
+    return []
+
+
+def _stop_early(keeper: Keeper | None = None) -> None:
+    if keeper is not None and keeper.is_resumed:
         keeper.stop()
     else:
         _log.warning("stopped before training began: no model is written")

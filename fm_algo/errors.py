@@ -60,3 +60,12 @@ class AlgorithmError(FMError):
 
 class PlatformError(FMError):
     """The machine broke its side of the contract."""
+
+
+def as_told(error: BaseException) -> FMError:
+    """Return what is said of an error: the same, or one of ours in place of another."""
+    if isinstance(error, FMError):
+        return error
+    if isinstance(error, MemoryError):
+        return UserError(f"out of memory: use a larger instance ({error})")
+    return AlgorithmError(f"internal error: {error} (caused by {type(error).__name__})")

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The AWS SDK's local mode on our image: run.sh IMAGE [v2_estimator|v2_builtin_class|v2_two_instances|v3_model_trainer]...
+# The AWS SDK's local mode on our image: run.sh IMAGE [v2_estimator|v2_builtin_class|v2_two_instances|v3_model_trainer|v3_two_instances]...
 # Needs Docker and Python 3.11; the two versions of the SDK get a virtual environment each.
 set -euo pipefail
 image=${1:?usage: run.sh IMAGE [EXAMPLE]...}
 shift
-[ $# -gt 0 ] || set -- v2_estimator v2_builtin_class v2_two_instances v3_model_trainer
+[ $# -gt 0 ] || set -- v2_estimator v2_builtin_class v2_two_instances v3_model_trainer v3_two_instances
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venvs=${SDK_VENVS:-$here/../../.cache/sdk}
 folder=$(mktemp -d)

@@ -8,6 +8,7 @@ from pathlib import Path
 import boto3
 from ratings import (
     HYPERPARAMETERS,
+    Rating,
     check_scores,
     json_instance,
     make_ratings,
@@ -24,48 +25,13 @@ ROLE = "arn:aws:iam::123456789012:role/not-used-in-local-mode"
 def main(image: str, folder: Path) -> None:
     """Train, deploy and transform in a working folder."""
     ratings = make_ratings()
-    write_csv(folder / "train" / "rows.csv", ratings)
-    write_json_lines(folder / "in" / "rows.jsonl", ratings)
     session = local_session()
-    trainer = ModelTrainer(
-        training_image=image,
-        training_mode=Mode.LOCAL_CONTAINER,
-        sagemaker_session=session,
-        role=ROLE,
-        base_job_name="fm",
-        compute=Compute(instance_type="local_cpu", instance_count=1),
-        hyperparameters=HYPERPARAMETERS,
-        local_container_root=str(folder / "job"),
-    )
-    (folder / "job").mkdir()
-    data = InputData(
-        channel_name="train", data_source=str(folder / "train"), content_type="text/csv"
-    )
-    trainer.train(input_data_config=[data], wait=True)
-    container = {
-        "Image": image,
-        "ModelDataUrl": f"file://{folder}/job/compressed_artifacts/model.tar.gz",
-        "Environment": {},
-    }
+    train(session, image, folder, ratings)
+    check_endpoint(session, ratings)
 
-    aws = session.sagemaker_client  # boto3's calls, done by Docker
-    aws.create_model(ModelName="fm", PrimaryContainer=container)
-    variant = {"ModelName": "fm", "InstanceType": "local", "InitialInstanceCount": 1}
-    aws.create_endpoint_config(EndpointConfigName="fm", ProductionVariants=[variant])
-    aws.create_endpoint(EndpointName="fm", EndpointConfigName="fm")
-    try:
-        body = json.dumps({"instances": [json_instance(one) for one in ratings]})
-        answer = session.sagemaker_runtime_client.invoke_endpoint(
-            EndpointName="fm", Body=body, ContentType="application/json"
-        )
-        predictions = json.loads(answer["Body"].read())["predictions"]
-    finally:
-        aws.delete_endpoint(EndpointName="fm")
-    scores = [prediction["score"] for prediction in predictions]
-    check_scores("create_endpoint", scores, ratings)
-
+    write_json_lines(folder / "in" / "rows.jsonl", ratings)
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"file://{folder}/in"}}
-    aws.create_transform_job(
+    session.sagemaker_client.create_transform_job(
         TransformJobName="fm",
         ModelName="fm",
         TransformInput={
@@ -82,6 +48,54 @@ def main(image: str, folder: Path) -> None:
     lines = (folder / "out" / "rows.jsonl.out").read_text(encoding="utf-8").splitlines()
     scores = [json.loads(line)["score"] for line in lines]
     check_scores("create_transform_job", scores, ratings)
+
+
+def train(
+    session: LocalSession, image: str, folder: Path, ratings: list[Rating], num_instances: int = 1
+) -> None:
+    """Train in a working folder; make a model, fm, of what comes out."""
+    write_csv(folder / "train" / "rows.csv", ratings)
+    # Rows a step are counted for each instance.
+    mini_batch_size = HYPERPARAMETERS["mini_batch_size"] // num_instances
+    trainer = ModelTrainer(
+        training_image=image,
+        training_mode=Mode.LOCAL_CONTAINER,
+        sagemaker_session=session,
+        role=ROLE,
+        base_job_name="fm",
+        compute=Compute(instance_type="local_cpu", instance_count=num_instances),
+        hyperparameters=HYPERPARAMETERS | {"mini_batch_size": mini_batch_size},
+        local_container_root=str(folder / "job"),
+    )
+    (folder / "job").mkdir()
+    data = InputData(
+        channel_name="train", data_source=str(folder / "train"), content_type="text/csv"
+    )
+    trainer.train(input_data_config=[data], wait=True)
+    container = {
+        "Image": image,
+        "ModelDataUrl": f"file://{folder}/job/compressed_artifacts/model.tar.gz",
+        "Environment": {},
+    }
+    session.sagemaker_client.create_model(ModelName="fm", PrimaryContainer=container)
+
+
+def check_endpoint(session: LocalSession, ratings: list[Rating]) -> None:
+    """Ask the model at an endpoint."""
+    aws = session.sagemaker_client  # boto3's calls, done by Docker
+    variant = {"ModelName": "fm", "InstanceType": "local", "InitialInstanceCount": 1}
+    aws.create_endpoint_config(EndpointConfigName="fm", ProductionVariants=[variant])
+    aws.create_endpoint(EndpointName="fm", EndpointConfigName="fm")
+    try:
+        body = json.dumps({"instances": [json_instance(one) for one in ratings]})
+        answer = session.sagemaker_runtime_client.invoke_endpoint(
+            EndpointName="fm", Body=body, ContentType="application/json"
+        )
+        predictions = json.loads(answer["Body"].read())["predictions"]
+    finally:
+        aws.delete_endpoint(EndpointName="fm")
+    scores = [prediction["score"] for prediction in predictions]
+    check_scores("create_endpoint", scores, ratings)
 
 
 def local_session() -> LocalSession:

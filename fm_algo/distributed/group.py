@@ -5,6 +5,8 @@ Every wait is broken off as soon as `Watch` finds that a host has failed or is l
 
 import contextlib
 import copy
+import queue
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Self, TypeVar
@@ -26,7 +28,8 @@ _LOOK_S = 1.0
 """How often a wait looks whether the others are still there."""
 
 _ADDED_AT_ONCE = 1 << 16
-_CONNECTING_S = 60.0
+_CONNECTING_S = 30.0
+_ANSWER_S = 60.0  # of the store; `Watch` finds out earlier
 _NO_LIMIT = timedelta(days=365)  # `Watch` ends waits, the hosts may be as slow as they like
 
 
@@ -61,7 +64,8 @@ class Pending(Generic[_N]):
                 self._work.wait(timedelta(seconds=_LOOK_S))
             except RuntimeError as error:
                 if self._work.is_completed():
-                    self._watch.blame(error)
+                    broken = PlatformError(f"the connection between the hosts broke: {error}")
+                    self._watch.blame(broken)
                 self._watch.check()
             else:
                 self._is_there = True
@@ -78,12 +82,12 @@ class HostGroup:
     hosts : sequence of str
         Names; the first leads.
     watch : Watch
-        Running.
+        Running; all hosts are there.
 
     Raises
     ------
-    PlatformError
-        If the hosts cannot be connected.
+    FMError
+        If the hosts cannot be connected: why, as far as the watch can tell.
     """
 
     def __init__(self, store: Store, rank: int, hosts: Sequence[str], watch: Watch) -> None:
@@ -91,7 +95,7 @@ class HostGroup:
         self.size = len(hosts)
         self._watch = watch
         self._beside: list[HostGroup] = []
-        with _connecting():
+        with self._connecting():
             dist.init_process_group(
                 "gloo",
                 store=store,
@@ -107,10 +111,17 @@ class HostGroup:
         Of one group, one thread's calls and those of another might meet in another order elsewhere.
         """
         other = copy.copy(self)
-        with _connecting():
+        with self._connecting():
             other._connect(dist.new_group(timeout=timedelta(seconds=_CONNECTING_S)))
         self._beside.append(other)
         return other
+
+    @contextlib.contextmanager
+    def _connecting(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            self._watch.blame(PlatformError(f"the hosts cannot be connected: {error}"))
 
     def _connect(self, process_group: dist.ProcessGroup) -> None:
         self._process_group = process_group
@@ -215,14 +226,6 @@ class HostGroup:
                 group._backend.abort()
 
 
-@contextlib.contextmanager
-def _connecting() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        raise PlatformError(f"the hosts cannot be connected: {error}") from error
-
-
 def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:
     """Open the leader's store, or connect to it.
 
@@ -241,15 +244,30 @@ def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) ->
     PlatformError
         If that cannot be done.
     """
+    opened: queue.SimpleQueue[Store | RuntimeError] = queue.SimpleQueue()
+
+    def open_it() -> None:
+        try:
+            store = TCPStore(
+                address,
+                port,
+                is_master=is_leader,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=_ANSWER_S),
+            )
+        except RuntimeError as error:
+            opened.put(error)
+        else:
+            opened.put(store)
+
+    # It would wait for a process that stands still, whatever time limit it is given.
+    threading.Thread(target=open_it, name="store", daemon=True).start()
+    found: Store | RuntimeError
     try:
-        store: Store = TCPStore(
-            address,
-            port,
-            is_master=is_leader,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=timeout_s),
-        )
-        return store
-    except RuntimeError as error:
+        found = opened.get(timeout=timeout_s + 1)
+    except queue.Empty:
+        found = RuntimeError(f"no answer in {timeout_s:g} s")
+    if isinstance(found, RuntimeError):
         what = "opened here" if is_leader else "reached"
-        raise PlatformError(f"port {port} of {address} cannot be {what}: {error}") from error
+        raise PlatformError(f"port {port} of {address} cannot be {what}: {found}") from found
+    return found

@@ -21,8 +21,8 @@ def lone_group() -> Iterator[HostGroup]:
     store = open_store("127.0.0.1", 0, is_leader=True, timeout_s=60)
     hosts = ["localhost"]
     watch = Watch(store, 0, hosts, threading.Event())
-    watch.announce()
     watch.start()
+    watch.meet()
     group = HostGroup(store, 0, hosts, watch)
     try:
         yield group

@@ -1,6 +1,7 @@
 """Who is still there: each host says every second that it is, and reads what the others say."""
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -9,9 +10,10 @@ from typing import NoReturn
 import msgspec
 from torch.distributed.distributed_c10d import Store
 
-from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError
+from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
 
 _BEAT_S = 1.0
+_MEETING_BEAT_S = 0.1
 
 LIMIT_S = 30.0
 """Silence after which a host is lost."""
@@ -22,6 +24,8 @@ _LIMIT_AFTER_BREAK_S = 5.0
 _KINDS: tuple[type[FMError], ...] = (UserError, AlgorithmError, PlatformError)
 _FAILURE = "failure"
 _NO_FAILURE = "-"
+_MEETING, _ALL_HERE, _STOPPED = "meeting", b"all are here", b"a host is to stop"
+_NOTHING = ""
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -57,60 +61,78 @@ class Watch:
         self._beats: list[bytes] = [b""] * len(hosts)
         self._heard_at = [time.monotonic()] * len(hosts)
         self._round_at = time.monotonic()
+        self._meeting = b""
         self._failure: _Failure | None = None
         self._store_error: Exception | None = None
         self._loss: PlatformError | None = None
         self._is_store_lost = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def announce(self) -> None:
-        """Say that this host is there; the leader must be the first."""
-        if self._rank == 0:
-            self._store.set(_FAILURE, _NO_FAILURE)
-        self._beat(0)
-
-    def missing(self) -> list[str]:
-        """Name the hosts that have not announced themselves yet."""
-        pairs = zip(self._hosts, self._keys, strict=True)
-        return [host for host, key in pairs if not self._store.check([key])]
-
     def start(self) -> None:
-        """Begin; all hosts have announced themselves."""
+        """Begin: from now on the others hear of this host, and soon of its loss."""
         self._round_at = time.monotonic()
-        self._heard_at = [self._round_at] * len(self._hosts)
         self._thread.start()
+
+    def meet(self, deadline: float = math.inf) -> bool:
+        """Wait until all hosts are there; whether they are, the leader decides for all.
+
+        Parameters
+        ----------
+        deadline : float, optional
+            A reading of `time.monotonic`; the leader's counts.
+
+        Returns
+        -------
+        bool
+            False if a host is to stop before all are there.
+
+        Raises
+        ------
+        FMError
+            If a host has not come by then, has failed, or has come and is lost.
+        """
+        while not self._meeting:
+            if self._stop.is_set() and self._store_error is not None:
+                return False  # the leader was told to stop, too, and has left
+            self.check()
+            if self._rank == 0:
+                self._decide(deadline)
+            time.sleep(_MEETING_BEAT_S)
+        return self._meeting == _ALL_HERE
 
     def check(self) -> None:
         """Raise what made another host fail, or that a host is lost."""
         self._check(LIMIT_S)
 
-    def blame(self, error: Exception) -> NoReturn:
-        """Find out which host is behind a broken connection, and raise that."""
+    def blame(self, error: PlatformError) -> NoReturn:
+        """Find out which host is behind a broken connection, and raise that, or else the error."""
         deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             self._check(_LIMIT_AFTER_BREAK_S)
             time.sleep(_BEAT_S / 4)
-        raise PlatformError(f"the connection between the hosts broke: {error}") from error
+        raise error
 
     def report(self, error: BaseException) -> None:
         """Tell the others why this host fails, and give them time to hear it."""
         if self._failure is None and not self._is_store_lost:
-            kind = next((kind for kind in _KINDS if isinstance(error, kind)), AlgorithmError)
-            text = error.message if isinstance(error, FMError) else f"internal error: {error}"
-            message = text if error is self._loss else f"host {self._hosts[self._rank]}: {text}"
-            failure = msgspec.json.encode(_Failure(kind.__name__, message)).decode()
+            told = as_told(error)
+            place = "" if error is self._loss else f"host {self._hosts[self._rank]}: "
+            failure = msgspec.json.encode(
+                _Failure(type(told).__name__, place + told.message)
+            ).decode()
             with contextlib.suppress(RuntimeError):
                 self._store.compare_set(_FAILURE, _NO_FAILURE, failure)
         if self._rank == 0:  # the store goes with this process
             time.sleep(3 * _BEAT_S)
 
     def leave(self) -> None:
-        """Say that this host needs the others no longer; the leader waits for all to say so."""
-        self._store.set(f"left {self._rank}", "")
+        """Say that this host needs the others no longer; the leader waits for all who are there."""
         deadline = time.monotonic() + _LIMIT_AFTER_BREAK_S
-        left = [f"left {number}" for number in range(len(self._hosts))]
-        while self._rank == 0 and not self._store.check(left) and time.monotonic() < deadline:
-            time.sleep(_BEAT_S / 100)
+        left = [f"left {number}" for number, beat in enumerate(self._beats) if beat]
+        with contextlib.suppress(RuntimeError):  # it does not matter any more
+            self._store.set(f"left {self._rank}", "")
+            while self._rank == 0 and not self._store.check(left) and time.monotonic() < deadline:
+                time.sleep(_BEAT_S / 100)
 
     def end(self) -> None:
         """Fall silent, because the job is over."""
@@ -118,27 +140,51 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join(_BEAT_S)
 
+    def _decide(self, deadline: float) -> None:
+        """Say whether the hosts have met, once that is known; it holds for all."""
+        missing = [host for host, beat in zip(self._hosts, self._beats, strict=True) if not beat]
+        if not missing:
+            self._store.compare_set(_MEETING, _NOTHING, _ALL_HERE.decode())
+        elif self._stop.is_set():
+            self._store.compare_set(_MEETING, _NOTHING, _STOPPED.decode())
+        elif time.monotonic() > deadline:
+            raise PlatformError(f"host {', '.join(missing)} did not come in time")
+
     def _run(self) -> None:
         count = 0
         try:
-            while not self._over.wait(_BEAT_S):
+            self._come()
+            while not self._over.wait(_BEAT_S if self._meeting else _MEETING_BEAT_S):
                 count += 1
                 self._beat(count)
                 self._listen()
         except RuntimeError as error:  # torch's own kinds of it
             self._store_error = error
 
+    def _come(self) -> None:
+        """Find what the leader has laid out, and see that this host is new."""
+        if self._rank == 0:
+            for key in [*self._keys, _MEETING]:
+                self._store.set(key, _NOTHING)
+            self._store.set(_FAILURE, _NO_FAILURE)
+        self._listen()
+        if self._beats[self._rank]:
+            self.report(PlatformError("it was here before: one that starts again cannot come back"))
+            self._listen()
+            self._over.set()
+
     def _beat(self, count: int) -> None:
         self._store.set(self._keys[self._rank], f"{count} {int(self._stop.is_set())}")
 
     def _listen(self) -> None:
-        *beats, failure = self._store.multi_get([*self._keys, _FAILURE])
+        *beats, meeting, failure = self._store.multi_get([*self._keys, _MEETING, _FAILURE])
         now = time.monotonic()
         for number, beat in enumerate(beats):
             if beat != self._beats[number]:
                 self._beats[number], self._heard_at[number] = beat, now
             if beat.endswith(b"1"):
                 self._stop.set()
+        self._meeting = meeting
         if failure != _NO_FAILURE.encode():
             self._failure = msgspec.json.decode(failure, type=_Failure)
         self._round_at = now
@@ -159,8 +205,8 @@ class Watch:
             self._is_store_lost = True  # what asks it now would wait for long
             silent = [self._hosts[0]]
         else:
-            pairs = zip(self._hosts, self._heard_at, strict=True)
-            silent = [host for host, heard_at in pairs if now - heard_at > limit_s]
+            heard = zip(self._hosts, self._beats, self._heard_at, strict=True)
+            silent = [host for host, beat, heard_at in heard if beat and now - heard_at > limit_s]
         if silent:
             which = (
                 f"host {silent[0]} was" if len(silent) == 1 else f"hosts {', '.join(silent)} were"

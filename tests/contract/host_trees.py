@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from host_network import Network
@@ -15,6 +15,8 @@ from fm_algo.model import FMModel
 
 class HostTrees:
     """A tree for each host, described alike; channels are as the test gives them.
+
+    `prefix` is what to put before the program, e.g. to limit what it may use.
 
     Attributes
     ----------
@@ -29,7 +31,9 @@ class HostTrees:
         num_hosts: int,
         describe: Callable[[TrainingTree, int], object],
         network: Network | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
+        self._prefix = prefix
         self._network = network
         self.names = [f"127.0.0.{number + 1}" for number in range(num_hosts)]
         if network is not None:
@@ -44,22 +48,27 @@ class HostTrees:
             self.trees.append(tree)
 
     @contextlib.contextmanager
-    def started(self, **environment: str) -> Iterator[list[subprocess.Popen[str]]]:
-        """Start the real program on each; none outlives the block."""
+    def started(
+        self, numbers: Sequence[int] | None = None, **environment: str
+    ) -> Iterator[list[subprocess.Popen[str]]]:
+        """Start the real program on each, or on some; none in the list outlives the block."""
         if self._network is None:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 environment["FM_CLUSTER_PORT"] = str(free.getsockname()[1])
-        processes = [
-            tree.start(prefix=self._network.inside(name) if self._network else (), **environment)
-            for name, tree in zip(self.names, self.trees, strict=True)
-        ]
+        chosen = range(len(self.trees)) if numbers is None else numbers
+        processes = [self.start(number, **environment) for number in chosen]
         try:
             yield processes
         finally:
             for process in processes:
                 process.kill()
                 process.communicate()
+
+    def start(self, number: int, **environment: str) -> subprocess.Popen[str]:
+        """Start the real program on one of the hosts."""
+        inside = self._network.inside(self.names[number]) if self._network else ()
+        return self.trees[number].start(prefix=[*inside, *self._prefix], **environment)
 
     def train(self) -> list[Outcome]:
         """Run the job to its end."""

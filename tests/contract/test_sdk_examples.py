@@ -8,7 +8,14 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.mark.parametrize(
-    "example", ["v2_estimator", "v2_builtin_class", "v2_two_instances", "v3_model_trainer"]
+    "example",
+    [
+        "v2_estimator",
+        "v2_builtin_class",
+        "v2_two_instances",
+        "v3_model_trainer",
+        "v3_two_instances",
+    ],
 )
 def test_an_example_runs_and_finds_its_answers_right(root, image, example):
     ended = subprocess.run(

@@ -1,9 +1,12 @@
 """Training jobs of several hosts, as processes on the loopback network."""
 
+import contextlib
+import os
 import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -141,6 +144,48 @@ def test_a_mistake_in_one_hosts_data_is_told_by_all(tmp_path):
 
 
 @pytest.mark.hosts
+@pytest.mark.parametrize("number", [0, 1], ids=["leader", "another"])
+def test_a_host_without_a_place_for_the_model_is_named_by_all(tmp_path, number):
+    """Before they wait for each other, hosts check only what is alike on all."""
+    hosts = HostTrees(tmp_path, 2, lambda tree, _: tree.channel("train", {"a.csv": b"1,2"}))
+    hosts.trees[number].model.write_text("a file")
+    together = hosts.train()
+
+    assert [outcome.code for outcome in together] == [1, 1]
+    told = [tree.failure.removeprefix("InternalServerError: ") for tree in hosts.trees]
+    expected = f"the model directory {hosts.trees[number].model} cannot be made: "
+    assert told[number].startswith(expected)
+    assert told[1 - number].startswith(f"host {hosts.names[number]}: {expected}")
+
+
+@pytest.mark.hosts
+def test_a_model_too_large_for_one_hosts_memory_is_trained_by_two(tmp_path):
+    """With Adam's state 1,343 MiB, half of it on each; about 400 MiB are the programs' own."""
+    processors = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))  # each has its stacks
+    limited = ["taskset", "-c", processors, "prlimit", f"--data={1300 << 20}"]
+    last = 11_000_000 - 1
+
+    def describe(tree, _=None):
+        tree.hyperparameters(feature_dim=str(last + 1), num_factors="8", epochs="1")
+        tree.channel("train", {"a.libsvm": f"1 0:1 {last}:1\n".encode() * 50}, "text/libsvm")
+
+    one = TrainingTree(tmp_path / "one")
+    describe(one)
+    alone = finish(one.start(prefix=limited))
+    hosts = HostTrees(tmp_path, 2, describe, prefix=limited)
+    together = hosts.train()
+
+    assert alone.code == 1
+    assert one.failure.startswith("ClientError: out of memory: use a larger instance (Unable to")
+    assert [outcome.code for outcome in together] == [0, 0], together
+    model = hosts.model()
+    assert model.V.shape == (last + 1, 8)
+    assert model.w[0] > 0 < model.w[last]  # trained on; the others are as drawn
+    assert np.count_nonzero(model.V[1:last].any(axis=1)) == last - 1
+    (hosts.trees[0].model / "model.safetensors").unlink()  # pytest would keep it
+
+
+@pytest.mark.hosts
 def test_early_stopping_on_split_rows_from_an_earlier_model(tmp_path):
     """The best model goes through the leader's file and back to all hosts, which score it."""
     earlier = TrainingTree(tmp_path / "earlier")
@@ -188,6 +233,67 @@ def test_a_stop_of_one_host_ends_all_with_a_whole_model(tmp_path, num_factors):
 
 
 @pytest.mark.hosts
+def test_a_stop_of_all_in_the_middle_of_an_epoch_ends_all_with_a_whole_model(tmp_path):
+    """As the platform does it; what is told of the epoch is told of the same rows by all."""
+    num_rows = 300_000
+
+    def describe(tree, _):
+        tree.hyperparameters(epochs="100", mini_batch_size="10")
+        tree.channel("train", {"a.csv": Rows.draw(1, 3000).csv * (num_rows // 3000)})
+        tree.channel("test", {"a.csv": Rows.draw(2, 20).csv})
+
+    hosts = HostTrees(tmp_path, 3, describe)
+    with hosts.started() as processes:
+        read_until(processes[0], "batch=500 train rmse")
+        started = time.monotonic()
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        together = [finish(process) for process in processes]
+
+    assert time.monotonic() - started < STOP_S
+    assert [outcome.code for outcome in together] == [0, 0, 0], together
+    assert [outcome.errors for outcome in together] == ["", "", ""]
+    assert [tree.failure for tree in hosts.trees] == [None] * 3
+    model = hosts.model()
+    assert all(np.isfinite(values).all() for values in (model.w0, model.w, model.V))
+    told = set()
+    for name, outcome in zip(hosts.names, together, strict=True):
+        text = "\n".join(outcome.lines)
+        final = re.findall(rf"host={name}, (epoch=0, )?train (\S+) <loss>=(\S+)", text)
+        (seen,) = re.findall(r'"Number of Records Since Last Reset": {"sum": ([0-9.]+)', text)
+        assert 3 * 10 * 500 < float(seen) < num_rows
+        assert len(final) == 6  # rmse, mse and absolute_loss: of the epoch, and final
+        assert "test" not in "".join(line for line in outcome.lines if "#quality" in line)
+        told.add((seen, *final))
+    assert len(told) == 1
+
+
+@pytest.mark.hosts
+def test_a_stop_of_one_host_while_all_score_leaves_part_of_the_rows_untold(tmp_path):
+    def describe(tree, _):
+        tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
+        directory = tree.channel("test", TrainingInputMode="Pipe")
+        os.mkfifo(directory.with_name("test_0"))
+
+    hosts = HostTrees(tmp_path, 2, describe)
+    pipes = [tree.base / "input" / "data" / "test_0" for tree in hosts.trees]
+    content = Rows.draw(2, 1000).csv * 500  # more than is scored at once
+    with hosts.started() as processes, contextlib.ExitStack() as stack:
+        fifos = [stack.enter_context(pipe.open("wb", 0)) for pipe in pipes]  # waits for readers
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda fifo: fifo.write(content), fifos))
+        processes[1].send_signal(signal.SIGTERM)
+        together = [finish(process) for process in processes]
+
+    assert [outcome.code for outcome in together] == [0, 0], together
+    assert [tree.failure for tree in hosts.trees] == [None] * 2
+    hosts.model()
+    for outcome in together:
+        assert test_metric(outcome) == {}
+        assert any("the test channel is not scored" in line for line in outcome.lines)
+
+
+@pytest.mark.hosts
 def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
     def describe(tree, _):
         tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
@@ -199,7 +305,7 @@ def test_a_stop_while_hosts_wait_for_each_other_is_heard(tmp_path):
         started = time.monotonic()
         train_job.run(Paths(tree.base), stop, 19_777)
         assert time.monotonic() - started < STOP_S
-        assert list(tree.model.iterdir()) == []
+        assert list(tree.model.glob("*")) == []
 
 
 @pytest.mark.hosts

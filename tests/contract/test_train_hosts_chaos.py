@@ -130,13 +130,90 @@ def test_hosts_make_the_model_of_one(tmp_path, num_hosts):
     assert all(found == metrics[0] for found in metrics)
 
 
+@contextlib.contextmanager
+def two_of_three_waiting(tmp_path):
+    """Three hosts, of which the third does not come; yield them and two processes."""
+    with hosts_apart(3) as network:
+        hosts = HostTrees(tmp_path, 3, endless, network)
+        with hosts.started([0, 1]) as processes:
+            for process in processes:
+                read_until(process, "is here: waiting for the others")
+            time.sleep(1)  # for the leader to have heard of the other
+            yield hosts, processes
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["leader", "another"])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_host_that_is_gone_before_all_have_come_is_named(tmp_path, sign, victim):
+    with two_of_three_waiting(tmp_path) as (hosts, processes):
+        processes[victim].send_signal(sign)
+        started = time.monotonic()
+        outcome = finish(processes[1 - victim])
+        elapsed_s = time.monotonic() - started
+    assert elapsed_s < LIMIT_S
+    assert outcome.code == 1
+    failure = hosts.trees[1 - victim].failure
+    assert failure.startswith(f"InternalServerError: host algo-{victim + 1} was lost: ")
+
+
+def test_a_leader_that_stands_still_is_named_by_a_host_that_comes_then(tmp_path):
+    with hosts_apart(2) as network:
+        hosts = HostTrees(tmp_path, 2, endless, network)
+        with hosts.started([0]) as processes:
+            read_until(processes[0], "is here: waiting for the others")
+            processes[0].send_signal(signal.SIGSTOP)
+            processes.append(hosts.start(1))
+            started = time.monotonic()
+            outcome = finish(processes[1])
+            elapsed_s = time.monotonic() - started
+    assert elapsed_s < LIMIT_S
+    assert outcome.code == 1
+    assert hosts.trees[1].failure.startswith(
+        "InternalServerError: host algo-1, which leads, port 7777 of 10.77.0.1 cannot be reached: "
+    )
+
+
+def test_a_host_that_starts_again_is_not_taken_for_the_same(tmp_path):
+    with two_of_three_waiting(tmp_path) as (hosts, processes):
+        processes[1].kill()
+        processes.append(hosts.start(1))
+        started = time.monotonic()
+        outcomes = [finish(processes[number]) for number in (0, 2)]
+        elapsed_s = time.monotonic() - started
+    assert elapsed_s < 20
+    assert [outcome.code for outcome in outcomes] == [1, 1], outcomes
+    for tree in hosts.trees[:2]:
+        assert tree.failure == (
+            "InternalServerError: host algo-2: it was here before: one that starts again cannot "
+            "come back"
+        )
+
+
+@pytest.mark.parametrize("victims", [[0], [1], [0, 1]], ids=["leader", "another", "all"])
+def test_a_stop_before_all_have_come_ends_those_who_have(tmp_path, victims):
+    with two_of_three_waiting(tmp_path) as (hosts, processes):
+        for victim in victims:
+            processes[victim].send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        outcomes = [finish(process) for process in processes]
+        elapsed_s = time.monotonic() - started
+    assert elapsed_s < 10
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    for tree, outcome in zip(hosts.trees, outcomes, strict=False):
+        assert tree.failure is None
+        assert outcome.lines[-1].endswith("stopped before training began: no model is written")
+        assert list(tree.model.glob("*")) == []
+
+
 def test_a_name_that_resolves_late_is_waited_for(tmp_path):
+    """Longer than a host that is there may be silent."""
+
     def describe(tree, _):
         tree.channel("train", {"a.csv": Rows.draw(1, 100).csv})
 
     with hosts_apart(2) as network:
         network.resolve("algo-2", ["algo-2"])
-        late = threading.Timer(20, network.resolve, ("algo-2", network.names))
+        late = threading.Timer(35, network.resolve, ("algo-2", network.names))
         hosts = HostTrees(tmp_path, 2, describe, network)
         late.start()
         started = time.monotonic()
@@ -144,5 +221,5 @@ def test_a_name_that_resolves_late_is_waited_for(tmp_path):
         elapsed_s = time.monotonic() - started
 
     assert [outcome.code for outcome in together] == [0, 0], together
-    assert elapsed_s > 20
+    assert elapsed_s > 35
     hosts.model()

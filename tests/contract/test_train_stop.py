@@ -1,6 +1,7 @@
 """A training job that is told to stop, as by StopTrainingJob, a time limit or a spot reclaim."""
 
 import gzip
+import os
 import signal
 import threading
 import time
@@ -134,6 +135,31 @@ def test_a_job_stopped_while_it_reads_keeps_what_it_had(tree):
 
     assert directory.exists()
     assert (tree.model / "model.safetensors").read_bytes() == expected
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_while_scoring_the_model_stays_and_no_part_of_the_rows_is_told_of(tree, pack):
+    tree.hyperparameters(epochs="2")
+    tree.channel("train", {"a.csv": Rows.draw(1, 200).csv})
+    directory = tree.channel("test", TrainingInputMode="Pipe")
+    os.mkfifo(directory.with_name("test_0"))
+    process = tree.start()
+    with directory.with_name("test_0").open("wb") as fifo:  # waits for the reader
+        # More than is scored at once, and the end of it is in the middle of a line.
+        fifo.write(pack(Rows.draw(2, 1000).csv * 500)[:-20])
+        fifo.flush()
+        outcome, elapsed_s = stop(process)
+
+    assert outcome.code == 0
+    assert elapsed_s < STOP_S
+    assert tree.failure is None
+    assert np.isfinite(load_model(tree.model).V).all()
+    assert any("epoch=1, train rmse" in line for line in outcome.lines)
+    assert not any("#test_score" in line or ", test " in line for line in outcome.lines)
+    assert any(
+        line.endswith("stopped by SIGTERM: the test channel is not scored")
+        for line in outcome.lines
+    )
 
 
 def listens(process):

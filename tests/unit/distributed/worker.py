@@ -49,10 +49,8 @@ def main() -> None:
 
     store = open_store("127.0.0.1", port, is_leader=rank == 0, timeout_s=30)
     watch = Watch(store.clone(), rank, hosts, stop)
-    watch.announce()
-    while watch.missing():
-        pass
     watch.start()
+    watch.meet()
     group = HostGroup(store, rank, hosts, watch)
     kernel = make_kernel(hyperparameters, group, stop.is_set)
     draw_initial(kernel.writable_model(), hyperparameters)
