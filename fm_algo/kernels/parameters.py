@@ -9,6 +9,7 @@ where an optimiser has them. Each part of v is as wide as v, that of w one vecto
 all it needs at a row's start.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,13 @@ class Parameters:
 def _aligned_zeros(num_rows: int, row_floats: int) -> Float32Array:
     """Rows of zeros, each on cache lines of its own."""
     stride = -(-row_floats // CACHE_LINE) * CACHE_LINE
-    memory = np.zeros(num_rows * stride + CACHE_LINE, np.float32)
+    return aligned_rows(np.zeros, num_rows, stride)
+
+
+def aligned_rows(
+    allocate: Callable[[int, type[np.float32]], Float32Array], num_rows: int, stride: int
+) -> Float32Array:
+    """Rows the first of which starts a cache line, from np.empty or np.zeros."""
+    memory = allocate(num_rows * stride + CACHE_LINE, np.float32)
     first = -(memory.ctypes.data // 4) % CACHE_LINE
     return memory[first : first + num_rows * stride].reshape(num_rows, stride)

@@ -73,6 +73,13 @@ def test_cpu_trains_as_the_reference(predictor_type, density, num_factors):
     assert_same_training(chosen, batches)
 
 
+@pytest.mark.parametrize("num_factors", [8, 16, 24])
+def test_cpu_trains_as_the_reference_without_linear_weights(num_factors):
+    chosen = hyperparameters(use_linear=False, num_factors=num_factors)
+    batches = [random_batch(seed, 32, density=0.5) for seed in range(5)]
+    assert_same_training(chosen, batches)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
