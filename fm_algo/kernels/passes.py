@@ -229,22 +229,33 @@ def sum_column(
     """
     width, last_pair = factor_sums.shape[1], np.uint64(len(rows) - 1)
     linear = squares = _float32(0)
-    for j in range(0, width, 2 * WIDTH):
-        is_pair = j + WIDTH < width
+    # Four vectors at a time: their sums stay in registers.
+    for j in range(0, width, 4 * WIDTH):
+        has_1, has_2, has_3 = j + WIDTH < width, j + 2 * WIDTH < width, j + 3 * WIDTH < width
         linear = squares = _float32(0)
-        s0 = s1 = splat(_float32(0))
+        s0 = s1 = s2 = s3 = splat(_float32(0))
         for p in range(np.uint64(first), np.uint64(last)):
-            prefetch(factor_sums, np.uint32(rows[min(p + _PAIRS_AHEAD, last_pair)]), j)
+            ahead = np.uint32(rows[min(p + _PAIRS_AHEAD, last_pair)])
+            prefetch(factor_sums, ahead, j)
             r, x = np.uint32(rows[p]), values[p]
             weighted = residual[r] * x
             linear += weighted
             squares += weighted * x
             s0 = s0 + weighted * load(factor_sums, r, j)
-            if is_pair:
+            if has_1:
                 s1 = s1 + weighted * load(factor_sums, r, j + WIDTH)
+            if has_2:
+                prefetch(factor_sums, ahead, j + 2 * WIDTH)
+                s2 = s2 + weighted * load(factor_sums, r, j + 2 * WIDTH)
+            if has_3:
+                s3 = s3 + weighted * load(factor_sums, r, j + 3 * WIDTH)
         store(sums, at, j, s0)
-        if is_pair:
+        if has_1:
             store(sums, at, j + WIDTH, s1)
+        if has_2:
+            store(sums, at, j + 2 * WIDTH, s2)
+        if has_3:
+            store(sums, at, j + 3 * WIDTH, s3)
     return linear, squares
 
 

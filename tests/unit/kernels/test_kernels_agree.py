@@ -64,7 +64,7 @@ def assert_same_training(chosen: Hyperparameters, batches) -> None:
 
 @pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
 @pytest.mark.parametrize("density", [0.05, 1.0], ids=["sparse", "dense"])
-@pytest.mark.parametrize("num_factors", [1, 7, 8, 16, 24])
+@pytest.mark.parametrize("num_factors", [1, 7, 8, 16, 24, 64])
 def test_cpu_trains_as_the_reference(predictor_type, density, num_factors):
     chosen = hyperparameters(predictor_type=predictor_type, num_factors=num_factors)
     batches = [
