@@ -16,7 +16,7 @@ import numpy as np
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch, State, threads
 from fm_algo.kernels.optimizers import OPTIMIZER_CODES, Constants, learning_rate
-from fm_algo.kernels.parameters import Parameters
+from fm_algo.kernels.parameters import Parameters, aligned_rows
 from fm_algo.kernels.passes import forward_rows, update_columns
 from fm_algo.kernels.transpose import transpose
 from fm_algo.model import FMModel
@@ -123,12 +123,12 @@ class CPUKernel:
         """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
-        factor_sums = np.empty((n, self._parameters.layout.width), np.float32)
+        factor_sums = aligned_rows(np.empty, n, self._parameters.layout.width)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
         is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
-            self._parameters.bias[0, 0], rows, w_at, is_classifier,
-            margin, residual, factor_sums,
+            self._parameters.bias[0, 0], rows, w_at, self._hyperparameters.use_linear,
+            is_classifier, margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums

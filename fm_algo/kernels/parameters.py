@@ -9,6 +9,7 @@ where an optimiser has them. Each part of v is as wide as v, that of w one vecto
 all it needs at a row's start.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -99,7 +100,7 @@ class Parameters:
         self.layout = Layout.of(hyperparameters)
         self.num_steps = np.zeros(1, np.int64)
         self.bias = np.zeros((1, 3), np.float32)
-        self.rows = _aligned_zeros(hyperparameters.feature_dim, self.layout.stride)
+        self.rows = aligned_rows(np.zeros, hyperparameters.feature_dim, self.layout.stride)
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
@@ -125,8 +126,10 @@ class Parameters:
             states[:] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
 
 
-def _aligned_zeros(num_rows: int, stride: int) -> Float32Array:
-    """Rows of zeros, each on cache lines of its own."""
-    memory = np.zeros(num_rows * stride + CACHE_LINE, np.float32)
+def aligned_rows(
+    allocate: Callable[[int, type[np.float32]], Float32Array], num_rows: int, stride: int
+) -> Float32Array:
+    """Rows the first of which starts a cache line, from np.empty or np.zeros."""
+    memory = allocate(num_rows * stride + CACHE_LINE, np.float32)
     first = -(memory.ctypes.data // 4) % CACHE_LINE
     return memory[first : first + num_rows * stride].reshape(num_rows, stride)

@@ -17,9 +17,12 @@ _ROWS_A_PIECE = 64
 _COLUMNS_A_PIECE = 256
 
 # How far ahead parameters are fetched, measured: enough lines on their way to hide that each takes
-# an age, in a piece's last rows too, whose thread mostly takes the next piece.
-_ENTRIES_AHEAD = 64
+# an age, in a piece's last rows too, whose thread mostly takes the next piece. Factor sums come
+# from a nearer cache.
+_LINES_AHEAD = 256
+_LEAST_ENTRIES_AHEAD = 64
 _COLUMNS_AHEAD = 24
+_PAIRS_AHEAD = np.uint64(32)
 
 _float32 = np.float32
 _beta1, _beta2, _ftrl_beta = _float32(BETA1), _float32(BETA2), _float32(FTRL_BETA)
@@ -28,7 +31,8 @@ _one_minus_beta1, _one_minus_beta2 = _float32(1 - BETA1), _float32(1 - BETA2)
 _Number = Any  # a float32 or a vector of them
 
 # Functions that only passes call are inlined there, which Numba would not do by itself: a third of
-# the time of pass 3.
+# the time of pass 3. They call no functions of arrays in their turn: Numba would count references
+# for each column. Places in arrays are unsigned: Numba tests others for negative ones.
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -50,47 +54,51 @@ def forward_rows(
     w0: np.float32,
     parameters: Float32Array,
     w_at: int,
+    use_linear: bool,
     is_classifier: bool,
     margin: Float32Array,
     residual: Float32Array,
     factor_sums: Float32Array,
 ) -> None:
-    """Pass 1. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1."""
+    """Pass 1. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1.
+
+    Without `use_linear` w is 0, and not read.
+    """
     num_rows, width = factor_sums.shape
-    last_entry = len(indices) - 1
+    num_read = w_at + use_linear
+    num_lines = (num_read + CACHE_LINE - 1) // CACHE_LINE
+    entries_ahead = np.uint64(max(_LINES_AHEAD // num_lines, _LEAST_ENTRIES_AHEAD))
+    last_entry = np.uint64(len(indices) - 1)
     zero = splat(_float32(0))
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         for r in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
-            first, last = indptr[r], indptr[r + 1]
+            first, last = np.uint64(indptr[r]), np.uint64(indptr[r + 1])
             linear = _float32(0)
-            for e in range(first, last):
-                ahead = indices[min(e + _ENTRIES_AHEAD, last_entry)]
-                for j in range(0, w_at + 1, CACHE_LINE):
-                    prefetch(parameters, ahead, j)
-                linear += parameters[indices[e], w_at] * values[e]
-            # Two vectors at a time: their sums stay in registers, and two additions in flight.
             pairwise = zero
-            for j in range(0, width - WIDTH, 2 * WIDTH):
+            # Two vectors at a time: their sums stay in registers, and the additions overlap.
+            for j in range(0, width, 2 * WIDTH):
+                is_first, is_pair = j == 0, j + WIDTH < width
                 s0 = s1 = squares0 = squares1 = zero
                 for e in range(first, last):
-                    i, x = indices[e], values[e]
+                    i, x = np.uint32(indices[e]), values[e]
+                    if is_first:
+                        ahead = np.uint32(indices[min(e + entries_ahead, last_entry)])
+                        for line in range(0, num_read, CACHE_LINE):
+                            prefetch(parameters, ahead, line)
+                        if use_linear:
+                            linear += parameters[i, w_at] * x
                     term0 = x * load(parameters, i, j)
-                    term1 = x * load(parameters, i, j + WIDTH)
                     s0 = s0 + term0
-                    s1 = s1 + term1
                     squares0 = squares0 + term0 * term0
-                    squares1 = squares1 + term1 * term1
+                    if is_pair:
+                        term1 = x * load(parameters, i, j + WIDTH)
+                        s1 = s1 + term1
+                        squares1 = squares1 + term1 * term1
                 store(factor_sums, r, j, s0)
-                store(factor_sums, r, j + WIDTH, s1)
-                pairwise = pairwise + (s0 * s0 - squares0) + (s1 * s1 - squares1)
-            if width % (2 * WIDTH):
-                s0 = squares0 = zero
-                for e in range(first, last):
-                    term0 = values[e] * load(parameters, indices[e], width - WIDTH)
-                    s0 = s0 + term0
-                    squares0 = squares0 + term0 * term0
-                store(factor_sums, r, width - WIDTH, s0)
                 pairwise = pairwise + (s0 * s0 - squares0)
+                if is_pair:
+                    store(factor_sums, r, j + WIDTH, s1)
+                    pairwise = pairwise + (s1 * s1 - squares1)
             m = w0 + linear + _float32(0.5) * total(pairwise)
             margin[r] = m
             residual[r] = residual_of(m, labels[r], is_classifier)
@@ -219,19 +227,35 @@ def sum_column(
 
     Returns Σ_r g_r x_ri and Σ_r g_r x_ri².
     """
-    width = factor_sums.shape[1]
-    r = rows[first]
-    weighted = residual[r] * values[first]
-    linear, squares = weighted, weighted * values[first]
-    for j in range(0, width, WIDTH):
-        store(sums, at, j, weighted * load(factor_sums, r, j))
-    for p in range(first + 1, last):
-        r = rows[p]
-        weighted = residual[r] * values[p]
-        linear += weighted
-        squares += weighted * values[p]
-        for j in range(0, width, WIDTH):
-            store(sums, at, j, load(sums, at, j) + weighted * load(factor_sums, r, j))
+    width, last_pair = factor_sums.shape[1], np.uint64(len(rows) - 1)
+    linear = squares = _float32(0)
+    # Four vectors at a time: their sums stay in registers.
+    for j in range(0, width, 4 * WIDTH):
+        has_1, has_2, has_3 = j + WIDTH < width, j + 2 * WIDTH < width, j + 3 * WIDTH < width
+        linear = squares = _float32(0)
+        s0 = s1 = s2 = s3 = splat(_float32(0))
+        for p in range(np.uint64(first), np.uint64(last)):
+            ahead = np.uint32(rows[min(p + _PAIRS_AHEAD, last_pair)])
+            prefetch(factor_sums, ahead, j)
+            r, x = np.uint32(rows[p]), values[p]
+            weighted = residual[r] * x
+            linear += weighted
+            squares += weighted * x
+            s0 = s0 + weighted * load(factor_sums, r, j)
+            if has_1:
+                s1 = s1 + weighted * load(factor_sums, r, j + WIDTH)
+            if has_2:
+                prefetch(factor_sums, ahead, j + 2 * WIDTH)
+                s2 = s2 + weighted * load(factor_sums, r, j + 2 * WIDTH)
+            if has_3:
+                s3 = s3 + weighted * load(factor_sums, r, j + 3 * WIDTH)
+        store(sums, at, j, s0)
+        if has_1:
+            store(sums, at, j + WIDTH, s1)
+        if has_2:
+            store(sums, at, j + 2 * WIDTH, s2)
+        if has_3:
+            store(sums, at, j + 3 * WIDTH, s3)
     return linear, squares
 
 

@@ -64,12 +64,19 @@ def assert_same_training(chosen: Hyperparameters, batches) -> None:
 
 @pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
 @pytest.mark.parametrize("density", [0.05, 1.0], ids=["sparse", "dense"])
-@pytest.mark.parametrize("num_factors", [1, 7, 8, 16, 24])
+@pytest.mark.parametrize("num_factors", [1, 7, 8, 16, 24, 64])
 def test_cpu_trains_as_the_reference(predictor_type, density, num_factors):
     chosen = hyperparameters(predictor_type=predictor_type, num_factors=num_factors)
     batches = [
         random_batch(seed, 32, density=density, predictor_type=predictor_type) for seed in range(10)
     ]
+    assert_same_training(chosen, batches)
+
+
+@pytest.mark.parametrize("num_factors", [8, 16, 24])
+def test_cpu_trains_as_the_reference_without_linear_weights(num_factors):
+    chosen = hyperparameters(use_linear=False, num_factors=num_factors)
+    batches = [random_batch(seed, 32, density=0.5) for seed in range(5)]
     assert_same_training(chosen, batches)
 
 
