@@ -10,22 +10,28 @@ from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels.parameters import WIDTH
 
 
+def is_split_by_factor(hyperparameters: Hyperparameters, num_hosts: int) -> bool:
+    """Tell whether hosts split the factors, not the features.
+
+    They do where each gets a vector of them, unless the optimiser looks at all factors of a feature
+    together.
+    """
+    is_coordinatewise = hyperparameters.optimizer != "rowwise_adagrad"
+    return is_coordinatewise and hyperparameters.num_factors >= WIDTH * num_hosts
+
+
 def make_kernel(
     hyperparameters: Hyperparameters, group: HostGroup, should_stop: Callable[[], bool]
 ) -> HostKernel:
-    """Make this host's kernel, numbers 0: by factors where each host gets a vector of them.
+    """Make this host's kernel, numbers 0.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        The job's; row-wise Adagrad looks at all factors of a feature and is split by features.
+        The job's.
     group : HostGroup
     should_stop : callable
         Whether this host is to stop.
     """
-    is_by_factor = (
-        hyperparameters.num_factors >= WIDTH * group.size
-        and hyperparameters.optimizer != "rowwise_adagrad"
-    )
-    kind = FactorKernel if is_by_factor else RowKernel
+    kind = FactorKernel if is_split_by_factor(hyperparameters, group.size) else RowKernel
     return kind(hyperparameters, group, should_stop)

@@ -1,0 +1,103 @@
+"""One of `bench_hosts`' hosts: in a network namespace it exchanges as told, or trains.
+
+    … bench_hosts_worker.py RANK NUM_HOSTS '{"exchange": [[393216, 393216], …]}'
+    … bench_hosts_worker.py RANK NUM_HOSTS '{"train": {…}, "data": "skewed", "rows": 262144}'
+
+Bytes are those that each of two hosts sends, one exchange after the other; the leader prints a JSON
+list of ms, or of rows a second.
+"""
+
+import json
+import statistics
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from bench_hosts_data import draw_rows
+
+from fm_algo.distributed.group import HostGroup, open_store
+from fm_algo.distributed.select import make_kernel
+from fm_algo.distributed.watch import Watch
+from fm_algo.errors import PlatformError
+from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+from fm_algo.initialization import draw_initial
+from fm_algo.kernels import Kernel
+from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.model import FMModel
+from fm_algo.peers import Peers
+from fm_algo.row_source import CachedRows
+from fm_algo.trainer import EpochReport, train
+
+LEADER, PORT = "10.77.0.1", 7777
+REPEATS = 12
+
+
+def exchange_ms(group: HostGroup, sizes: list[int]) -> float:
+    """Time exchanges of two hosts one after the other: median ms of them together."""
+    elapsed = []
+    for _ in range(REPEATS):
+        group.gather(np.zeros(1))
+        started = time.perf_counter()
+        for size in sizes:
+            counts = np.zeros(2, np.int64)
+            counts[1 - group.rank] = size
+            group.exchange(np.ones(size, np.uint8), counts, counts).wait()
+        elapsed.append(time.perf_counter() - started)
+    return 1000 * statistics.median(elapsed[2:])
+
+
+def rows_a_second(
+    kernel: Kernel,
+    model: FMModel,
+    hyperparameters: Hyperparameters,
+    work: dict[str, Any],
+    rank: int,
+    peers: Peers | None,
+) -> list[float]:
+    """Train; this host's rows a second in each epoch but the first, which warms up."""
+    draw_initial(model, hyperparameters)
+    rows = draw_rows(work["data"], work["rows"], seed=rank)
+    reports = train(kernel, CachedRows(rows, hyperparameters), hyperparameters, peers=peers)
+    epochs = [report for report in reports if isinstance(report, EpochReport)]
+    return [rows.num_rows / report.elapsed_s for report in epochs[1:]]
+
+
+def main() -> None:
+    """Meet the others, if there are any, and do the work."""
+    rank, num_hosts, work = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+    if "train" in work:
+        hyperparameters = parse_hyperparameters(work["train"])
+    if num_hosts == 1:
+        alone = CPUKernel(hyperparameters)
+        print(json.dumps(rows_a_second(alone, alone.model(), hyperparameters, work, 0, None)))
+        return
+    while True:
+        try:
+            store = open_store(LEADER, PORT, is_leader=rank == 0, timeout_s=30)
+        except PlatformError:
+            time.sleep(0.1)
+        else:
+            break
+    hosts = [f"algo-{number + 1}" for number in range(num_hosts)]
+    beside = open_store(LEADER, PORT, is_leader=False, timeout_s=30)
+    watch = Watch(beside, rank, hosts, threading.Event())
+    watch.start()
+    watch.meet()
+    group = HostGroup(store, rank, hosts, watch)
+    if "exchange" in work:
+        result = [exchange_ms(group, sizes) for sizes in work["exchange"]]
+    else:
+        kernel = make_kernel(hyperparameters, group, lambda: False)
+        result = rows_a_second(kernel, kernel.writable_model(), hyperparameters, work, rank, kernel)
+    group.gather(np.zeros(1))
+    if rank == 0:
+        print(json.dumps(result), flush=True)
+    watch.leave()
+    watch.end()
+    group.close()
+
+
+if __name__ == "__main__":
+    main()
