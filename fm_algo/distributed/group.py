@@ -7,6 +7,7 @@ import contextlib
 import copy
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Self, TypeVar
@@ -26,6 +27,9 @@ _N = TypeVar("_N", bound=np.generic)
 
 _LOOK_S = 1.0
 """How often a wait looks whether the others are still there."""
+
+_POLL_S = 1e-4
+"""How often a wait for a device asks it."""
 
 _ADDED_AT_ONCE = 1 << 16
 _CONNECTING_S = 30.0
@@ -95,6 +99,7 @@ class HostGroup:
         self.size = len(hosts)
         self._watch = watch
         self._beside: list[HostGroup] = []
+        self._on_device: list[DeviceGroup] = []
         with self._connecting():
             dist.init_process_group(
                 "gloo",
@@ -115,6 +120,13 @@ class HostGroup:
             other._connect(dist.new_group(timeout=timedelta(seconds=_CONNECTING_S)))
         self._beside.append(other)
         return other
+
+    def on_device(self, device: torch.device) -> "DeviceGroup":
+        """Connect the same hosts for numbers in their devices' memory."""
+        with self._connecting():
+            group = DeviceGroup(device, self._watch)
+        self._on_device.append(group)
+        return group
 
     @contextlib.contextmanager
     def _connecting(self) -> Iterator[None]:
@@ -215,18 +227,95 @@ class HostGroup:
 
     def close(self) -> None:
         """Part from the others, who do the same."""
-        for group in (self, *self._beside):
+        groups: list[HostGroup | DeviceGroup] = [self, *self._beside, *self._on_device]
+        for group in groups:
             del group._process_group  # its threads end with the last one who knows it
         dist.destroy_process_group()
 
     def abort(self) -> None:
         """Let go of the others, whatever is still on its way, and waits for what never comes."""
-        for group in (self, *self._beside):
+        groups: list[HostGroup | DeviceGroup] = [self, *self._beside, *self._on_device]
+        for group in groups:
             with contextlib.suppress(RuntimeError):
                 group._backend.abort()
 
 
-def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:
+class DeviceGroup:
+    """The hosts, for numbers in their devices' memory: NCCL where those are GPUs.
+
+    Parameters
+    ----------
+    device : torch.device
+        This host's.
+    watch : Watch
+    """
+
+    def __init__(self, device: torch.device, watch: Watch) -> None:
+        self._device = device
+        self._watch = watch
+        is_cuda = device.type == "cuda"
+        timeout = timedelta(seconds=_CONNECTING_S)
+        self._process_group = dist.new_group(
+            backend="nccl" if is_cuda else "gloo", timeout=_NO_LIMIT if is_cuda else timeout
+        )
+        self.add_up(torch.zeros(1, device=device))  # connects each with each
+        if is_cuda:
+            done = torch.cuda.Event()
+            done.record()
+            self.wait(done)
+        else:
+            self._backend.set_timeout(_NO_LIMIT)
+
+    @property
+    def _backend(self) -> Any:  # noqa: ANN401 - torch gives it no type
+        return self._process_group._get_backend(self._device)
+
+    def add_up(self, numbers: torch.Tensor) -> None:
+        """Put in the place of each number its sum over all hosts, for all of them to call.
+
+        On a GPU it is done in the order of the present stream, and not waited for.
+        """
+        work = dist.all_reduce(numbers, group=self._process_group, async_op=True)
+        if work is None:
+            raise PlatformError("this process is not a member of the group of hosts")
+        if numbers.is_cuda:
+            work.wait()  # the stream does
+        else:
+            Pending(work, numbers.numpy(), self._watch).wait()
+
+    def wait(self, done: torch.cuda.Event) -> None:
+        """Wait until the device has come so far.
+
+        Raises
+        ------
+        FMError
+            What made another host fail, or that one is lost: the device would wait for ever.
+        """
+        looked_at = time.monotonic()
+        while not done.query():
+            time.sleep(_POLL_S)
+            if time.monotonic() - looked_at > _LOOK_S:
+                self._watch.check()
+                looked_at = time.monotonic()
+
+
+def agree_on_number(store: Store, key: str, number: int, *, is_leader: bool) -> int:
+    """Return the leader's number, which it lays down under a key.
+
+    Raises
+    ------
+    PlatformError
+        If the store does not answer.
+    """
+    try:
+        if is_leader:
+            store.set(key, str(number))
+        return int(store.get(key))
+    except RuntimeError as error:
+        raise PlatformError(f"the store of the hosts does not answer: {error}") from error
+
+
+def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> TCPStore:
     """Open the leader's store, or connect to it.
 
     Parameters
@@ -234,6 +323,7 @@ def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) ->
     address : str
         The leader's.
     port : int
+        0: at the leader, any that is free.
     is_leader : bool
         Whether this is its host.
     timeout_s : float
@@ -244,7 +334,7 @@ def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) ->
     PlatformError
         If that cannot be done.
     """
-    opened: queue.SimpleQueue[Store | RuntimeError] = queue.SimpleQueue()
+    opened: queue.SimpleQueue[TCPStore | RuntimeError] = queue.SimpleQueue()
 
     def open_it() -> None:
         try:
@@ -262,7 +352,7 @@ def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) ->
 
     # It would wait for a process that stands still, whatever time limit it is given.
     threading.Thread(target=open_it, name="store", daemon=True).start()
-    found: Store | RuntimeError
+    found: TCPStore | RuntimeError
     try:
         found = opened.get(timeout=timeout_s + 1)
     except queue.Empty:

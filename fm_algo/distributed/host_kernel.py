@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fm_algo.distributed.group import HostGroup
 from fm_algo.distributed.placement import Placement, WritableColumns
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import PreparedBatch
-from fm_algo.kernels.cpu import CPUKernel
+from fm_algo.kernels import Kernel, PreparedBatch
+from fm_algo.kernels.parameters import PARAMETER_ROWS
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 
@@ -28,21 +28,19 @@ HAS_ROWS, IS_TO_STOP, IS_CHECKPOINT_DUE = 1, 2, 4
 """What a host says before a step, added up."""
 
 
-class HostKernel(CPUKernel, abc.ABC):
+class HostKernel(Kernel):
     """One host's part of a training on several; also its `Peers`.
 
-    `step`, `margin` and all of `Peers` are for all hosts to call in the same order. Its rows and
-    hyperparameters are those of this host's part; mini_batch_size is that of all hosts together.
+    A base that stands before a kernel of one host, which has the parameters of this host's part.
+    `step`, `margin` and all of `Peers` are for all hosts to call in the same order.
 
     Parameters
     ----------
-    own : dict of str to object
-        Hyperparameters of this host's part that are other than the job's.
     placement : Placement
     hyperparameters : Hyperparameters
         The job's; mini_batch_size is that of each host.
     group : HostGroup
-    should_stop : callable, optional
+    should_stop : callable
         Whether this host is to stop.
 
     Attributes
@@ -59,17 +57,15 @@ class HostKernel(CPUKernel, abc.ABC):
     """
 
     replicated: tuple[NDArray[Any], ...]
+    _hyperparameters: Hyperparameters  # of the kernel of this host's part
 
     def __init__(
         self,
-        own: dict[str, object],
         placement: Placement,
         hyperparameters: Hyperparameters,
         group: HostGroup,
         should_stop: Callable[[], bool],
     ) -> None:
-        of_all = {"mini_batch_size": group.size * hyperparameters.mini_batch_size}
-        super().__init__(msgspec.structs.replace(hyperparameters, **of_all, **own))
         self.placement = placement
         self.group = group
         self._feature_dim = hyperparameters.feature_dim
@@ -95,7 +91,7 @@ class HostKernel(CPUKernel, abc.ABC):
     @property
     def own_parameters(self) -> Float32Array:
         """The rows of this host's part, with optimiser state, as in `kernels.parameters`."""
-        return self._parameters.rows
+        return cast("Float32Array", self.state()[PARAMETER_ROWS])
 
     def writable_model(self) -> FMModel:
         """Return what can be written to like the whole model; what is this host's is kept."""
@@ -152,3 +148,19 @@ class HostKernel(CPUKernel, abc.ABC):
 
     def _no_rows(self) -> CSRBatch:
         return CSRBatch.empty(self._feature_dim, labelled=True)
+
+
+def of_part(hyperparameters: Hyperparameters, num_hosts: int, **own: object) -> Hyperparameters:
+    """Return a job's hyperparameters for the kernel of one host's part.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        The job's.
+    num_hosts : int
+        Those with rows: the kernel's mini_batch_size is that of all together.
+    **own : object
+        What else is other than the job's.
+    """
+    of_all = num_hosts * hyperparameters.mini_batch_size
+    return msgspec.structs.replace(hyperparameters, mini_batch_size=of_all, **own)

@@ -5,12 +5,13 @@ array of shape (feature_dim, stride). Each number has one host at most; padding 
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.distributed.ownership import Ownership
+from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels.parameters import WIDTH, Layout
 from fm_algo.sparse import Float32Array
 
@@ -103,13 +104,27 @@ class FactorPlacement:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_columns", [self._find(host) for host in range(self.num_hosts)])
 
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters, num_hosts: int) -> Self:
+        """Place the parameters of a training."""
+        return cls(hyperparameters.feature_dim, num_hosts, Layout.of(hyperparameters))
+
     def factors(self, host: int) -> tuple[int, int]:
-        """Return a host's first factor and the one after its last: whole vectors."""
+        """Return a host's first factor and the one after its last.
+
+        Whole vectors, if there are enough of them for all hosts.
+        """
+        num_factors = self.layout.num_factors
         num_vectors = self.layout.width // WIDTH
-        first, last = (
-            WIDTH * (number * num_vectors // self.num_hosts) for number in (host, host + 1)
-        )
-        return first, min(last, self.layout.num_factors)
+        unit, count = (WIDTH, num_vectors) if num_vectors >= self.num_hosts else (1, num_factors)
+        first, last = (unit * (number * count // self.num_hosts) for number in (host, host + 1))
+        return first, min(last, num_factors)
+
+    def own_hyperparameters(self, host: int) -> dict[str, object]:
+        """Return what is other for a host's kernel than for one that has all parameters."""
+        first, last = self.factors(host)
+        own: dict[str, object] = {"num_factors": last - first}
+        return own if host == 0 else own | {"use_bias": False, "use_linear": False}
 
     def part(self, host: int, start: int, stop: int, first: int, last: int) -> Part:
         """Find the columns of a host."""

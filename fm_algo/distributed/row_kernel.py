@@ -19,18 +19,19 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fm_algo.distributed.group import HostGroup, Pending
-from fm_algo.distributed.host_kernel import HostKernel
+from fm_algo.distributed.host_kernel import HostKernel, of_part
 from fm_algo.distributed.ownership import Ownership
 from fm_algo.distributed.placement import RowPlacement
 from fm_algo.distributed.routes import Baggage, Route, RoutedBatch
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.kernels import PreparedBatch
+from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.kernels.parameters import Layout
 from fm_algo.kernels.split_passes import apply_gradients, pack_rows, sum_gradients
 from fm_algo.sparse import CSRBatch, Float32Array
 
 
-class RowKernel(HostKernel):
+class RowKernel(HostKernel, CPUKernel):
     """A host's kernel where each feature's row lies on one host; see `HostKernel`.
 
     Parameters
@@ -55,8 +56,9 @@ class RowKernel(HostKernel):
     ) -> None:
         self.ownership = Ownership(hyperparameters.feature_dim, group.size)
         placement = RowPlacement(Layout.of(hyperparameters), self.ownership)
-        own: dict[str, object] = {"feature_dim": self.ownership.num_rows(group.rank)}
-        super().__init__(own, placement, hyperparameters, group, should_stop)
+        num_rows = self.ownership.num_rows(group.rank)
+        CPUKernel.__init__(self, of_part(hyperparameters, group.size, feature_dim=num_rows))
+        HostKernel.__init__(self, placement, hyperparameters, group, should_stop)
         self.replicated = self._parameters.bias, self._parameters.num_steps
         self._has_rows = False
         self._route: Route | None = None

@@ -21,9 +21,13 @@ def is_split_by_factor(hyperparameters: Hyperparameters, num_hosts: int) -> bool
 
 
 def make_kernel(
-    hyperparameters: Hyperparameters, group: HostGroup, should_stop: Callable[[], bool]
+    hyperparameters: Hyperparameters,
+    group: HostGroup,
+    should_stop: Callable[[], bool],
+    num_gpus: int = 0,
+    device: str = "cuda",
 ) -> HostKernel:
-    """Make this host's kernel, numbers 0.
+    """Make this host's kernel, numbers 0; or that of one of its GPUs.
 
     Parameters
     ----------
@@ -32,6 +36,15 @@ def make_kernel(
     group : HostGroup
     should_stop : callable
         Whether this host is to stop.
+    num_gpus : int, optional
+        Of each host, a process each; 0: processors train.
+    device : str, optional
+        As of `GPUKernel`.
     """
+    if num_gpus:
+        # Here, because Triton is not everywhere.
+        from fm_algo.distributed.gpu_factor_kernel import GPUFactorKernel  # noqa: PLC0415
+
+        return GPUFactorKernel(hyperparameters, group, should_stop, num_gpus, device)
     kind = FactorKernel if is_split_by_factor(hyperparameters, group.size) else RowKernel
     return kind(hyperparameters, group, should_stop)

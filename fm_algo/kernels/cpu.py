@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import PreparedBatch, State, threads
+from fm_algo.kernels import Kernel, PreparedBatch, State, threads
 from fm_algo.kernels.optimizers import OPTIMIZER_CODES, Constants, learning_rate
 from fm_algo.kernels.parameters import Parameters, aligned_rows
 from fm_algo.kernels.passes import forward_rows, update_columns
@@ -26,7 +26,7 @@ _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""
 
 
-class CPUKernel:
+class CPUKernel(Kernel):
     """Mini-batch training; the formulas are `ReferenceKernel`'s.
 
     All parameters and states are 0 at first: write the initial ones into `model()`, which is a view

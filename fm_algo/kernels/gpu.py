@@ -20,7 +20,7 @@ import triton
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.kernels import LateSums, State, gpu_passes
+from fm_algo.kernels import Kernel, LateSums, State, gpu_passes
 from fm_algo.kernels.gpu_memory import check_room, device_errors, free_bytes
 from fm_algo.kernels.gpu_passes import TILE
 from fm_algo.kernels.gpu_rows import DeviceBatch, DeviceRows, copy_to, plan_of, to_device
@@ -55,7 +55,7 @@ _MOST_RECORDS = 16
 """Recorded steps kept, one for each size of mini-batches."""
 
 
-class GPUKernel:
+class GPUKernel(Kernel):
     """Mini-batch training; the formulas are `ReferenceKernel`'s.
 
     All parameters and states are 0 at first: write the initial ones into `model()` before the
@@ -223,6 +223,7 @@ class GPUKernel:
         if self._is_on_host:
             return
         with device_errors(self._device, 0, "copying the parameters"):
+            self._wait_for_device()
             for name, array in self._host.state().items():
                 torch.from_numpy(array).copy_(self._own[name])
         self._is_on_host = True
@@ -257,6 +258,7 @@ class GPUKernel:
 
         work.keys[:num_keys].fill_(gpu_passes.NO_FEATURE)
         self._forward(rows, work.plan, num_places, work.margin, is_training=True)
+        self._complete(num_places)
         gpu_passes.begin_step[1,](
             work.plan, work.margin, work.row_labels, work.residual, num_places, work.metric_sums,
             own["bias_row"], own["num_steps"], self._rates,
@@ -305,6 +307,12 @@ class GPUKernel:
             ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
         )  # fmt: skip
 
+    def _complete(self, num_places: int) -> None:
+        """Complete margins and residuals that pass 1 has found in part; here they are whole."""
+
+    def _complete_margin(self, margin: torch.Tensor) -> None:
+        """Complete margins of rows that are only scored."""
+
     def _metric_sums(self, num_rows: int) -> LateSums:
         """Begin to fetch the sums of the step just launched."""
         fetched = torch.empty(4, dtype=torch.float64, pin_memory=self._is_cuda)
@@ -317,11 +325,22 @@ class GPUKernel:
         def wait() -> dict[str, float]:
             if done is not None:
                 with device_errors(self._device, 0, "a mini-batch"):
-                    done.synchronize()
+                    self._wait(done)
             names = _CLASSIFICATION_SUMS if self._is_classifier else _REGRESSION_SUMS
             return {"rows": num_rows} | dict(zip(names, fetched.tolist(), strict=False))
 
         return wait
+
+    def _wait(self, done: torch.cuda.Event) -> None:
+        """Wait until the device has come so far."""
+        done.synchronize()
+
+    def _wait_for_device(self) -> None:
+        """Wait until the device has done what it has been given to do, where it is another."""
+        if self._is_cuda:
+            done = torch.cuda.Event()
+            done.record()
+            self._wait(done)
 
     def _margin_of_block(self, batch: CSRBatch) -> Float32Array:
         with device_errors(self._device, DeviceRows.num_bytes(batch), "scoring rows"):
@@ -331,6 +350,8 @@ class GPUKernel:
             plan = plan_of(np.arange(n), np.diff(batch.indptr), n)
             margin = torch.empty(n, device=self._device)
             self._forward(rows, to_device(plan, self._device), n, margin, is_training=False)
+            self._complete_margin(margin)
+            self._wait_for_device()
             result: Float32Array = margin.cpu().numpy()
             return result
 

@@ -36,7 +36,16 @@ def numbers_kept(layout):
 @pytest.mark.parametrize("place", [by_feature, by_factor])
 @pytest.mark.parametrize(
     ("num_factors", "optimizer", "num_hosts"),
-    [(16, "adam", 2), (27, "ftrl", 3), (64, "adam", 8), (30, "sgd", 3), (24, "adagrad", 1)],
+    [
+        (16, "adam", 2),
+        (27, "ftrl", 3),
+        (64, "adam", 8),
+        (30, "sgd", 3),
+        (24, "adagrad", 1),
+        (5, "adam", 2),
+        (20, "ftrl", 7),
+        (3, "sgd", 3),
+    ],
 )
 def test_each_number_is_kept_once_and_found_again(place, num_factors, optimizer, num_hosts):
     layout = layout_of(num_factors, optimizer)
@@ -66,6 +75,15 @@ def test_factors_are_shared_out_in_whole_vectors(num_hosts):
     assert slices[-1][1] == 61
     assert [last for _, last in slices[:-1]] == [first for first, _ in slices[1:]]
     assert all(first % 8 == 0 and first < last for first, last in slices)
+
+
+@pytest.mark.parametrize(("num_factors", "num_hosts"), [(5, 2), (9, 3), (61, 9), (3, 3)])
+def test_fewer_vectors_than_hosts_are_cut(num_factors, num_hosts):
+    placement = by_factor(layout_of(num_factors, "adam"), num_hosts)
+    slices = [placement.factors(host) for host in range(num_hosts)]
+    assert [last for _, last in slices] == [*(first for first, _ in slices[1:]), num_factors]
+    lengths = {last - first for first, last in slices}
+    assert lengths <= {num_factors // num_hosts, num_factors // num_hosts + 1}
 
 
 @pytest.mark.parametrize("place", [by_feature, by_factor])

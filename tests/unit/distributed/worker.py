@@ -39,7 +39,7 @@ class SlowRows:
 
 
 def main() -> None:
-    directory, rank, size, port = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    directory, rank, size, port, num_gpus = Path(sys.argv[1]), *map(int, sys.argv[2:6])
     hyperparameters = parse_hyperparameters(
         msgspec.json.decode((directory / "hyperparameters.json").read_bytes())
     )
@@ -52,9 +52,11 @@ def main() -> None:
     watch.start()
     watch.meet()
     group = HostGroup(store, rank, hosts, watch)
-    kernel = make_kernel(hyperparameters, group, stop.is_set)
+    kernel = make_kernel(hyperparameters, group, stop.is_set, num_gpus, "cpu")
     draw_initial(kernel.writable_model(), hyperparameters)
-    share = rows.take(np.arange(rank, rows.num_rows, size))
+    host, gpu = divmod(rank, num_gpus or 1)
+    first = rows.num_rows if gpu else host  # the host's first process has its rows
+    share = rows.take(np.arange(first, rows.num_rows, size // (num_gpus or 1)))
     source = CachedRows(share, hyperparameters)
     if (directory / f"slow{rank}").exists():
         source = SlowRows(source)
@@ -63,8 +65,8 @@ def main() -> None:
     except FMError as error:
         watch.report(error)
         raise
-    losses = [report.metrics[0].value for report in reports if report.metrics]
-    np.save(directory / f"losses{rank}.npy", losses)
+    told = [[metric.value for metric in report.metrics] for report in reports if report.metrics]
+    np.save(directory / f"metrics{rank}.npy", told)
     service = RowService(kernel)
     if rank == 0:
         model = service.model()
