@@ -68,7 +68,8 @@ def load_channel(
 ) -> ChannelRows:
     """Read this host's rows of a channel into memory, as far as the budget goes.
 
-    Where each host has all files, row r is that of host r modulo the number of hosts.
+    Where each host has all files, row r is that of host r modulo the number of hosts. Of a host's
+    processes the first one has them all.
 
     Parameters
     ----------
@@ -94,6 +95,8 @@ def load_channel(
     passes = itertools.count()
 
     def read(_epoch: int) -> Iterator[CSRBatch]:
+        if job.gpu:
+            return iter(())
         # FIFOs are numbered from 0 whenever the container is started, whatever the epoch.
         blocks = read_channel(paths, job, name, next(passes), should_stop)
         return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)

@@ -1,7 +1,11 @@
-"""The hosts of a job: they find each other, and each gets its kernel. One host needs none of it."""
+"""The hosts of a job: they find each other, and each gets its kernel. One host needs none of it.
+
+Of several GPUs of a host each has a process, which is one of the hosts to the others.
+"""
 
 import contextlib
 import fcntl
+import functools
 import ipaddress
 import logging
 import socket
@@ -14,10 +18,10 @@ from typing import Protocol, Self, TypeVar
 
 from container.job import Resources, TrainingJob
 from container.model_keeper import Keeper, ModelKeeper
-from container.settings import Paths, quiet_torch, use_interface
-from fm_algo.errors import PlatformError, UserError
+from container.settings import Paths, quiet_torch, take_errors_of_nccl, use_interface
+from fm_algo.errors import PlatformError
 from fm_algo.kernels import Kernel
-from fm_algo.kernels.select import make_kernel
+from fm_algo.kernels.select import count_gpus, make_kernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Alone, Peers
 
@@ -27,12 +31,13 @@ _T = TypeVar("_T")
 MEETING_S = 900.0
 """How long hosts wait for each other: names may resolve late, and instances start late."""
 
+_LOOPBACK = "127.0.0.1"
 _LONGEST_PAUSE_S = 5.0
 _SIOCGIFADDR = 0x8915  # netdevice(7)
 
 
 class Cluster(contextlib.AbstractContextManager["Cluster"], Protocol):
-    """The hosts of a job as seen by one of them; left together.
+    """The hosts of a job, or processes, as seen by one of them; left together.
 
     Attributes
     ----------
@@ -54,7 +59,7 @@ class Cluster(contextlib.AbstractContextManager["Cluster"], Protocol):
 
 
 class OneHost:
-    """A job of one host.
+    """A job of one process.
 
     Parameters
     ----------
@@ -88,8 +93,10 @@ class OneHost:
         """Nobody waits for anything."""
 
 
-def join(job: TrainingJob, port: int, stop: threading.Event) -> Cluster | None:
-    """Find the other hosts of a job, if it has any.
+def join(
+    job: TrainingJob, port: int, stop: threading.Event, most_gpus: int | None = None
+) -> Cluster | None:
+    """Find the other hosts of a job, if it has any, and start a process for each further GPU.
 
     Parameters
     ----------
@@ -98,6 +105,8 @@ def join(job: TrainingJob, port: int, stop: threading.Event) -> Cluster | None:
         Of the leader, where they meet.
     stop : threading.Event
         Ends the waiting. Set at any host, it is soon set at all.
+    most_gpus : int, optional
+        Of each host's.
 
     Returns
     -------
@@ -107,26 +116,30 @@ def join(job: TrainingJob, port: int, stop: threading.Event) -> Cluster | None:
     Raises
     ------
     UserError
-        If several hosts are to train on GPUs.
+        If GPUs are to train that are not there, or cannot share the model out; or not all hosts
+        have as many.
     PlatformError
         If they do not come in time, or cannot be connected.
     """
+    quiet_torch()
+    take_errors_of_nccl()
     num_hosts = len(job.resources.hosts)
-    if num_hosts == 1:
-        return OneHost(job, stop)
-    if job.hyperparameters.device == "gpu":
-        raise UserError(
-            f"device=gpu: {num_hosts} hosts train on their CPUs; use device=cpu, or one host"
-        )
+    count = functools.partial(count_gpus, job.hyperparameters, num_hosts, most_gpus)
     deadline = time.monotonic() + MEETING_S
-    address = find_leader(job.resources, port, stop, deadline)
+    address: str | None
+    if num_hosts > 1:
+        address = find_leader(job.resources, port, stop, deadline)
+    elif job.gpu == 0 and count() <= 1:
+        return OneHost(job, stop)
+    else:
+        address, port = _LOOPBACK, port if job.gpu else 0
+        use_interface("lo")
     if address is None:
         return None
-    quiet_torch()
     # Here, because torch takes seconds and 200 MB, which one host is not to pay.
     from container.several_hosts import SeveralHosts  # noqa: PLC0415
 
-    return SeveralHosts.meet(job, address, port, stop, deadline)
+    return SeveralHosts.meet(job, address, port, stop, deadline, count)
 
 
 def find_leader(

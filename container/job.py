@@ -93,12 +93,15 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     resources : Resources
     checkpoints : Path or None
         Where checkpoints are kept; None where the platform asks for none.
+    gpu : int
+        Which of this host's GPUs is this process's. The host's rows are that of number 0.
     """
 
     hyperparameters: Hyperparameters
     channels: dict[str, Channel]
     resources: Resources
     checkpoints: Path | None = None
+    gpu: int = 0
 
     def is_pipe(self, name: str) -> bool:
         """Whether there is such a channel and it comes through FIFOs."""

@@ -33,6 +33,12 @@ def set_up(level: str) -> None:
     logging.getLogger("numba").setLevel(logging.WARNING)  # DEBUG is about ours, not the compiler's
 
 
+def set_up_quietly() -> None:
+    """Send errors alone: another process of this host tells the rest."""
+    set_up("ERROR")
+    _log.setLevel(logging.ERROR)
+
+
 class JobLog:
     """The lines of one training job.
 

@@ -100,6 +100,8 @@ class Settings:
         SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type where the request names none.
     cluster_port : int
         FM_CLUSTER_PORT: where the hosts of a training job meet; default 7777.
+    most_gpus : int or None
+        FM_GPUS: how many of a host's GPUs a training job may use; default all.
     log_level : str
         SAGEMAKER_CONTAINER_LOG_LEVEL, as a number or a name; default INFO.
     metrics_directory : str or None
@@ -116,6 +118,7 @@ class Settings:
     worker_timeout_s: int
     default_accept: str | None
     cluster_port: int
+    most_gpus: int | None
     log_level: str
     metrics_directory: str | None
 
@@ -154,6 +157,7 @@ class Settings:
                 env, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", _answer_type, default=None
             ),
             cluster_port=_read(env, "FM_CLUSTER_PORT", _port, default=CLUSTER_PORT),
+            most_gpus=_read(env, "FM_GPUS", _positive, default=None),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
             metrics_directory=env.get(_METRICS_DIRECTORY) or None,
         )
@@ -171,6 +175,20 @@ def use_interface(name: str) -> None:
     """Let torch.distributed use a network interface, unless the user has named one."""
     for library in ("GLOO", "NCCL"):
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", name)
+
+
+def take_errors_of_nccl() -> None:
+    """Let torch, not imported yet, leave errors of NCCL to us: it would end the process at once."""
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+
+
+def environment_of_gpu(number: int) -> dict[str, str]:
+    """Return the environment of a process like this one that sees one GPU: so many of ours."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    name = visible.split(",")[number].strip() if visible else str(number)
+    places = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(place for place in places if place)
+    return os.environ | {"CUDA_VISIBLE_DEVICES": name, "PYTHONPATH": path}
 
 
 def quiet_torch() -> None:

@@ -1,23 +1,27 @@
-"""A job of several hosts: they meet, keep one model together, and leave together."""
+"""A job of several hosts: they meet, keep one model together, and leave together.
+
+Where a host trains on several GPUs, its processes are what is called hosts here.
+"""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 import msgspec
 import numpy as np
 
+from container.gpu_processes import GPUProcesses
 from container.job import TrainingJob
 from container.model_keeper import Keeper, ModelKeeper
 from container.settings import Paths
-from fm_algo.distributed.group import HostGroup, open_store
+from fm_algo.distributed.group import HostGroup, agree_on_number, open_store
 from fm_algo.distributed.host_kernel import HostKernel
 from fm_algo.distributed.select import make_kernel
 from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import LIMIT_S, Watch
-from fm_algo.errors import FMError, PlatformError
+from fm_algo.errors import FMError, PlatformError, UserError
 from fm_algo.kernels import Kernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Peers
@@ -36,21 +40,38 @@ class SeveralHosts:
     group : HostGroup
     watch : Watch
     stop : threading.Event
+    num_gpus : int
+        Of each host; 0: processors train.
+    others : GPUProcesses
+        Those that this one has started.
     """
 
     def __init__(
-        self, job: TrainingJob, group: HostGroup, watch: Watch, stop: threading.Event
+        self,
+        job: TrainingJob,
+        group: HostGroup,
+        watch: Watch,
+        stop: threading.Event,
+        num_gpus: int,
+        others: GPUProcesses,
     ) -> None:
         self._job = job
         self._group = group
         self._watch = watch
-        self._kernel = make_kernel(job.hyperparameters, group, stop.is_set)
+        self._others = others
+        self._kernel = make_kernel(job.hyperparameters, group, stop.is_set, num_gpus)
         self.kernel: Kernel = self._kernel
         self.peers: Peers = self._kernel
 
     @classmethod
     def meet(
-        cls, job: TrainingJob, address: str, port: int, stop: threading.Event, deadline: float
+        cls,
+        job: TrainingJob,
+        address: str,
+        port: int,
+        stop: threading.Event,
+        deadline: float,
+        count_gpus: Callable[[], int],
     ) -> Self | None:
         """Wait until all hosts are there, and connect them.
 
@@ -64,6 +85,8 @@ class SeveralHosts:
             Ends the waiting.
         deadline : float
             A reading of `time.monotonic`.
+        count_gpus : callable
+            How many this host trains on; what it raises, all hear.
 
         Returns
         -------
@@ -73,31 +96,49 @@ class SeveralHosts:
         Raises
         ------
         FMError
-            If a host has not come by then, has failed or is lost, or they cannot be connected.
+            If a host has not come by then, has failed or is lost, or they cannot be connected; or
+            the hosts train on different numbers of GPUs.
         """
-        hosts, rank = job.resources.hosts, job.resources.rank
+        hosts, number = job.resources.hosts, job.resources.rank
+        is_leader = number == job.gpu == 0
+        own_gpus = _count(count_gpus) if job.gpu == 0 else 0
         try:
-            store = open_store(address, port, is_leader=rank == 0, timeout_s=LIMIT_S)
-            own = open_store(address, port, is_leader=False, timeout_s=LIMIT_S)
+            store = open_store(address, port, is_leader=is_leader, timeout_s=LIMIT_S)
+            own = open_store(address, store.port, is_leader=False, timeout_s=LIMIT_S)
+            said = own_gpus if isinstance(own_gpus, int) else 0
+            num_gpus = agree_on_number(own, "GPUs", said, is_leader=is_leader)
         except PlatformError as error:
             if stop.is_set():
                 return None  # and so is the leader, who has left
             raise error.within(f"host {hosts[0]}, which leads") from error
-        watch = Watch(own, rank, hosts, stop)
+        names = _name_processes(hosts, num_gpus)
+        rank = number * max(num_gpus, 1) + job.gpu
+        watch = Watch(own, rank, names, stop)
         watch.start()
-        _log.info("host %d of %d is here: waiting for the others", rank + 1, len(hosts))
+        _log.info("host %d of %d is here: waiting for the others", number + 1, len(hosts))
+        others = GPUProcesses()
+
+        def lost(gpu: int, how: str) -> None:
+            if not stop.is_set():  # else it may have been ended before it could listen
+                watch.tell(rank + gpu, how)
+
         try:
+            if job.gpu == 0:
+                _check_gpus(own_gpus, num_gpus, hosts[number], hosts[0])
+                others.start(num_gpus, store.port, lost)
             if not watch.meet(deadline):
                 watch.leave()
                 watch.end()
+                others.end(is_early=True)
                 return None
-            group = HostGroup(store, rank, hosts, watch)
-            together = cls(job, group, watch, stop)
+            group = HostGroup(store, rank, names, watch)
+            together = cls(job, group, watch, stop, num_gpus, others)
         except Exception as error:
             watch.report(error)
             watch.end()
+            others.end(is_early=True)
             raise
-        _log.info("host %d of %d: %s", rank + 1, len(hosts), ", ".join(hosts))
+        _log.info("host %d of %d: %s", number + 1, len(hosts), ", ".join(names))
         return together
 
     def writable_model(self) -> FMModel:
@@ -127,10 +168,38 @@ class SeveralHosts:
                 raise
             self._watch.end()
             self._group.close()
+            self._others.end()
         else:
             self._watch.report(error)
             self._watch.end()
             self._group.abort()
+            self._others.end(is_early=True)
+
+
+def _count(count_gpus: Callable[[], int]) -> int | UserError:
+    """Return a host's GPUs, or why it has none that it can use: for when others can hear it."""
+    try:
+        return count_gpus()
+    except UserError as error:
+        return error
+
+
+def _check_gpus(own: int | UserError, of_leader: int, host: str, leader: str) -> None:
+    """Check that this host's GPUs can be used, and are as many as the leader's."""
+    if isinstance(own, UserError):
+        raise own
+    if own != of_leader:
+        raise UserError(
+            f"host {host} has {own} GPUs to train on, and host {leader} {of_leader}: all must have "
+            "as many; use instances of one type, FM_GPUS, or device=cpu"
+        )
+
+
+def _name_processes(hosts: Sequence[str], num_gpus: int) -> list[str]:
+    """Name the processes of all hosts, in order."""
+    if num_gpus <= 1:
+        return list(hosts)
+    return [f"{host} (GPU {gpu})" for host in hosts for gpu in range(num_gpus)]
 
 
 class SharedKeeper:
@@ -157,6 +226,7 @@ class SharedKeeper:
 
     def __init__(self, paths: Paths, job: TrainingJob, kernel: HostKernel) -> None:
         self._kernel = kernel
+        self._num_hosts = len(job.resources.hosts)
         self._service = RowService(kernel)
         self._keeper: ModelKeeper | None = None
         if kernel.rank == 0:
@@ -177,9 +247,11 @@ class SharedKeeper:
             self.progress = msgspec.structs.replace(self.progress, sums=nothing)
 
     def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
-        """Take note of what is trained on."""
+        """Take note of what is trained on; of several hosts each has rows of its own."""
+        if self._keeper is not None:
+            self._keeper.take_rows(rows, buffer_bytes)
         self.notes = msgspec.structs.replace(
-            self.notes, num_hosts=self._kernel.size, rows=rows, buffer_bytes=buffer_bytes
+            self.notes, num_hosts=self._num_hosts, rows=rows, buffer_bytes=buffer_bytes
         )
 
     def batch_done(self, report: BatchReport) -> None:

@@ -20,7 +20,7 @@ from container.model_keeper import Keeper
 from container.settings import CLUSTER_PORT, Paths, Settings
 from container.stop_signal import listen
 from container.warm_start import start_from
-from fm_algo.errors import AlgorithmError, PlatformError, UserError, as_told
+from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.initialization import draw_initial
 from fm_algo.machine import usable_memory_bytes
@@ -48,9 +48,29 @@ def main() -> NoReturn:
     def work() -> None:
         settings = Settings.from_environment()
         logs.set_up(settings.log_level)
-        run(paths, stop, settings.cluster_port)
+        run(paths, stop, settings.cluster_port, settings.most_gpus)
 
     sys.exit(attempt(paths, work))
+
+
+def main_of_gpu(gpu: int, port: int) -> NoReturn:
+    """Take part in the job on a further GPU of this host; exit with 0 or 1.
+
+    Parameters
+    ----------
+    gpu : int
+        Its number, from 1.
+    port : int
+        Where the host's first process, or another's, is met.
+    """
+    stop = listen()
+    logs.set_up_quietly()
+    try:
+        run(Paths.from_environment(), stop, port, gpu=gpu)
+    except Exception as error:  # noqa: BLE001 - as in `attempt`; the first process writes the file
+        _log_failure(error)
+        sys.exit(1)
+    sys.exit(0)
 
 
 def attempt(paths: Paths, work: Callable[[], None]) -> int:
@@ -58,14 +78,25 @@ def attempt(paths: Paths, work: Callable[[], None]) -> int:
     try:
         work()
     except Exception as error:  # noqa: BLE001 - the one place: a job must say why it failed
-        told = as_told(error)
-        with_traceback = None if isinstance(error, UserError) else error
-        _log.log(logging.ERROR, "%s", told, exc_info=with_traceback)
+        told = _log_failure(error)
         return _fail(paths, f"{_FAILURE_CLASSES[type(told)]}: {told}")
     return 0
 
 
-def run(paths: Paths, stop: threading.Event, cluster_port: int = CLUSTER_PORT) -> None:
+def _log_failure(error: Exception) -> FMError:
+    told = as_told(error)
+    with_traceback = None if isinstance(error, UserError) else error
+    _log.log(logging.ERROR, "%s", told, exc_info=with_traceback)
+    return told
+
+
+def run(
+    paths: Paths,
+    stop: threading.Event,
+    cluster_port: int = CLUSTER_PORT,
+    most_gpus: int | None = None,
+    gpu: int = 0,
+) -> None:
     """Train, save the model, score the test channel.
 
     Parameters
@@ -77,6 +108,10 @@ def run(paths: Paths, stop: threading.Event, cluster_port: int = CLUSTER_PORT) -
         checkpoint where the platform wants them. Set at one of several hosts, all end so.
     cluster_port : int, optional
         Where several hosts meet.
+    most_gpus : int, optional
+        How many of the host's GPUs may be used.
+    gpu : int, optional
+        Which of them is this process's; the one of number 0 starts the others.
 
     Raises
     ------
@@ -84,7 +119,8 @@ def run(paths: Paths, stop: threading.Event, cluster_port: int = CLUSTER_PORT) -
         Whatever kept the job, at this or another host, from its end.
     """
     job = load_job(paths)  # from files that are alike on all hosts
-    hosts = cluster.join(job, cluster_port, stop)
+    job = msgspec.structs.replace(job, gpu=gpu)
+    hosts = cluster.join(job, cluster_port, stop, most_gpus)
     if hosts is None:
         _stop_early()
         return
@@ -139,7 +175,8 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
             keeper.batch_done(report)
             continue
         if not report.num_rows:
-            raise UserError(f"train channel is empty: no rows on any of {peers.size} hosts")
+            num_hosts = len(job.resources.hosts)
+            raise UserError(f"train channel is empty: no rows on any of {num_hosts} hosts")
         log.epoch(report, report.validation)
         keeper.progress = report.progress
         if report.progress.epoch > report.epoch:  # it was not stopped in the middle
@@ -246,7 +283,7 @@ def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[s
 
 def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:
     """Draw validation rows; of several hosts, one without enough rows draws none."""
-    if rows.num_rows < 2 and len(job.resources.hosts) > 1:
+    if rows.num_rows < 2 and (job.gpu or len(job.resources.hosts) > 1):
         return rows, rows.rows(0, 0)
     try:
         return split_rows(rows, job.hyperparameters.validation_split or 0, job.hyperparameters.seed)
@@ -289,8 +326,9 @@ def _with_progress_bar(
 ) -> Iterator[BatchReport | EpochReport]:
     """Pass the reports on; on an interactive terminal, show how far training is."""
     total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
-    # disable=None: no bar where standard error is no terminal, so that no log holds one.
-    with tqdm.tqdm(total=total, unit=" rows", unit_scale=True, disable=None, leave=False) as bar:
+    # None: no bar where standard error is no terminal, so that no log holds one.
+    hidden = True if job.gpu else None
+    with tqdm.tqdm(total=total, unit=" rows", unit_scale=True, disable=hidden, leave=False) as bar:
         for report in reports:
             if isinstance(report, BatchReport):
                 bar.update(report.num_rows)

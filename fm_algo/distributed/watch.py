@@ -117,13 +117,14 @@ class Watch:
         if self._failure is None and not self._is_store_lost:
             told = as_told(error)
             place = "" if error is self._loss else f"host {self._hosts[self._rank]}: "
-            failure = msgspec.json.encode(
-                _Failure(type(told).__name__, place + told.message)
-            ).decode()
-            with contextlib.suppress(RuntimeError):
-                self._store.compare_set(_FAILURE, _NO_FAILURE, failure)
+            self._say(_Failure(type(told).__name__, place + told.message))
         if self._rank == 0:  # the store goes with this process
             time.sleep(3 * _BEAT_S)
+
+    def tell(self, rank: int, how: str) -> None:
+        """Tell all that one of the hosts is lost, unless they have heard of a failure."""
+        message = f"host {self._hosts[rank]} was lost: {how}"
+        self._say(_Failure(PlatformError.__name__, message))
 
     def leave(self) -> None:
         """Say that this host needs the others no longer; the leader waits for all who are there."""
@@ -139,6 +140,12 @@ class Watch:
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(_BEAT_S)
+
+    def _say(self, failure: _Failure) -> None:
+        """Lay a failure down, if it is the first."""
+        with contextlib.suppress(RuntimeError):
+            said = msgspec.json.encode(failure).decode()
+            self._store.compare_set(_FAILURE, _NO_FAILURE, said)
 
     def _decide(self, deadline: float) -> None:
         """Say whether the hosts have met, once that is known; it holds for all."""

@@ -16,7 +16,8 @@ from fm_algo.model import FMModel
 class HostTrees:
     """A tree for each host, described alike; channels are as the test gives them.
 
-    `prefix` is what to put before the program, e.g. to limit what it may use.
+    `prefix` is what to put before the program, e.g. to limit what it may use; `programs` what each
+    host runs instead of it.
 
     Attributes
     ----------
@@ -32,8 +33,10 @@ class HostTrees:
         describe: Callable[[TrainingTree, int], object],
         network: Network | None = None,
         prefix: Sequence[str] = (),
+        programs: Sequence[Sequence[str]] | None = None,
     ) -> None:
         self._prefix = prefix
+        self._programs = programs
         self._network = network
         self.names = [f"127.0.0.{number + 1}" for number in range(num_hosts)]
         if network is not None:
@@ -68,11 +71,13 @@ class HostTrees:
     def start(self, number: int, **environment: str) -> subprocess.Popen[str]:
         """Start the real program on one of the hosts."""
         inside = self._network.inside(self.names[number]) if self._network else ()
+        if self._programs is not None:
+            environment["program"] = self._programs[number]
         return self.trees[number].start(prefix=[*inside, *self._prefix], **environment)
 
-    def train(self) -> list[Outcome]:
+    def train(self, **environment: str) -> list[Outcome]:
         """Run the job to its end."""
-        with self.started() as processes:
+        with self.started(**environment) as processes:
             return [finish(process) for process in processes]
 
     def model(self) -> FMModel:

@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from container.cluster import choose_interface, find_leader, join
-from container.job import Resources, TrainingJob
-from fm_algo.errors import PlatformError, UserError
-from fm_algo.hyperparameters import parse_hyperparameters
+from container.cluster import choose_interface, find_leader
+from container.job import Resources
+from fm_algo.errors import PlatformError
 
 
 def resources(current_host, leader="127.0.0.1"):
@@ -64,15 +63,6 @@ def test_a_stop_ends_the_waiting():
     found = find_leader(resources("127.0.0.2", leader), 1, stop, started + 60)
     assert found is None
     assert time.monotonic() - started < 20
-
-
-def test_several_hosts_with_gpus_are_refused_before_they_wait():
-    given = {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor", "device": "gpu"}
-    job = TrainingJob(
-        hyperparameters=parse_hyperparameters(given), channels={}, resources=resources("127.0.0.2")
-    )
-    with pytest.raises(UserError, match=r"device=gpu: 2 hosts train on their CPUs"):
-        join(job, 1, threading.Event())
 
 
 def test_one_host_never_loads_torch(root):

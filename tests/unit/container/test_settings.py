@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from container.settings import Paths, Settings
+from container.settings import Paths, Settings, environment_of_gpu
 from fm_algo.errors import UserError
 from fm_algo.machine import usable_processors
 
@@ -23,6 +23,7 @@ def test_an_empty_environment_gives_the_platforms_defaults():
         worker_timeout_s=60,
         default_accept=None,
         cluster_port=7777,
+        most_gpus=None,
         log_level="INFO",
         metrics_directory=None,
     )
@@ -40,6 +41,7 @@ def test_every_variable_is_read():
             "SAGEMAKER_MODEL_SERVER_TIMEOUT": "600",
             "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "Text/CSV; header=no",
             "FM_CLUSTER_PORT": "9100",
+            "FM_GPUS": "2",
             "SAGEMAKER_CONTAINER_LOG_LEVEL": "10",
             "PROMETHEUS_MULTIPROC_DIR": "/shared/metrics",
         }
@@ -56,6 +58,7 @@ def test_every_variable_is_read():
         worker_timeout_s=600,
         default_accept="text/csv",
         cluster_port=9100,
+        most_gpus=2,
         log_level="DEBUG",
         metrics_directory="/shared/metrics",
     )
@@ -130,6 +133,7 @@ def test_a_log_level_is_a_name_or_a_number(text, level):
         ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "1.5", "a whole number, 1 or more"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "six", "a whole number, 0 or more"),
         ("MAX_CONTENT_LENGTH", "٣", "a whole number, 1 or more"),
+        ("FM_GPUS", "0", "a whole number, 1 or more"),
         ("SAGEMAKER_BATCH", "yes", "true or false"),
         ("SAGEMAKER_MULTI_MODEL", "2", "true or false"),
         ("SAGEMAKER_CONTAINER_LOG_LEVEL", "loud", "one of DEBUG, INFO"),
@@ -143,3 +147,20 @@ def test_a_value_that_is_not_allowed_is_named_with_what_is(name, text, allowed):
     assert caught.value.message.startswith(
         f"environment variable {name} is {text!r}, allowed: {allowed}"
     )
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [(None, "1"), ("3,5", "5"), ("GPU-1a, GPU-2b", "GPU-2b")],
+)
+def test_the_process_of_a_gpu_sees_no_other(monkeypatch, root, visible, expected):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("PYTHONPATH", "/some/where")
+
+    environment = environment_of_gpu(1)
+
+    assert environment["CUDA_VISIBLE_DEVICES"] == expected
+    assert environment["PYTHONPATH"] == f"{root}:/some/where"

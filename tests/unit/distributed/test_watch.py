@@ -105,3 +105,22 @@ group.HostGroup(store, rank, ["algo-1", "algo-2"], watching)
         _, errors = leader.communicate(timeout=60)
     assert "PlatformError: host algo-2 was lost: nothing was heard of it for 5 s" in errors
     assert time.monotonic() - started < 20
+
+
+def test_a_host_that_is_told_to_be_lost_is_named_unless_it_said_why(watch):
+    from fm_algo.errors import PlatformError
+
+    leader, other = watch(0), watch(1)
+    assert leader.meet()
+    leader.tell(1, "its process ended with signal 9")
+    leader.tell(1, "later")
+    for each in (leader, other):
+        with pytest.raises(PlatformError, match=r"^host algo-2 was lost: .* signal 9$"):
+            wait_until_failed(each)
+
+
+def wait_until_failed(watch):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        watch.check()
+        time.sleep(0.05)

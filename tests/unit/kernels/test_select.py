@@ -69,6 +69,67 @@ def test_a_gpu_without_a_compiler_is_not_used(monkeypatch):
         make("gpu")
 
 
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """A machine with four GPUs that are not there."""
+    import torch
+
+    monkeypatch.setattr(select, "_why_no_gpu", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+
+def count(num_hosts=1, most=None, **chosen):
+    return select.count_gpus(parse_hyperparameters(SMALL | chosen), num_hosts, most)
+
+
+@pytest.mark.parametrize(
+    ("num_hosts", "most", "chosen", "expected"),
+    [
+        (1, None, {"num_factors": 64}, 4),
+        (1, 3, {"num_factors": 64}, 3),
+        (1, 8, {"num_factors": 64, "device": "gpu"}, 4),
+        (1, None, {"num_factors": 64, "device": "cpu"}, 0),
+        (1, None, {"num_factors": 3}, 3),
+        (1, None, {"num_factors": 1}, 1),
+        (2, None, {"num_factors": 5, "device": "gpu"}, 2),
+        (2, None, {"num_factors": 1}, 0),
+        (1, None, {"num_factors": 64, "optimizer": "rowwise_adagrad"}, 1),
+        (1, 1, {"num_factors": 64, "optimizer": "rowwise_adagrad", "device": "gpu"}, 1),
+        (2, None, {"num_factors": 64, "optimizer": "rowwise_adagrad"}, 0),
+    ],
+)
+def test_as_many_gpus_train_as_can_share_the_model_out(
+    four_gpus, num_hosts, most, chosen, expected
+):
+    assert count(num_hosts, most, **chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_hosts", "chosen", "found"),
+    [
+        (
+            1,
+            {"num_factors": 64, "optimizer": "rowwise_adagrad"},
+            "optimizer=rowwise_adagrad looks at all factors of a feature together, and 4 GPUs "
+            "would each have some of them",
+        ),
+        (2, {}, "num_factors=1 are too few for the GPUs of 2 hosts, which need one each"),
+    ],
+)
+def test_a_model_that_gpus_cannot_share_out_is_refused(four_gpus, num_hosts, chosen, found):
+    with pytest.raises(UserError) as caught:
+        count(num_hosts, device="gpu", **chosen)
+    assert caught.value.message == (
+        f"device=gpu: {found}; use one GPU (FM_GPUS=1) of one host, or device=auto or cpu"
+    )
+
+
+def test_several_hosts_without_gpus_count_none(no_driver):
+    assert count(2) == 0
+    with pytest.raises(UserError, match=r"^device=gpu: this machine has no NVIDIA GPU; use a GPU"):
+        count(2, device="gpu")
+
+
 @pytest.mark.gpu
 def test_auto_takes_the_gpu():
     import torch

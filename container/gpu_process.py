@@ -1,0 +1,12 @@
+"""A further process of a host with several GPUs: `python -m container.gpu_process GPU PORT`."""
+
+import sys
+
+from container.stop_signal import listen
+
+listen()  # before the imports, which take seconds
+
+from container.train_job import main_of_gpu  # noqa: E402
+
+if __name__ == "__main__":
+    main_of_gpu(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,209 @@
+"""Training jobs on several GPUs, a process each; Triton's interpreter plays the GPUs."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from host_trees import HostTrees
+from training_tree import ROOT, Rows, TrainingTree, finish
+
+from container.gpu_processes import PROGRAM
+from fm_algo.artifact import load_model
+
+pytestmark = pytest.mark.hosts
+
+INTERPRETED = str(Path(__file__).with_name("interpreted_gpus.py"))
+ENVIRONMENT = {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+ALIKE = {"shuffle": "false", "eps": "0.001", "epochs": "2"}
+STOP_S = 20
+
+
+def start(tree, num_gpus):
+    return tree.start(program=(INTERPRETED, str(num_gpus)), **ENVIRONMENT)
+
+
+def assert_same_model(one, other):
+    for name in ("w0", "w", "V"):
+        np.testing.assert_allclose(
+            getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-6, err_msg=name
+        )
+
+
+def metrics(outcome):
+    """Each metric line without time and host: what it says of what, to five digits."""
+    lines = re.findall(
+        r"#quality_metric: host=\S+, (.*) <(?:loss|score)>=(\S+)", "\n".join(outcome.lines)
+    )
+    return [(name, f"{float(value):.5g}") for name, value in lines]
+
+
+def others_of(process):
+    """Ids of the processes that a job has started for its further GPUs."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(pid) for pid in listed.split()]
+
+
+def read_until(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"ended without {text!r}: {finish(process)}")
+
+
+def is_there(pid):
+    return Path(f"/proc/{pid}").exists()
+
+
+def describe(tree, *, mini_batch_size=10, classes=True, **changes):
+    tree.hyperparameters(
+        predictor_type="binary_classifier" if classes else "regressor",
+        mini_batch_size=str(mini_batch_size),
+        **ALIKE | changes,
+    )
+    tree.channel("train", {"a.csv": Rows.draw(1, 33, classes=classes).csv})
+    tree.channel("validation", {"a.csv": Rows.draw(3, 21, classes=classes).csv})
+    tree.channel("test", {"a.csv": Rows.draw(2, 20, classes=classes).csv})
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_two_gpus_make_the_model_of_one_and_say_the_same_once(tmp_path, classes):
+    one, two = TrainingTree(tmp_path / "one"), TrainingTree(tmp_path / "two")
+    for tree in (one, two):
+        describe(tree, classes=classes)
+    alone, together = one.train(), finish(start(two, 2))
+
+    assert (together.code, together.errors) == (0, ""), together
+    assert "2 processes, here Triton's interpreter" in "\n".join(together.lines)
+    assert_same_model(load_model(two.model), load_model(one.model))
+    assert metrics(together) == metrics(alone) != []
+
+
+def test_gpus_of_two_hosts_make_the_model_of_one(tmp_path):
+    """Mini-batches count rows of a host, however many GPUs it has."""
+    one = TrainingTree(tmp_path / "one")
+    describe(one, mini_batch_size=20, num_factors="4")
+    programs = [(INTERPRETED, "2")] * 2
+    hosts = HostTrees(
+        tmp_path, 2, lambda tree, _: describe(tree, num_factors="4"), programs=programs
+    )
+    alone, together = one.train(), hosts.train(**ENVIRONMENT)
+
+    assert [(outcome.code, outcome.errors) for outcome in together] == [(0, "")] * 2, together
+    assert_same_model(hosts.model(), load_model(one.model))
+    for outcome in together:
+        assert metrics(outcome)[-4:] == metrics(alone)[-4:]
+
+
+def test_hosts_with_different_numbers_of_gpus_are_told(tmp_path):
+    programs = [(INTERPRETED, "1"), (INTERPRETED, "2")]
+    hosts = HostTrees(tmp_path, 2, lambda tree, _: describe(tree), programs=programs)
+    together = hosts.train(**ENVIRONMENT)
+
+    assert [outcome.code for outcome in together] == [1, 1], together
+    expected = "host 127.0.0.2 has 2 GPUs to train on, and host 127.0.0.1 1: all must have as many"
+    assert [expected in tree.failure for tree in hosts.trees] == [True, True]
+
+
+def test_rows_of_a_fifo_are_read_once_for_all_gpus(tmp_path):
+    one, two = TrainingTree(tmp_path / "one"), TrainingTree(tmp_path / "two")
+    rows = Rows.draw(1, 33)
+    for tree in (one, two):
+        tree.hyperparameters(mini_batch_size="10", **ALIKE)
+        tree.channel("train", {"a.csv": rows.csv})
+    directory = two.channel("train", TrainingInputMode="Pipe")
+    pipes = [directory.with_name(f"train_{epoch}") for epoch in range(2)]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    one.run()
+    process = start(two, 2)
+    for pipe in pipes:
+        with pipe.open("wb") as fifo:
+            fifo.write(rows.csv)
+    outcome = finish(process)
+
+    assert outcome.code == 0, outcome
+    assert_same_model(load_model(two.model), load_model(one.model))
+
+
+def test_a_stop_ends_all_and_one_cpu_goes_on(tmp_path):
+    """From the checkpoint of two processes of one host, which is one host's."""
+    whole, tree = TrainingTree(tmp_path / "whole"), TrainingTree(tmp_path / "stopped")
+    for each in (whole, tree):
+        describe(each, epochs="30")
+        (each.base / "checkpoints").mkdir()
+    process = start(tree, 2)
+    read_until(process, "epoch=1, train")
+    others = others_of(process)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    outcome = finish(process)
+
+    assert time.monotonic() - started < STOP_S
+    assert (outcome.code, tree.failure) == (0, None), outcome
+    assert any("stopped by SIGTERM" in line for line in outcome.lines)
+    assert len(others) == 1
+    assert not is_there(others[0])
+    assert np.isfinite(load_model(tree.model).V).all()
+
+    whole.run()
+    tree.run()
+    assert_same_model(load_model(tree.model), load_model(whole.model))
+
+
+def test_a_process_that_dies_is_named_and_ends_all(tmp_path):
+    tree = TrainingTree(tmp_path)
+    describe(tree, epochs="1000000")
+    process = start(tree, 3)
+    read_until(process, "epoch=1, train")
+    others = others_of(process)
+    assert len(others) == 2
+    started = time.monotonic()
+    os.kill(others[1], signal.SIGKILL)
+    outcome = finish(process)
+
+    assert time.monotonic() - started < STOP_S
+    assert outcome.code == 1
+    expected = "InternalServerError: host algo-1 (GPU 2) was lost: its process ended with signal 9"
+    assert tree.failure == expected
+    assert not any(map(is_there, others))
+    assert list(tree.model.iterdir()) == []
+
+
+def test_a_process_that_cannot_start_is_named(tmp_path):
+    tree = TrainingTree(tmp_path)
+    describe(tree)
+    broken = "import container.gpu_processes as g; g.PROGRAM = ('-c', 'raise SystemExit(3)')"
+    program = f"import sys; sys.argv[1:] = ['2']\n{Path(INTERPRETED).read_text()}"
+    code = program.replace("gpu_processes.PROGRAM = (__file__, str(count))", broken)
+    outcome = finish(tree.start(program=("-c", code), **ENVIRONMENT))
+
+    assert outcome.code == 1, outcome
+    expected = "host algo-1 (GPU 1) was lost: its process ended with exit code 3"
+    assert tree.failure == f"InternalServerError: {expected}"
+
+
+def test_the_program_of_a_further_gpu_starts_anywhere_and_leaves_the_failure_file_alone(tmp_path):
+    tree = TrainingTree(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"PYTHONPATH": str(ROOT), "SAGEMAKER_BASE_DIR": str(tree.base)}
+    done = subprocess.run(
+        [sys.executable, *PROGRAM, "1", str(port)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1, done
+    assert "the train channel is missing" in done.stdout
+    assert tree.failure is None
