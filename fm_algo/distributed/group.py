@@ -254,17 +254,15 @@ class DeviceGroup:
         self._device = device
         self._watch = watch
         is_cuda = device.type == "cuda"
-        timeout = timedelta(seconds=_CONNECTING_S)
         self._process_group = dist.new_group(
-            backend="nccl" if is_cuda else "gloo", timeout=_NO_LIMIT if is_cuda else timeout
+            backend="nccl" if is_cuda else "gloo", timeout=timedelta(seconds=_CONNECTING_S)
         )
         self.add_up(torch.zeros(1, device=device))  # connects each with each
         if is_cuda:
             done = torch.cuda.Event()
             done.record()
             self.wait(done)
-        else:
-            self._backend.set_timeout(_NO_LIMIT)
+        self._backend.set_timeout(_NO_LIMIT)
 
     @property
     def _backend(self) -> Any:  # noqa: ANN401 - torch gives it no type
