@@ -1,6 +1,7 @@
 """One model trained by several hosts in step, on torch.distributed.
 
-Each feature's row has one owner (`ownership`), which alone keeps and updates it. A step fetches the
-rows of a host's mini-batch from their owners and sends back gradients (`kernel`). Only `group` and
-`watch` import torch.
+Hosts, or GPUs, either split the factors (`factor_kernel`, `gpu_factor_kernel`) and exchange rows
+ahead and margins in a step; or they split the features (`row_kernel`), each with one owner
+(`ownership`), and fetch rows of parameters and send back gradients. Only `group` and `watch` know
+torch.distributed.
 """

@@ -133,7 +133,8 @@ class HostGroup:
         try:
             yield
         except RuntimeError as error:
-            self._watch.blame(PlatformError(f"the hosts cannot be connected: {error}"))
+            why = " ".join(str(error).split())  # NCCL says it in several lines
+            self._watch.blame(PlatformError(f"the hosts cannot be connected: {why}"))
 
     def _connect(self, process_group: dist.ProcessGroup) -> None:
         self._process_group = process_group
@@ -272,8 +273,17 @@ class DeviceGroup:
         """Put in the place of each number its sum over all hosts, for all of them to call.
 
         On a GPU it is done in the order of the present stream, and not waited for.
+
+        Raises
+        ------
+        FMError
+            If another host has failed, or is lost, or the connection broke.
         """
-        work = dist.all_reduce(numbers, group=self._process_group, async_op=True)
+        try:
+            work = dist.all_reduce(numbers, group=self._process_group, async_op=True)
+        except dist.DistBackendError as error:
+            why = " ".join(str(error).split())
+            self._watch.blame(PlatformError(f"the connection between the GPUs broke: {why}"))
         if work is None:
             raise PlatformError("this process is not a member of the group of hosts")
         if numbers.is_cuda:

@@ -121,6 +121,19 @@ def test_hosts_with_different_numbers_of_gpus_are_told(tmp_path):
     assert [expected in tree.failure for tree in hosts.trees] == [True, True]
 
 
+def test_several_hosts_without_gpus_say_so_where_they_are_asked_for(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    hosts = HostTrees(tmp_path, 2, lambda tree, _: describe(tree, device="gpu"))
+    together = hosts.train()
+
+    assert [outcome.code for outcome in together] == [1, 1], together
+    expected = "device=gpu: this machine has no NVIDIA GPU; use a GPU instance, or device=auto or"
+    assert [expected in tree.failure for tree in hosts.trees] == [True, True]
+
+
 def test_rows_of_a_fifo_are_read_once_for_all_gpus(tmp_path, start):
     one, two = TrainingTree(tmp_path / "one"), TrainingTree(tmp_path / "two")
     rows = Rows.draw(1, 33)
@@ -166,6 +179,21 @@ def test_a_stop_ends_all_and_one_cpu_goes_on(tmp_path, start):
         describe(each, epochs="30", device="cpu")
         each.run()
     assert_same_model(load_model(tree.model), load_model(whole.model))
+
+
+def test_a_stop_before_all_processes_are_there_ends_all(tmp_path, start):
+    tree = TrainingTree(tmp_path)
+    describe(tree)
+    process = start(tree)
+    read_until(process, "waiting for the others")
+    while not (others := others_of(process)):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    outcome = finish(process)
+
+    assert (outcome.code, tree.failure) == (0, None), outcome
+    assert not is_there(others[0])
+    assert list(tree.model.glob("*")) == []
 
 
 def test_a_process_that_dies_is_named_and_ends_all(tmp_path, start):

@@ -56,6 +56,7 @@ def run(tmp_path, device, monkeypatch, caplog):
         return GPUKernel(hyperparameters, device)
 
     monkeypatch.setattr(cluster, "make_kernel", make_kernel)
+    monkeypatch.setattr(cluster, "count_gpus", lambda *_: 1)
     caplog.set_level("INFO")
 
     def run_job(name, on, epochs):
