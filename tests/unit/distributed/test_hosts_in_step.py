@@ -36,5 +36,5 @@ def test_a_host_that_fails_does_not_wait_for_rows_of_one_that_has_none_yet(tmp_p
 
     codes, errors = run_hosts(tmp_path, root, rows, 2, hyperparameters)
 
-    assert codes == [1, 1]
+    assert codes == [1, 1], "\n".join(errors)
     assert all("training diverged in epoch 0, mini-batch 0" in error for error in errors)
