@@ -1,5 +1,6 @@
 """One training job from start to exit code; the only writer of the failure file."""
 
+import atexit
 import dataclasses
 import importlib.metadata
 import logging
@@ -50,7 +51,18 @@ def main() -> NoReturn:
         logs.set_up(settings.log_level)
         run(paths, stop, settings.cluster_port)
 
-    sys.exit(attempt(paths, work))
+    code = attempt(paths, work)
+    if code:
+        # Torch threads may still wait for a host that is lost; a process taken apart beside them
+        # aborts. By then all threads that have something to finish have done so.
+        atexit.register(_end, code)
+    sys.exit(code)
+
+
+def _end(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def attempt(paths: Paths, work: Callable[[], None]) -> int:
