@@ -119,18 +119,13 @@ class SeveralHosts:
     ) -> None:
         """Leave when all do, or tell the others why not."""
         if error is None:
-            try:
-                self._group.gather(np.zeros(1, np.int64))
-                self._watch.leave()
-            except FMError:
-                self._group.abort()
-                raise
+            self._group.gather(np.zeros(1, np.int64))
+            self._watch.leave()
             self._watch.end()
             self._group.close()
         else:
             self._watch.report(error)
             self._watch.end()
-            self._group.abort()
 
 
 class SharedKeeper:

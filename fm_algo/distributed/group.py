@@ -75,6 +75,9 @@ class Pending(Generic[_N]):
 class HostGroup:
     """All hosts of a job.
 
+    One whose waits ended in an error is of no use any more, and its threads may wait for ever: the
+    process is to end.
+
     Parameters
     ----------
     store : torch.distributed.Store
@@ -218,12 +221,6 @@ class HostGroup:
         for group in (self, *self._beside):
             del group._process_group  # its threads end with the last one who knows it
         dist.destroy_process_group()
-
-    def abort(self) -> None:
-        """Let go of the others, whatever is still on its way, and waits for what never comes."""
-        for group in (self, *self._beside):
-            with contextlib.suppress(RuntimeError):
-                group._backend.abort()
 
 
 def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) -> Store:
