@@ -17,7 +17,7 @@ from fm_algo.distributed.host_kernel import HostKernel
 from fm_algo.distributed.select import make_kernel
 from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import LIMIT_S, Watch
-from fm_algo.errors import FMError, PlatformError
+from fm_algo.errors import PlatformError
 from fm_algo.kernels import Kernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Peers
