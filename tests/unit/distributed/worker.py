@@ -1,6 +1,7 @@
 """One host of a training on several: trains on its share and writes what it ends with."""
 
 import itertools
+import os
 import sys
 import threading
 import time
@@ -62,7 +63,8 @@ def main() -> None:
         reports = list(train(kernel, source, hyperparameters, peers=kernel))
     except FMError as error:
         watch.report(error)
-        raise
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)  # as a job ends
     losses = [report.metrics[0].value for report in reports if report.metrics]
     np.save(directory / f"losses{rank}.npy", losses)
     service = RowService(kernel)
