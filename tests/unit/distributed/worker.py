@@ -63,7 +63,8 @@ def main() -> None:
         reports = list(train(kernel, source, hyperparameters, peers=kernel))
     except FMError as error:
         watch.report(error)
-        print(error, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
         os._exit(1)  # as a job ends
     losses = [report.metrics[0].value for report in reports if report.metrics]
     np.save(directory / f"losses{rank}.npy", losses)
