@@ -21,7 +21,7 @@ from fm_algo.distributed.host_kernel import HostKernel
 from fm_algo.distributed.select import make_kernel
 from fm_algo.distributed.shared_rows import RowService
 from fm_algo.distributed.watch import LIMIT_S, Watch
-from fm_algo.errors import FMError, PlatformError, UserError
+from fm_algo.errors import PlatformError, UserError
 from fm_algo.kernels import Kernel
 from fm_algo.model import FMModel
 from fm_algo.peers import Peers
@@ -159,21 +159,19 @@ class SeveralHosts:
         traceback: TracebackType | None,
     ) -> None:
         """Leave when all do, or tell the others why not."""
-        if error is None:
-            try:
+        is_early = True
+        try:
+            if error is None:
                 self._group.gather(np.zeros(1, np.int64))
                 self._watch.leave()
-            except FMError:
-                self._group.abort()
-                raise
-            self._watch.end()
-            self._group.close()
-            self._others.end()
-        else:
-            self._watch.report(error)
-            self._watch.end()
-            self._group.abort()
-            self._others.end(is_early=True)
+                self._watch.end()
+                self._group.close()
+                is_early = False
+            else:
+                self._watch.report(error)
+                self._watch.end()
+        finally:
+            self._others.end(is_early=is_early)
 
 
 def _count(count_gpus: Callable[[], int]) -> int | UserError:

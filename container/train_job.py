@@ -1,5 +1,6 @@
 """One training job from start to exit code; the only writer of the failure file."""
 
+import atexit
 import dataclasses
 import importlib.metadata
 import logging
@@ -50,7 +51,7 @@ def main() -> NoReturn:
         logs.set_up(settings.log_level)
         run(paths, stop, settings.cluster_port, settings.most_gpus)
 
-    sys.exit(attempt(paths, work))
+    _exit(attempt(paths, work))
 
 
 def main_of_gpu(gpu: int, port: int) -> NoReturn:
@@ -69,8 +70,22 @@ def main_of_gpu(gpu: int, port: int) -> NoReturn:
         run(Paths.from_environment(), stop, port, gpu=gpu)
     except Exception as error:  # noqa: BLE001 - as in `attempt`; the first process writes the file
         _log_failure(error)
-        sys.exit(1)
-    sys.exit(0)
+        _exit(1)
+    _exit(0)
+
+
+def _exit(code: int) -> NoReturn:
+    if code:
+        # Torch threads may still wait for a host that is lost; a process taken apart beside them
+        # aborts. By then all threads that have something to finish have done so.
+        atexit.register(_end, code)
+    sys.exit(code)
+
+
+def _end(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def attempt(paths: Paths, work: Callable[[], None]) -> int:

@@ -16,13 +16,18 @@ from fm_algo.trainer import train
 def main() -> None:
     """Run each compiled function once, as a training job does."""
     hyperparameters = parse_hyperparameters(
-        {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor"}
+        {
+            "feature_dim": 2,
+            "num_factors": 1,
+            "predictor_type": "regressor",
+            "mini_batch_size": 1,
+        }
     )
     rows = CSRBatch(
-        np.array([0, 1], np.int64),
-        np.array([1], np.int32),
-        np.ones(1, np.float32),
-        np.ones(1, np.float32),
+        np.array([0, 1, 2], np.int64),
+        np.array([1, 1], np.int32),
+        np.array([1, 2], np.float32),  # mini-batches of values that are all 1, and others
+        np.ones(2, np.float32),
         2,
     )
     kernel = CPUKernel(hyperparameters)

@@ -64,10 +64,13 @@ class Pending(Generic[_N]):
             What made another host fail, or that one is lost.
         """
         while not self._is_there:
+            is_over = (
+                self._work.is_completed()
+            )  # asked before: it may end just after the time is up
             try:
                 self._work.wait(timedelta(seconds=_LOOK_S))
             except RuntimeError as error:
-                if self._work.is_completed():
+                if is_over:
                     broken = PlatformError(f"the connection between the hosts broke: {error}")
                     self._watch.blame(broken)
                 self._watch.check()
@@ -78,6 +81,9 @@ class Pending(Generic[_N]):
 
 class HostGroup:
     """All hosts of a job.
+
+    One whose waits ended in an error is of no use any more, and its threads may wait for ever: the
+    process is to end.
 
     Parameters
     ----------
@@ -232,13 +238,6 @@ class HostGroup:
         for group in groups:
             del group._process_group  # its threads end with the last one who knows it
         dist.destroy_process_group()
-
-    def abort(self) -> None:
-        """Let go of the others, whatever is still on its way, and waits for what never comes."""
-        groups: list[HostGroup | DeviceGroup] = [self, *self._beside, *self._on_device]
-        for group in groups:
-            with contextlib.suppress(RuntimeError):
-                group._backend.abort()
 
 
 class DeviceGroup:

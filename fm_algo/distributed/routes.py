@@ -78,9 +78,7 @@ class Route:
         """Group what is wanted by row: each row, and its numbers in `wanted`, ascending."""
         wanted = self.wanted()
         indptr = np.arange(len(wanted) + 1)
-        return transpose(
-            CSRBatch(indptr, wanted, np.empty(len(wanted), np.float32), None, num_rows)
-        )
+        return transpose(CSRBatch(indptr, wanted, np.ones(len(wanted), np.float32), None, num_rows))
 
     def bring(self, rows: Float32Array, into: Float32Array) -> Pending[np.float32]:
         """Send the rows `wanted` to those who want them; get those of the mini-batch, by place."""

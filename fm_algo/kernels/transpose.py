@@ -3,33 +3,46 @@
 It depends on the data alone, so that it can be done ahead of the step.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.jit import njit
 from fm_algo.kernels import Columns
-from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
-_RADIX_BITS = 11  # a digit's counts fit the first-level cache
+# The most bits of a digit, measured: a pass writes to as many places as there are digits. Caches
+# keep up with 2^11 where the entries find room in them too, else with 2^10; but one pass beats two.
+_RADIX_BITS, _RADIX_BITS_OF_MANY = 11, 10
+_MANY = 1 << 17
+
+# An entry on its way. What belongs together lies together: one place to write to, not several.
+_PAIR = np.dtype([("feature", np.uint32), ("row", np.uint32)])
+_TRIPLE = np.dtype([*_PAIR.descr, ("value", np.float32)])
 
 _UInt32Array = NDArray[np.uint32]
+_Records = NDArray[Any]  # of _PAIR or _TRIPLE
 
 
 def transpose(batch: CSRBatch) -> Columns:
     """Group the entries by feature, features and each one's rows in ascending order."""
     entries = batch.num_entries
-    features, starts = np.empty(entries, np.int32), np.zeros(entries + 1, np.int32)
-    rows, values = np.empty(entries, np.int32), np.empty(entries, np.float32)
+    features, starts = np.empty(entries, np.int32), np.empty(entries + 1, np.int32)
+    # Values that are all 1, as those of categories are, are in order as they stand.
+    rows, values = np.empty(entries, np.int32), batch.values.copy()
+    has_values = np.count_nonzero(batch.values != 1) > 0
     num_columns = _sort_by_feature(
         batch.indptr,
         batch.indices,
-        batch.values.view(np.uint32),
+        batch.values if has_values else None,
         max(batch.feature_dim - 1, 1).bit_length(),
-        np.empty((2, entries, 3), np.uint32),
+        np.empty(entries, _TRIPLE if has_values else _PAIR),
+        np.empty(entries, _TRIPLE if has_values else _PAIR),
         features,
         starts,
         rows,
-        values.view(np.uint32),
+        values,
     )
     return Columns(features[:num_columns], starts[: num_columns + 1], rows, values)
 
@@ -37,18 +50,20 @@ def transpose(batch: CSRBatch) -> Columns:
 @njit(nogil=True, cache=True)
 def _digit_places(indices: Int32Array, feature_bits: int) -> tuple[_UInt32Array, int]:
     """Where the first feature of each digit's value goes, (num_digits, 2^bits); bits of a digit."""
-    num_digits = (feature_bits + _RADIX_BITS - 1) // _RADIX_BITS
+    is_small = len(indices) < _MANY or feature_bits <= _RADIX_BITS
+    most_bits = _RADIX_BITS if is_small else _RADIX_BITS_OF_MANY
+    num_digits = (feature_bits + most_bits - 1) // most_bits
     digit_bits = (feature_bits + num_digits - 1) // num_digits
-    mask = (1 << digit_bits) - 1
-    places = np.zeros((num_digits, mask + 1), np.uint32)
-    for feature in indices:
-        for digit in range(num_digits):
-            places[digit, (feature >> (digit * digit_bits)) & mask] += np.uint32(1)
+    mask = np.uint32((1 << digit_bits) - 1)
+    places = np.zeros((num_digits, 1 << digit_bits), np.uint32)
     for digit in range(num_digits):
+        digit_places, shift = places[digit], np.uint32(digit * digit_bits)
+        for feature in indices:
+            digit_places[(np.uint32(feature) >> shift) & mask] += np.uint32(1)
         place = np.uint32(0)
-        for value in range(mask + 1):
-            count = places[digit, value]
-            places[digit, value] = place
+        for value in range(len(digit_places)):
+            count = digit_places[value]
+            digit_places[value] = place
             place += count
     return places, digit_bits
 
@@ -57,50 +72,67 @@ def _digit_places(indices: Int32Array, feature_bits: int) -> tuple[_UInt32Array,
 def _sort_by_feature(
     indptr: Int64Array,
     indices: Int32Array,
-    value_bits: _UInt32Array,
+    batch_values: Float32Array | None,
     feature_bits: int,
-    triples: _UInt32Array,
+    source: _Records,
+    target: _Records,
     features: Int32Array,
     starts: Int32Array,
     rows: Int32Array,
-    sorted_value_bits: _UInt32Array,
+    values: Float32Array,
 ) -> int:
-    """Radix sort of (feature, row, value), lowest digit first: stable, so rows stay in order.
+    """Radix sort of the entries, lowest digit first: stable, so rows stay in order.
 
-    The three stand side by side, a value as its bits: one place to write to, not three. `triples`
-    has room for all entries twice. Unsigned numbers spare Numba's test for a negative index.
+    `source` and `target` are memory to work in. Without `batch_values` none are carried along, and
+    `values` stay as they are. Unsigned numbers spare Numba's test for a negative index.
 
     Returns the number of columns.
     """
     places, digit_bits = _digit_places(indices, feature_bits)
     mask = np.uint32((1 << digit_bits) - 1)
-    source, target = triples[0], triples[1]
+    one = np.uint32(1)
     for r in range(len(indptr) - 1):
-        for e in range(indptr[r], indptr[r + 1]):
+        for e in range(np.uint64(indptr[r]), np.uint64(indptr[r + 1])):
             feature = np.uint32(indices[e])
             value = feature & mask
             place = places[0, value]
-            places[0, value] = place + np.uint32(1)
-            source[place, 0] = feature
-            source[place, 1] = r
-            source[place, 2] = value_bits[e]
+            places[0, value] = place + one
+            source[place]["feature"] = feature
+            source[place]["row"] = r
+            if batch_values is not None:
+                source[place]["value"] = batch_values[e]
+
+    num_entries = np.uint64(len(indices))
     for digit in range(1, len(places)):
         digit_places, shift = places[digit], np.uint32(digit * digit_bits)
-        for e in range(len(indices)):
-            value = (source[e, 0] >> shift) & mask
-            place = digit_places[value]
-            digit_places[value] = place + np.uint32(1)
-            target[place, 0] = source[e, 0]
-            target[place, 1] = source[e, 1]
-            target[place, 2] = source[e, 2]
+        # Two at a time: entries of a frequent feature stand side by side by now, and each would
+        # wait for the one before to have written where the next goes.
+        for e in range(np.uint64(1), num_entries, np.uint64(2)):
+            before = e - np.uint64(1)
+            value0 = (source[before]["feature"] >> shift) & mask
+            value1 = (source[e]["feature"] >> shift) & mask
+            place0 = digit_places[value0]
+            place1 = digit_places[value1] + np.uint32(value0 == value1)
+            digit_places[value0] = place0 + one
+            digit_places[value1] = place1 + one
+            target[place0] = source[before]
+            target[place1] = source[e]
+        if len(source) % 2:
+            target[digit_places[(source[-1]["feature"] >> shift) & mask]] = source[-1]
         source, target = target, source
 
     # Written again and again until the next column begins: no branch to be guessed wrong.
-    num_columns = 0
-    for e in range(len(indices)):
-        num_columns += e > 0 and source[e, 0] != source[e - 1, 0]
-        features[num_columns] = source[e, 0]
-        starts[num_columns + 1] = e + 1
-        rows[e] = source[e, 1]
-        sorted_value_bits[e] = source[e, 2]
-    return num_columns + (len(indices) > 0)
+    starts[0] = 0
+    if num_entries == 0:
+        return 0
+    column, last = np.uint64(0), source[0]["feature"]
+    for e in range(num_entries):
+        feature = source[e]["feature"]
+        column += np.uint64(feature != last)
+        last = feature
+        features[column] = feature
+        starts[column + np.uint64(1)] = e + np.uint64(1)
+        rows[e] = source[e]["row"]
+        if batch_values is not None:
+            values[e] = source[e]["value"]
+    return int(column) + 1

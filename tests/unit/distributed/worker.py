@@ -1,6 +1,7 @@
 """One host of a training on several: trains on its share and writes what it ends with."""
 
 import itertools
+import os
 import sys
 import threading
 import time
@@ -64,7 +65,9 @@ def main() -> None:
         reports = list(train(kernel, source, hyperparameters, peers=kernel))
     except FMError as error:
         watch.report(error)
-        raise
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(1)  # as a job ends
     told = [[metric.value for metric in report.metrics] for report in reports if report.metrics]
     np.save(directory / f"metrics{rank}.npy", told)
     service = RowService(kernel)
