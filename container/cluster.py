@@ -93,9 +93,7 @@ class OneHost:
         """Nobody waits for anything."""
 
 
-def join(
-    job: TrainingJob, port: int, stop: threading.Event, most_gpus: int | None = None
-) -> Cluster | None:
+def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1) -> Cluster | None:
     """Find the other hosts of a job, if it has any, and start a process for each further GPU.
 
     Parameters

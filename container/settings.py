@@ -100,8 +100,8 @@ class Settings:
         SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type where the request names none.
     cluster_port : int
         FM_CLUSTER_PORT: where the hosts of a training job meet; default 7777.
-    most_gpus : int or None
-        FM_GPUS: how many of a host's GPUs a training job may use; default all.
+    most_gpus : int
+        FM_GPUS: how many of a host's GPUs a training job may use, default 1.
     log_level : str
         SAGEMAKER_CONTAINER_LOG_LEVEL, as a number or a name; default INFO.
     metrics_directory : str or None
@@ -118,7 +118,7 @@ class Settings:
     worker_timeout_s: int
     default_accept: str | None
     cluster_port: int
-    most_gpus: int | None
+    most_gpus: int
     log_level: str
     metrics_directory: str | None
 
@@ -157,7 +157,7 @@ class Settings:
                 env, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", _answer_type, default=None
             ),
             cluster_port=_read(env, "FM_CLUSTER_PORT", _port, default=CLUSTER_PORT),
-            most_gpus=_read(env, "FM_GPUS", _positive, default=None),
+            most_gpus=_read(env, "FM_GPUS", _positive, default=1),
             log_level=_read(env, "SAGEMAKER_CONTAINER_LOG_LEVEL", _log_level, default="INFO"),
             metrics_directory=env.get(_METRICS_DIRECTORY) or None,
         )

@@ -109,7 +109,7 @@ def run(
     paths: Paths,
     stop: threading.Event,
     cluster_port: int = CLUSTER_PORT,
-    most_gpus: int | None = None,
+    most_gpus: int = 1,
     gpu: int = 0,
 ) -> None:
     """Train, save the model, score the test channel.

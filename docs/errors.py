@@ -141,11 +141,6 @@ def _foreign_host(base: Path) -> None:
     write(base, "input/config/resourceconfig.json", json.dumps(hosts))
 
 
-def _several_hosts(base: Path) -> None:
-    hosts = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
-    write(base, "input/config/resourceconfig.json", json.dumps(hosts))
-
-
 def _no_rows(base: Path) -> None:
     (base / "input/data/train/rows.csv").unlink()
 
@@ -206,7 +201,6 @@ BAD_JOBS = [
     BadJob("The job", "validation rows given twice",
            _both(_chosen(validation_split="0.1"), _described(train={}, validation={}))),
     BadJob("The job", "a host that is none of the job's", _foreign_host),
-    BadJob("The job", "several hosts with GPUs", _both(_chosen(device="gpu"), _several_hosts)),
     BadJob("The job", "a damaged file",
            lambda base: write(base, "input/config/hyperparameters.json", "{")),
     BadJob("The job", "no hyperparameters.json",

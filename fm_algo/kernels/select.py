@@ -6,7 +6,6 @@
 import importlib.util
 import logging
 import shutil
-import sys
 from pathlib import Path
 
 from fm_algo.errors import UserError
@@ -47,10 +46,10 @@ def make_kernel(hyperparameters: Hyperparameters) -> Kernel:
     return CPUKernel(hyperparameters)
 
 
-def count_gpus(
-    hyperparameters: Hyperparameters, num_hosts: int = 1, most: int | None = None
-) -> int:
+def count_gpus(hyperparameters: Hyperparameters, num_hosts: int = 1, most: int = 1) -> int:
     """Count the GPUs of this host that a job trains on, each with some of the factors.
+
+    What no card has shown yet, several GPUs or hosts with GPUs, a job has to ask for.
 
     Parameters
     ----------
@@ -74,10 +73,12 @@ def count_gpus(
     if hyperparameters.device == "cpu":
         return 0
     lack = _why_no_gpu()
+    if lack is None and num_hosts > 1 and hyperparameters.device == "auto":
+        lack = "several hosts train on theirs with device=gpu alone"
     if lack is None:
         import torch
 
-        num_gpus = min(torch.cuda.device_count(), most or sys.maxsize)
+        num_gpus = min(torch.cuda.device_count(), most)
         lack = _why_not_split(hyperparameters, num_hosts, num_gpus)
         if lack is None:
             return min(num_gpus, hyperparameters.num_factors // num_hosts)

@@ -23,7 +23,7 @@ def test_an_empty_environment_gives_the_platforms_defaults():
         worker_timeout_s=60,
         default_accept=None,
         cluster_port=7777,
-        most_gpus=None,
+        most_gpus=1,
         log_level="INFO",
         metrics_directory=None,
     )

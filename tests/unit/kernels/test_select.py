@@ -78,24 +78,25 @@ def four_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
 
 
-def count(num_hosts=1, most=None, **chosen):
+def count(num_hosts=1, most=4, **chosen):
     return select.count_gpus(parse_hyperparameters(SMALL | chosen), num_hosts, most)
 
 
 @pytest.mark.parametrize(
     ("num_hosts", "most", "chosen", "expected"),
     [
-        (1, None, {"num_factors": 64}, 4),
+        (1, 1, {"num_factors": 64}, 1),
+        (1, 4, {"num_factors": 64}, 4),
         (1, 3, {"num_factors": 64}, 3),
         (1, 8, {"num_factors": 64, "device": "gpu"}, 4),
-        (1, None, {"num_factors": 64, "device": "cpu"}, 0),
-        (1, None, {"num_factors": 3}, 3),
-        (1, None, {"num_factors": 1}, 1),
-        (2, None, {"num_factors": 5, "device": "gpu"}, 2),
-        (2, None, {"num_factors": 1}, 0),
-        (1, None, {"num_factors": 64, "optimizer": "rowwise_adagrad"}, 1),
+        (1, 4, {"num_factors": 64, "device": "cpu"}, 0),
+        (1, 4, {"num_factors": 3}, 3),
+        (1, 4, {"num_factors": 1}, 1),
+        (2, 1, {"num_factors": 64}, 0),
+        (2, 1, {"num_factors": 64, "device": "gpu"}, 1),
+        (2, 4, {"num_factors": 5, "device": "gpu"}, 2),
+        (1, 4, {"num_factors": 64, "optimizer": "rowwise_adagrad"}, 1),
         (1, 1, {"num_factors": 64, "optimizer": "rowwise_adagrad", "device": "gpu"}, 1),
-        (2, None, {"num_factors": 64, "optimizer": "rowwise_adagrad"}, 0),
     ],
 )
 def test_as_many_gpus_train_as_can_share_the_model_out(
