@@ -17,7 +17,7 @@ CSV = "text/csv"
 NUM_ROWS = 1000
 BODY_BYTES = 20 << 20
 WARM_UP_BYTES = 2 << 20
-MAX_GROWTH = 12 << 20
+MAX_GROWTH = 16 << 20
 """What a worker may grow by while it answers a long body, after a shorter one: no part of it."""
 
 
