@@ -5,7 +5,6 @@ Of several GPUs of a host each has a process, which is one of the hosts to the o
 
 import contextlib
 import fcntl
-import functools
 import ipaddress
 import logging
 import socket
@@ -122,12 +121,13 @@ def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1)
     quiet_torch()
     take_errors_of_nccl()
     num_hosts = len(job.resources.hosts)
-    count = functools.partial(count_gpus, job.hyperparameters, num_hosts, most_gpus)
+    # Of the hosts of a job, which are alike, each finds out by itself that it lacks a GPU.
+    own_gpus = 0 if job.gpu else count_gpus(job.hyperparameters, num_hosts, most_gpus)
     deadline = time.monotonic() + MEETING_S
     address: str | None
     if num_hosts > 1:
         address = find_leader(job.resources, port, stop, deadline)
-    elif job.gpu == 0 and count() <= 1:
+    elif job.gpu == 0 and own_gpus <= 1:
         return OneHost(job, stop)
     else:
         address, port = _LOOPBACK, port if job.gpu else 0
@@ -137,7 +137,7 @@ def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1)
     # Here, because torch takes seconds and 200 MB, which one host is not to pay.
     from container.several_hosts import SeveralHosts  # noqa: PLC0415
 
-    return SeveralHosts.meet(job, address, port, stop, deadline, count)
+    return SeveralHosts.meet(job, address, port, stop, deadline, own_gpus)
 
 
 def find_leader(

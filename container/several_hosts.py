@@ -71,7 +71,7 @@ class SeveralHosts:
         port: int,
         stop: threading.Event,
         deadline: float,
-        count_gpus: Callable[[], int],
+        own_gpus: int,
     ) -> Self | None:
         """Wait until all hosts are there, and connect them.
 
@@ -85,8 +85,8 @@ class SeveralHosts:
             Ends the waiting.
         deadline : float
             A reading of `time.monotonic`.
-        count_gpus : callable
-            How many this host trains on; what it raises, all hear.
+        own_gpus : int
+            How many this host trains on; of no account for a further GPU.
 
         Returns
         -------
@@ -101,12 +101,10 @@ class SeveralHosts:
         """
         hosts, number = job.resources.hosts, job.resources.rank
         is_leader = number == job.gpu == 0
-        own_gpus = _count(count_gpus) if job.gpu == 0 else 0
         try:
             store = open_store(address, port, is_leader=is_leader, timeout_s=LIMIT_S)
             own = open_store(address, store.port, is_leader=False, timeout_s=LIMIT_S)
-            said = own_gpus if isinstance(own_gpus, int) else 0
-            num_gpus = agree_on_number(own, "GPUs", said, is_leader=is_leader)
+            num_gpus = agree_on_number(own, "GPUs", own_gpus, is_leader=is_leader)
         except PlatformError as error:
             if stop.is_set():
                 return None  # and so is the leader, who has left
@@ -174,18 +172,8 @@ class SeveralHosts:
             self._others.end(is_early=is_early)
 
 
-def _count(count_gpus: Callable[[], int]) -> int | UserError:
-    """Return a host's GPUs, or why it has none that it can use: for when others can hear it."""
-    try:
-        return count_gpus()
-    except UserError as error:
-        return error
-
-
-def _check_gpus(own: int | UserError, of_leader: int, host: str, leader: str) -> None:
-    """Check that this host's GPUs can be used, and are as many as the leader's."""
-    if isinstance(own, UserError):
-        raise own
+def _check_gpus(own: int, of_leader: int, host: str, leader: str) -> None:
+    """Check that this host trains on as many GPUs as the leader."""
     if own != of_leader:
         raise UserError(
             f"host {host} has {own} GPUs to train on, and host {leader} {of_leader}: all must have "
