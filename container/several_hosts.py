@@ -3,6 +3,7 @@
 Where a host trains on several GPUs, its processes are what is called hosts here.
 """
 
+import faulthandler
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -29,6 +30,9 @@ from fm_algo.progress import Notes, Progress
 from fm_algo.trainer import BatchReport
 
 _log = logging.getLogger("fm_algo")
+
+_LONGEST_END_S = 25.0
+"""How long a host that has failed may take to its end."""
 
 
 class SeveralHosts:
@@ -166,6 +170,8 @@ class SeveralHosts:
                 self._group.close()
                 is_early = False
             else:
+                # Whatever waits for a lost host in code that is not ours, this process ends.
+                faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True)
                 self._watch.report(error)
                 self._watch.end()
         finally:

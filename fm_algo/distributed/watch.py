@@ -143,9 +143,15 @@ class Watch:
 
     def _say(self, failure: _Failure) -> None:
         """Lay a failure down, if it is the first."""
-        with contextlib.suppress(RuntimeError):
-            said = msgspec.json.encode(failure).decode()
-            self._store.compare_set(_FAILURE, _NO_FAILURE, said)
+        said = msgspec.json.encode(failure).decode()
+
+        def say() -> None:
+            with contextlib.suppress(RuntimeError):
+                self._store.compare_set(_FAILURE, _NO_FAILURE, said)
+
+        saying = threading.Thread(target=say, name="failure", daemon=True)
+        saying.start()
+        saying.join(_LIMIT_AFTER_BREAK_S)  # a store whose host is lost may never answer
 
     def _decide(self, deadline: float) -> None:
         """Say whether the hosts have met, once that is known; it holds for all."""
