@@ -38,12 +38,12 @@ ENV PATH=/opt/program:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CACHE_DIR=/opt/program/.numba_cache \
-    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.image_cache.ImageCacheLocator \
+    NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.runtime.image_cache.ImageCacheLocator \
     TRITON_CACHE_DIR=/tmp/triton \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN python -m compileall -q . && \
-    for level in $(python -m fm_algo.image_cache); do \
+    for level in $(python -m fm_algo.runtime.image_cache); do \
         NUMBA_CPU_NAME=${level} python -m fm_algo.warm_up || exit 1; \
     done && \
     chmod -R a+rX .

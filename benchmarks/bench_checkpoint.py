@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fm_algo.checkpoint import Checkpoints
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
-from fm_algo.initialization import draw_initial
-from fm_algo.kernels.cpu import CPUKernel
-from fm_algo.progress import Notes
-from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
-from fm_algo.trainer import BatchReport, train
+from fm_algo.training.checkpoint import Checkpoints
+from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.initialization import draw_initial
+from fm_algo.training.progress import Notes
+from fm_algo.training.row_source import CachedRows
+from fm_algo.training.trainer import BatchReport, train
 
 NUM_ROWS, ROW_ENTRIES = 100_000, 30
 

@@ -37,9 +37,9 @@ import numpy as np
 from bench_train import commit
 from peers import NUM_FIELDS
 
-from fm_algo.formats.content_type import parse_content_type
-from fm_algo.formats.decoder import RowDecoder
-from fm_algo.recordio_file import write_recordio
+from fm_algo.data.formats.content_type import parse_content_type
+from fm_algo.data.formats.decoder import RowDecoder
+from fm_algo.data.recordio_file import write_recordio
 from fm_algo.sparse import CSRBatch
 
 FEATURE_DIM = 1_000_000
@@ -123,10 +123,10 @@ def make(peer: str, format_name: str) -> RowDecoder:
     name, feature_dim, _ = FORMATS[format_name]
     content_type = parse_content_type(name)
     if peer == "bulk":
-        from fm_algo.bulk.factory import make_bulk_decoder
+        from fm_algo.data.bulk.factory import make_bulk_decoder
 
         return make_bulk_decoder(content_type, feature_dim=feature_dim)
-    from fm_algo.formats.factory import make_decoder
+    from fm_algo.data.formats.factory import make_decoder
 
     return make_decoder(content_type, feature_dim=feature_dim, labelled=True)
 
@@ -155,8 +155,8 @@ def add(decoded: list[int], batch: CSRBatch) -> None:
 
 def decode_with_runtime(data: bytes) -> tuple[float, list[int]]:
     """Decode records with protobuf's official runtime, one by one."""
-    from fm_algo.formats.record_pb2 import Record
-    from fm_algo.formats.recordio import RecordSplitter
+    from fm_algo.data.formats.record_pb2 import Record
+    from fm_algo.data.formats.recordio import RecordSplitter
 
     started = time.process_time()
     indptr, labels = [0], []

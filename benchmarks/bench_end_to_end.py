@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench_train import commit, make_rows
 
-from fm_algo.recordio_file import write_recordio
+from fm_algo.data.recordio_file import write_recordio
 
 ROOT = Path(__file__).resolve().parent.parent
 FEATURE_DIM = 1_000_000

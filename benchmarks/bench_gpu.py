@@ -29,12 +29,12 @@ from bench_train import commit, make_rows
 from peers import LEARNING_RATE, NUM_EPOCHS, NUM_FIELDS, log_loss, run_torch
 
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
-from fm_algo.initialization import draw_initial, initial_model
-from fm_algo.kernels.optimizers import UPDATE_RULES
-from fm_algo.kernels.reference import ReferenceKernel
-from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
-from fm_algo.trainer import EpochReport, train
+from fm_algo.training.gradient.optimizers import UPDATE_RULES
+from fm_algo.training.gradient.reference import ReferenceKernel
+from fm_algo.training.initialization import draw_initial, initial_model
+from fm_algo.training.row_source import CachedRows
+from fm_algo.training.trainer import EpochReport, train
 
 NUM_TEST = 20_000
 SAMPLED_BATCHES = 4
@@ -42,7 +42,7 @@ SAMPLED_BATCHES = 4
 
 def check(device: str) -> dict[str, float]:
     """Train a little with each optimiser; return the largest differences from the reference."""
-    from fm_algo.kernels.gpu import GPUKernel
+    from fm_algo.training.gradient.gpu import GPUKernel
 
     differences: dict[str, float] = {}
     for optimizer in UPDATE_RULES:
@@ -122,7 +122,7 @@ def train_epochs(
     rows: CSRBatch, test: CSRBatch, chosen: Hyperparameters, device: str, *, profile: bool
 ) -> tuple[float, float]:
     """Train with the GPU kernel; seconds of a later epoch, and held-out log loss."""
-    from fm_algo.kernels.gpu import GPUKernel
+    from fm_algo.training.gradient.gpu import GPUKernel
 
     kernel = GPUKernel(chosen, device)
     draw_initial(kernel.model(), chosen)

@@ -38,15 +38,15 @@ sys.path.insert(0, str(ROOT / "local_test"))
 
 from host_network import Network  # noqa: E402 - found in the place just named
 
-from fm_algo.distributed.group import Pending  # noqa: E402
-from fm_algo.distributed.row_kernel import RowKernel  # noqa: E402
-from fm_algo.distributed.select import is_split_by_factor  # noqa: E402
-from fm_algo.distributed.warm_up import lone_group  # noqa: E402
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters  # noqa: E402
-from fm_algo.kernels import Kernel  # noqa: E402
-from fm_algo.kernels.cpu import CPUKernel  # noqa: E402
-from fm_algo.kernels.parameters import WIDTH, Layout  # noqa: E402
 from fm_algo.sparse import CSRBatch  # noqa: E402
+from fm_algo.training.distributed.group import Pending  # noqa: E402
+from fm_algo.training.distributed.row_kernel import RowKernel  # noqa: E402
+from fm_algo.training.distributed.select import is_split_by_factor  # noqa: E402
+from fm_algo.training.distributed.warm_up import lone_group  # noqa: E402
+from fm_algo.training.gradient import Kernel  # noqa: E402
+from fm_algo.training.gradient.cpu import CPUKernel  # noqa: E402
+from fm_algo.training.gradient.parameters import WIDTH, Layout  # noqa: E402
 
 NUM_STEPS = 12
 WORKER = Path(__file__).with_name("bench_hosts_worker.py")

@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from bench_hosts_data import draw_rows
 
-from fm_algo.distributed.group import HostGroup, open_store
-from fm_algo.distributed.select import make_kernel
-from fm_algo.distributed.watch import Watch
 from fm_algo.errors import PlatformError
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
-from fm_algo.initialization import draw_initial
-from fm_algo.kernels import Kernel
-from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
-from fm_algo.peers import Peers
-from fm_algo.row_source import CachedRows
-from fm_algo.trainer import EpochReport, train
+from fm_algo.training.distributed.group import HostGroup, open_store
+from fm_algo.training.distributed.select import make_kernel
+from fm_algo.training.distributed.watch import Watch
+from fm_algo.training.gradient import Kernel
+from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.initialization import draw_initial
+from fm_algo.training.peers import Peers
+from fm_algo.training.row_source import CachedRows
+from fm_algo.training.trainer import EpochReport, train
 
 LEADER, PORT = "10.77.0.1", 7777
 REPEATS = 12

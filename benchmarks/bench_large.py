@@ -19,9 +19,9 @@ from pathlib import Path
 
 from bench_train import make_rows
 
+from fm_algo.data.recordio_file import write_recordio
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.kernels.cpu import CPUKernel
-from fm_algo.recordio_file import write_recordio
+from fm_algo.training.gradient.cpu import CPUKernel
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_A_PIECE = 100_000

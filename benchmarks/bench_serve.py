@@ -45,7 +45,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from fm_algo import write_recordio
-from fm_algo.artifact import save_model
+from fm_algo.artifacts.artifact import save_model
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 

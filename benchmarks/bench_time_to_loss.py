@@ -22,12 +22,12 @@ from bench_train import commit
 from peers import NUM_FIELDS, log_loss, run_xlearn_curve
 
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.initialization import draw_initial
-from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
-from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
-from fm_algo.trainer import EpochReport, train
+from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.initialization import draw_initial
+from fm_algo.training.row_source import CachedRows
+from fm_algo.training.trainer import EpochReport, train
 
 NUM_EPOCHS = 8
 RATES = {

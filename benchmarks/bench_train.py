@@ -64,10 +64,10 @@ def run_fm_algo(
     rows: CSRBatch, test: CSRBatch, num_factors: int, optimizer: str
 ) -> tuple[float, float]:
     """Train with the CPU kernel; rows a second and held-out log loss."""
-    from fm_algo.initialization import draw_initial
-    from fm_algo.kernels.cpu import CPUKernel
-    from fm_algo.row_source import CachedRows
-    from fm_algo.trainer import EpochReport, train
+    from fm_algo.training.gradient.cpu import CPUKernel
+    from fm_algo.training.initialization import draw_initial
+    from fm_algo.training.row_source import CachedRows
+    from fm_algo.training.trainer import EpochReport, train
 
     hyperparameters = parse_hyperparameters(
         {

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSON,
+    JSONLINES,
+    RECORDIO_PROTOBUF,
+    parse_content_type,
+)
 from fm_algo.errors import UserError
-from fm_algo.formats.content_type import CSV, JSON, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
-from fm_algo.machine import usable_processors
+from fm_algo.runtime.machine import usable_processors
 
 ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
 """The MIME types a server can answer in, the preferred one first."""

@@ -13,8 +13,8 @@ from deploy.names import check_name
 from deploy.settings import Settings
 from deploy.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
 from deploy.wait import Answer, Patience, wait_until
+from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
 from fm_algo.errors import AlgorithmError
-from fm_algo.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
 
 _LIMIT_S = 600
 _TRAINING_TYPES = [RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES]

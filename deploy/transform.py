@@ -13,7 +13,7 @@ from deploy.names import check_name, timed_name
 from deploy.settings import Settings
 from deploy.uploads import Upload
 from deploy.wait import Answer, Patience
-from fm_algo.formats.content_type import CSV, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
+from fm_algo.data.formats.content_type import CSV, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
 
 _LIMIT_S = 24 * 3600
 _LONGEST_NAME = 63 - 9

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from container import train_job
 from container.settings import Paths
-from fm_algo.artifact import save_model
+from container.training import train_job
+from fm_algo.artifacts.artifact import save_model
 from fm_algo.model import FMModel
 
 HEAD = """# What a failed job says

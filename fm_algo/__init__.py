@@ -5,13 +5,13 @@
 
 What else is public is imported from the module it lives in:
 
-    fm_algo.sparse      CSRBatch, rows in sparse form
-    fm_algo.model       FMModel, which scores them
-    fm_algo.artifact    load_model and save_model
-    fm_algo.formats     bytes to rows and scores to bytes
-    fm_algo.errors      UserError, AlgorithmError and PlatformError, all FMError
+    fm_algo.sparse               CSRBatch, rows in sparse form
+    fm_algo.model                FMModel, which scores them
+    fm_algo.artifacts.artifact   load_model and save_model
+    fm_algo.data.formats         bytes to rows and scores to bytes
+    fm_algo.errors               UserError, AlgorithmError and PlatformError, all FMError
 """
 
-from fm_algo.recordio_file import read_recordio, write_recordio
+from fm_algo.data.recordio_file import read_recordio, write_recordio
 
 __all__ = ["read_recordio", "write_recordio"]

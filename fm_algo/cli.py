@@ -11,17 +11,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fm_algo.archive import pack_tar
-from fm_algo.artifact import save_model
-from fm_algo.builtin.artifact import save_builtin_model
+from fm_algo.artifacts.archive import pack_tar
+from fm_algo.artifacts.artifact import save_model
+from fm_algo.artifacts.builtin.artifact import save_builtin_model
+from fm_algo.artifacts.export import LIBFM_FILE, save_libfm, save_npy, save_vectors
+from fm_algo.artifacts.model_source import PACKED, is_model_file, load_any_model, read_any_model
+from fm_algo.artifacts.remote import local_source, local_target
+from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
+from fm_algo.data.formats.factory import ROW_TYPES, make_decoder
+from fm_algo.data.formats.predictions import encode_jsonlines
 from fm_algo.errors import FMError, PlatformError, UserError
-from fm_algo.export import LIBFM_FILE, save_libfm, save_npy, save_vectors
-from fm_algo.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
-from fm_algo.formats.factory import ROW_TYPES, make_decoder
-from fm_algo.formats.predictions import encode_jsonlines
 from fm_algo.model import FMModel
-from fm_algo.model_source import PACKED, is_model_file, load_any_model, read_any_model
-from fm_algo.remote import local_source, local_target
 from fm_algo.sparse import CSRBatch
 
 _BLOCK_BYTES = 1 << 24

@@ -4,13 +4,13 @@ import importlib.util
 
 import numpy as np
 
-from fm_algo.bulk import warm_up as bulk
+from fm_algo.data.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.initialization import draw_initial
-from fm_algo.kernels.cpu import CPUKernel
-from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
-from fm_algo.trainer import train
+from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.initialization import draw_initial
+from fm_algo.training.row_source import CachedRows
+from fm_algo.training.trainer import train
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     bulk.main()
     if importlib.util.find_spec("torch") is not None:
         # Here, because it imports torch, which is not everywhere.
-        from fm_algo.distributed import warm_up as distributed  # noqa: PLC0415
+        from fm_algo.training.distributed import warm_up as distributed  # noqa: PLC0415
 
         distributed.main(rows, hyperparameters)
 

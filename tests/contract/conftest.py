@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from http_reply import Reply, ask
 
-from fm_algo.artifact import save_model
+from fm_algo.artifacts.artifact import save_model
 from fm_algo.model import FMModel
 
 START_TIMEOUT_S = 60

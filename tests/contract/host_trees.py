@@ -9,7 +9,7 @@ from pathlib import Path
 from host_network import Network
 from training_tree import Outcome, TrainingTree, finish
 
-from fm_algo.artifact import load_model
+from fm_algo.artifacts.artifact import load_model
 from fm_algo.model import FMModel
 
 

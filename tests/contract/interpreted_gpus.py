@@ -6,11 +6,11 @@ python interpreted_gpus.py COUNT, and for what it starts itself: COUNT GPU PORT
 import functools
 import sys
 
-from container.stop_signal import listen
+from container.training.stop_signal import listen
 
 listen()
 
-from container import cluster, gpu_processes, several_hosts, train_job  # noqa: E402
+from container.training import cluster, gpu_processes, several_hosts, train_job  # noqa: E402
 
 count, *gpu_and_port = map(int, sys.argv[1:])
 cluster.count_gpus = lambda *_: count

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fm_algo.artifact import load_model
-from fm_algo.image_cache import levels
+from fm_algo.artifacts.artifact import load_model
+from fm_algo.runtime.image_cache import levels
 
 pytestmark = pytest.mark.docker
 

@@ -8,7 +8,7 @@ from host_trees import HostTrees
 from test_image import docker
 from training_tree import Rows, TrainingTree
 
-from fm_algo.artifact import load_model
+from fm_algo.artifacts.artifact import load_model
 
 pytestmark = pytest.mark.docker
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fm_algo.artifact import load_model
+from fm_algo.artifacts.artifact import load_model
 
 pytestmark = pytest.mark.docker
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fm_algo.formats.record_pb2 import Record
+from fm_algo.data.formats.record_pb2 import Record
 from fm_algo.sparse import CSRBatch
 
 JSON = "application/json"

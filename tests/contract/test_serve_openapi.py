@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from container.app import create_app
+from container.serving.app import create_app
 from container.settings import Settings
 
 NUM_EXAMPLES = int(os.environ.get("FM_OPENAPI_EXAMPLES", "40"))  # noqa: TID251 - of the test alone

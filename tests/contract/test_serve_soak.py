@@ -21,8 +21,8 @@ from http_reply import ask
 from scipy.sparse import csr_matrix
 
 from fm_algo import write_recordio
-from fm_algo.formats.predictions import encode_csv, encode_json, encode_jsonlines
-from fm_algo.formats.record import encode_predictions
+from fm_algo.data.formats.predictions import encode_csv, encode_json, encode_jsonlines
+from fm_algo.data.formats.record import encode_predictions
 from fm_algo.sparse import CSRBatch
 
 SOAK_S = float(os.environ.get("FM_SOAK_S", "12"))  # noqa: TID251 - of the test alone

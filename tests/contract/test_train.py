@@ -11,7 +11,7 @@ import pytest
 import safetensors
 from training_tree import FEATURE_DIM, ROOT, Outcome, Rows, TrainingTree, finish
 
-from fm_algo.artifact import load_model
+from fm_algo.artifacts.artifact import load_model
 from fm_algo.metrics import metrics_for
 from fm_algo.sparse import CSRBatch
 
@@ -185,8 +185,8 @@ def test_a_job_on_the_cpu_never_loads_torch(tmp_path):
     tree.channel("train", {"a.csv": b"1,1,0,0,0,0,0\n"})
     code = """
 import sys
-from container import train_job
-from fm_algo.kernels import select
+from container.training import train_job
+from fm_algo.training.gradient import select
 select._DRIVER = ()
 try:
     train_job.main()
@@ -197,7 +197,7 @@ finally:
     loaded = set(outcome.lines[-1].split())
 
     assert outcome.code == 0
-    assert "fm_algo.kernels.cpu" in loaded
+    assert "fm_algo.training.gradient.cpu" in loaded
     assert loaded & {"torch", "triton"} == set()
 
 

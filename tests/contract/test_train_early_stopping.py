@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from training_tree import Rows, TrainingTree
 
-from fm_algo.artifact import load_model
+from fm_algo.artifacts.artifact import load_model
+from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import UserError
-from fm_algo.model_source import load_any_model
 
 ROWS = Rows.draw(1, 200)
 

@@ -112,7 +112,7 @@ def test_a_wrong_environment_is_told_like_all_else(tree):
 def test_whatever_goes_wrong_is_told(tree, raised, reason):
     """Also a mistake of ours, which no input can be made to show."""
     code = f"""
-from container import train_job
+from container.training import train_job
 def run(*_):
     raise {raised}
 train_job.run = run

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from training_tree import Rows, TrainingTree
 
-from container import train_job
 from container.settings import Paths
-from fm_algo.artifact import load_model
+from container.training import train_job
+from fm_algo.artifacts.artifact import load_model
 from fm_algo.errors import PlatformError
 
 WIDTH = 6000
@@ -112,7 +112,7 @@ def test_one_that_fails_at_a_stop_leaves_the_model(tree, monkeypatch):
     """The rows were read, the first mini-batch was trained, and the job is told to stop."""
     stop = threading.Event()
     (tree.base / "checkpoints").mkdir()
-    monkeypatch.setattr("container.logs.JobLog.batch", lambda *_: stop.set())
+    monkeypatch.setattr("container.training.logs.JobLog.batch", lambda *_: stop.set())
     with pytest.raises(PlatformError, match="the checkpoint could not be written"):
         train_job.run(Paths(tree.base), stop)
 

@@ -14,8 +14,8 @@ import pytest
 from host_trees import HostTrees
 from training_tree import ROOT, Rows, TrainingTree, finish
 
-from container.gpu_processes import PROGRAM
-from fm_algo.artifact import load_model
+from container.training.gpu_processes import PROGRAM
+from fm_algo.artifacts.artifact import load_model
 
 pytestmark = pytest.mark.hosts
 
@@ -218,7 +218,9 @@ def test_a_process_that_dies_is_named_and_ends_all(tmp_path, start):
 def test_a_process_that_cannot_start_is_named(tmp_path):
     tree = TrainingTree(tmp_path)
     describe(tree)
-    broken = "import container.gpu_processes as g; g.PROGRAM = ('-c', 'raise SystemExit(3)')"
+    broken = (
+        "import container.training.gpu_processes as g; g.PROGRAM = ('-c', 'raise SystemExit(3)')"
+    )
     program = f"import sys; sys.argv[1:] = ['2']\n{Path(INTERPRETED).read_text()}"
     code = program.replace("gpu_processes.PROGRAM = (__file__, str(count))", broken)
     outcome = finish(tree.start(program=("-c", code), **ENVIRONMENT))

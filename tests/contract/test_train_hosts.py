@@ -13,9 +13,9 @@ import pytest
 from host_trees import HostTrees
 from training_tree import Rows, TrainingTree, finish
 
-from container import train_job
 from container.settings import Paths
-from fm_algo.artifact import load_model
+from container.training import train_job
+from fm_algo.artifacts.artifact import load_model
 
 # A large eps: with the default one, a gradient that is all but 0 moves its parameter by the
 # learning rate, in the direction of a rounding error.

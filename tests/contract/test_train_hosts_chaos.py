@@ -12,7 +12,7 @@ from host_network import Network, NoNetworksError
 from host_trees import HostTrees
 from training_tree import Rows, TrainingTree, finish
 
-from fm_algo.artifact import load_model
+from fm_algo.artifacts.artifact import load_model
 
 pytestmark = pytest.mark.hosts
 

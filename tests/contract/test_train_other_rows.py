@@ -3,7 +3,7 @@
 import pytest
 from training_tree import Rows, TrainingTree
 
-from container import train_job
+from container.training import train_job
 from fm_algo.errors import UserError
 
 ROWS = Rows.draw(1, 200)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from training_tree import Rows, TrainingTree, finish
 
-from container import train_job
 from container.settings import Paths
-from fm_algo.artifact import load_model
+from container.training import train_job
+from fm_algo.artifacts.artifact import load_model
 
 STOP_S = 10
 """The platform grants 120."""

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from training_tree import Rows, TrainingTree
 
-from container import train_job
+from container.training import train_job
 
 KILLS = 10
 """Of each of the five jobs below: 50 in all."""
 
 # The children of a fork server have the imports behind them: fifty restarts in a minute.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["container.train_job"])
+_FORKS.set_forkserver_preload(["container.training.train_job"])
 
 
 def train_in_child(base: Path, kill_at: tuple[str, str, int] | None) -> None:
@@ -128,12 +128,12 @@ def test_a_job_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, name)
 
 # What is called in writing a checkpoint, and how often before the third is written.
 STEPS = {
-    "before the first byte": ("fm_algo.checkpoint", "write_checkpoint", 3),
+    "before the first byte": ("fm_algo.training.checkpoint", "write_checkpoint", 3),
     "between two blocks": ("zlib", "crc32", 4 + 3 * 5),  # the rows are checked first
     "before it is synced": ("os", "fsync", 5),
     "before it is renamed": ("pathlib", "replace", 3),
     "before its name is synced": ("os", "fsync", 6),
-    "before old ones are deleted": ("fm_algo.checkpoint", "_position", 20),
+    "before old ones are deleted": ("fm_algo.training.checkpoint", "_position", 20),
 }
 
 

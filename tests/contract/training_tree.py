@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from container import train_job
 from container.settings import Paths
-from fm_algo.recordio_file import write_recordio
+from container.training import train_job
+from fm_algo.data.recordio_file import write_recordio
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_S = 60

@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from fm_algo.builtin.artifact import save_builtin_model
+from fm_algo.artifacts.builtin.artifact import save_builtin_model
+from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
-from fm_algo.model_source import load_any_model
 
 MODEL = FMModel(
     "regressor",

@@ -17,9 +17,9 @@ from test_recordio_corpus import (
 )
 from test_text_corpus import cases, load
 
-from fm_algo.bulk.factory import make_bulk_decoder
+from fm_algo.data.bulk.factory import make_bulk_decoder
+from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF, ContentType, parse_content_type
 from fm_algo.errors import UserError
-from fm_algo.formats.content_type import RECORDIO_PROTOBUF, ContentType, parse_content_type
 from fm_algo.sparse import CSRBatch
 
 RECORDIO = ContentType(RECORDIO_PROTOBUF, {})

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fm_algo.data.formats.content_type import JSON, parse_content_type
+from fm_algo.data.formats.factory import make_decoder
+from fm_algo.data.formats.jsonio import decode_json
 from fm_algo.errors import UserError
-from fm_algo.formats.content_type import JSON, parse_content_type
-from fm_algo.formats.factory import make_decoder
-from fm_algo.formats.jsonio import decode_json
 from fm_algo.sparse import CSRBatch
 
 DATA = Path(__file__).resolve().parent.parent / "data"

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from container.scoring import REQUEST_TYPES, Scorer
+from container.serving.scoring import REQUEST_TYPES, Scorer
 from container.settings import ANSWER_TYPES, Settings
 from fm_algo import write_recordio
 from fm_algo.errors import UserError

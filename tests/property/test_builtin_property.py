@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fm_algo.builtin.artifact import read_builtin_model, save_builtin_model
-from fm_algo.builtin.ndarray import StoredArray, decode_ndarray_list, encode_ndarray_list
+from fm_algo.artifacts.builtin.artifact import read_builtin_model, save_builtin_model
+from fm_algo.artifacts.builtin.ndarray import StoredArray, decode_ndarray_list, encode_ndarray_list
 from fm_algo.model import FMModel
 
 FLOAT32 = st.floats(width=32)

@@ -19,13 +19,13 @@ from test_recordio_property import (
 )
 from test_text_formats import KINDS, PIECES
 
-from fm_algo.bulk import line, recordio
-from fm_algo.bulk.factory import make_bulk_decoder
+from fm_algo.data.bulk import line, recordio
+from fm_algo.data.bulk.factory import make_bulk_decoder
+from fm_algo.data.formats.content_type import parse_content_type
+from fm_algo.data.formats.factory import make_decoder
+from fm_algo.data.formats.record_rows import encode_sparse_rows
+from fm_algo.data.formats.recordio import frame_record
 from fm_algo.errors import UserError
-from fm_algo.formats.content_type import parse_content_type
-from fm_algo.formats.factory import make_decoder
-from fm_algo.formats.record_rows import encode_sparse_rows
-from fm_algo.formats.recordio import frame_record
 from fm_algo.sparse import CSRBatch
 
 RECORDIO = "application/x-recordio-protobuf"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_algo import recommend
-from fm_algo.explain import explain
+from fm_algo.answers import recommend
+from fm_algo.answers.explain import explain
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fm_algo import read_recordio, write_recordio
+from fm_algo.data.formats import protobuf, record_pb2
+from fm_algo.data.formats.record import RecordIODecoder, decode_records
+from fm_algo.data.formats.record_pb2 import Record
+from fm_algo.data.formats.recordio import MAGIC_BYTES, frame_record
 from fm_algo.errors import UserError
-from fm_algo.formats import protobuf, record_pb2
-from fm_algo.formats.record import RecordIODecoder, decode_records
-from fm_algo.formats.record_pb2 import Record
-from fm_algo.formats.recordio import MAGIC_BYTES, frame_record
 
 FEATURE_DIM = 6
 

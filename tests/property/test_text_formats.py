@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fm_algo.data.formats import lines
+from fm_algo.data.formats.csv import CSVDecoder
+from fm_algo.data.formats.jsonio import JSONLinesDecoder, decode_json
+from fm_algo.data.formats.libsvm import LibSVMDecoder
 from fm_algo.errors import UserError
-from fm_algo.formats import lines
-from fm_algo.formats.csv import CSVDecoder
-from fm_algo.formats.jsonio import JSONLinesDecoder, decode_json
-from fm_algo.formats.libsvm import LibSVMDecoder
 from fm_algo.sparse import CSRBatch
 
 FEATURE_DIM = 5

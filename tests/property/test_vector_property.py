@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fm_algo.export import item_vectors, user_vectors
+from fm_algo.artifacts.export import item_vectors, user_vectors
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 

@@ -3,12 +3,12 @@
 import numpy as np
 
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.initialization import initial_model
-from fm_algo.kernels.cpu import CPUKernel
 from fm_algo.model import FMModel
-from fm_algo.row_source import CachedRows
 from fm_algo.sparse import CSRBatch
-from fm_algo.trainer import evaluate, train
+from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.initialization import initial_model
+from fm_algo.training.row_source import CachedRows
+from fm_algo.training.trainer import evaluate, train
 
 FEATURE_DIM, NUM_FIELDS = 120, 6
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fm_algo import cli, read_recordio, write_recordio
-from fm_algo.artifact import load_manifest, load_model
-from fm_algo.builtin.artifact import load_builtin_model, read_builtin_model
+from fm_algo.artifacts.artifact import load_manifest, load_model
+from fm_algo.artifacts.builtin.artifact import load_builtin_model, read_builtin_model
 
 DATA = Path(__file__).parents[1] / "data" / "builtin"
 PACKED = str(DATA / "binary-k8-d100" / "model.tar.gz")

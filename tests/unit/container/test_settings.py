@@ -4,7 +4,7 @@ import pytest
 
 from container.settings import Paths, Settings, environment_of_gpu
 from fm_algo.errors import UserError
-from fm_algo.machine import usable_processors
+from fm_algo.runtime.machine import usable_processors
 
 MEBIBYTE = 1 << 20
 

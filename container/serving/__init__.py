@@ -1,0 +1,1 @@
+"""A server of models, as SageMaker asks for it."""

@@ -1,0 +1,96 @@
+"""What a server serves: one model, or those of a multi-model endpoint."""
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from werkzeug.exceptions import InternalServerError
+
+from container.serving.model_registry import ModelRegistry
+from container.serving.reply import Reply, plain
+from fm_algo.model import FMModel
+
+Borrowed = tuple[str, AbstractContextManager[FMModel]]
+"""A model's name, "" where there is but one, and how to have it for one invocation."""
+
+_INVOKE = re.compile(r"/models/([^/].*)/invoke")
+
+_HEALTHY = plain(200, "")
+
+
+class Served(Protocol):
+    """What `Front` asks.
+
+    Attributes
+    ----------
+    rule : str
+        The paths of invocations, in Flask's notation.
+    """
+
+    rule: str
+
+    def ping(self) -> Reply:
+        """Answer the platform's question whether the server can serve."""
+        ...
+
+    def find(self, path: str) -> Borrowed | None:
+        """Return the model that is invoked at a path of WSGI; None if that is no such path."""
+        ...
+
+
+class OneModel:
+    """The model of an ordinary endpoint.
+
+    Parameters
+    ----------
+    model : FMModel or None
+    reason : str
+        Why there is none, where there is none: each invocation is answered so.
+    """
+
+    rule = "/invocations"
+
+    def __init__(self, model: FMModel | None, reason: str) -> None:
+        self._model = model
+        self._reason = reason
+
+    def ping(self) -> Reply:
+        """Answer 200 if there is a model, else 503."""
+        return plain(503, self._reason) if self._model is None else _HEALTHY
+
+    def find(self, path: str) -> Borrowed | None:
+        """Return the model at /invocations."""
+        return ("", self._borrow()) if path == self.rule else None
+
+    @contextmanager
+    def _borrow(self) -> Iterator[FMModel]:
+        if self._model is None:
+            raise InternalServerError(self._reason)
+        yield self._model
+
+
+class ModelsByName:
+    """The models of a multi-model endpoint.
+
+    Parameters
+    ----------
+    models : ModelRegistry
+    """
+
+    rule = "/models/<path:name>/invoke"
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+
+    def ping(self) -> Reply:
+        """Answer 200: the server starts without a model."""
+        return _HEALTHY
+
+    def find(self, path: str) -> Borrowed | None:
+        """Return the model that a path names; whether it is loaded, who borrows it will see."""
+        named = _INVOKE.fullmatch(path)
+        if not named:
+            return None
+        name = named[1].encode("latin-1").decode(errors="replace")  # as WSGI has it
+        return name, self._models.borrow(name)

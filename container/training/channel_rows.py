@@ -1,0 +1,124 @@
+"""The rows of one channel: in memory where they fit, else read again whenever they are wanted."""
+
+import functools
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from container.settings import Paths
+from container.training.channels import describe_files, read_channel
+from container.training.job import Resources, TrainingJob
+from fm_algo.sparse import CSRBatch
+from fm_algo.training.gradient import Kernel
+from fm_algo.training.row_source import CachedRows, RowBuffer, RowSource, StreamedRows
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRows:
+    """The rows of one channel.
+
+    Attributes
+    ----------
+    read : callable
+        ``read(epoch)`` reads them once.
+    cached : CSRBatch or None
+        All of them; None where they do not fit or come through FIFOs.
+    describe_origin : callable
+        Says what tells where they come from, as far as that is known without reading them.
+    """
+
+    read: Callable[[int], Iterator[CSRBatch]]
+    cached: CSRBatch | None
+    describe_origin: Callable[[], str]
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory they take."""
+        return 0 if self.cached is None else self.cached.num_bytes
+
+    def describe(self) -> str:
+        """Say what tells these rows from others: rows in memory by all their numbers."""
+        rows, check = self.cached, 0
+        if rows is None:
+            return self.describe_origin()
+        for numbers in (rows.indptr, rows.indices, rows.values, rows.require_labels()):
+            check = zlib.crc32(numbers.data, check)
+        return f"{rows.num_rows} rows with {rows.num_entries} values (check {check:08x})"
+
+    def blocks(self, epoch: int) -> Iterator[CSRBatch]:
+        """Return the rows for a pass over them, in blocks."""
+        return self.read(epoch) if self.cached is None else iter([self.cached])
+
+    def source(self, job: TrainingJob, kernel: Kernel, buffer_bytes: int) -> RowSource:
+        """Return what the trainer takes; `buffer_bytes` are for shuffling what is read again."""
+        if self.cached is None:
+            return StreamedRows(self.read, job.hyperparameters, buffer_bytes)
+        return CachedRows(self.cached, job.hyperparameters, kernel.hold(self.cached))
+
+
+def load_channel(
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    budget_bytes: int,
+    should_stop: Callable[[], bool],
+) -> ChannelRows:
+    """Read this host's rows of a channel into memory, as far as the budget goes.
+
+    Where each host has all files, row r is that of host r modulo the number of hosts. Of a host's
+    processes the first one has them all.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
+    name : str
+        A channel of the job.
+    budget_bytes : int
+        Memory the rows may take. Once they take more, they are given up and read again later.
+    should_stop : callable
+        As of `read_channel`.
+
+    Returns
+    -------
+    ChannelRows
+        Of no use once a stop was asked for.
+
+    Raises
+    ------
+    UserError, PlatformError
+        As `read_channel`. Rows beyond the budget are not looked at yet.
+    """
+    passes = itertools.count()
+
+    def read(_epoch: int) -> Iterator[CSRBatch]:
+        if job.gpu:
+            return iter(())
+        # FIFOs are numbered from 0 whenever the container is started, whatever the epoch.
+        blocks = read_channel(paths, job, name, next(passes), should_stop)
+        return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
+
+    if job.channels[name].is_pipe:
+        return ChannelRows(read, None, lambda: "a pipe")
+    origin = functools.partial(describe_files, paths, name)
+    buffer = RowBuffer(job.hyperparameters.feature_dim)
+    for block in read(0):
+        buffer.append(block)
+        if buffer.num_bytes > budget_bytes:
+            return ChannelRows(read, None, origin)
+    return ChannelRows(read, buffer.take(buffer.num_rows), origin)
+
+
+def _own_rows(blocks: Iterator[CSRBatch], resources: Resources) -> Iterator[CSRBatch]:
+    num_hosts = len(resources.hosts)
+    if num_hosts == 1:
+        yield from blocks
+        return
+    num_rows = 0
+    for block in blocks:
+        first = (resources.rank - num_rows) % num_hosts
+        yield block.take(np.arange(first, block.num_rows, num_hosts))
+        num_rows += block.num_rows

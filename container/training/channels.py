@@ -1,0 +1,193 @@
+"""A channel's files or FIFOs to a stream of rows."""
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NoReturn, cast
+
+import msgspec
+import numpy as np
+
+from container.settings import Paths
+from container.training.fifo import open_fifo
+from container.training.job import TrainingJob
+from fm_algo.data.bulk.factory import make_bulk_decoder
+from fm_algo.data.formats.content_type import parse_content_type
+from fm_algo.errors import PlatformError, UserError
+from fm_algo.model import PredictorType
+from fm_algo.sparse import CSRBatch
+
+_READ_BYTES = 8 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_channel(
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    epoch: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[CSRBatch]:
+    """Read the labelled rows of a channel once.
+
+    File and FastFile mode: file by file in the order of their paths. Every file below the channel's
+    directory counts, whatever its name, save for empty ones and those whose name, or whose
+    directory's, begins with "." or "_". The directory is only read. Pipe mode: the FIFO of the
+    epoch, waited for. What begins like gzip is unpacked.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
+        Names feature_dim, the predictor type and the channel's content type.
+    name : str
+        A channel of the job.
+    epoch : int
+        From 0; in Pipe mode each pass has its own FIFO.
+    should_stop : callable
+        Asked between reads, and while a FIFO is waited for; once it says True no more rows come.
+
+    Yields
+    ------
+    CSRBatch
+        Some rows at a time, labels checked.
+
+    Raises
+    ------
+    UserError
+        At the first row that cannot be used, with channel, file and record; or if there is no row,
+        unless the files are shared out between several hosts.
+    PlatformError
+        If a file cannot be read, or the directory is not there.
+    """
+    place = f"{name} channel"
+    may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
+    if may_be_empty and not job.is_pipe(name) and not (paths.input_data / name).exists():
+        return
+    num_rows = num_sources = 0
+    for source, stream in _open_sources(paths, job, name, epoch, should_stop):
+        num_sources += 1
+        where = f"{place}, {source}"
+        try:
+            with stream:
+                for batch in _read(stream, job, name, should_stop):
+                    num_rows += batch.num_rows
+                    yield batch
+        except UserError as error:
+            raise error.within(where) from error
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            if should_stop():
+                return  # which may have cut it short
+            raise UserError(f"{where}: the gzip data is damaged: {error}") from error
+        except OSError as error:
+            raise PlatformError(f"{where}: it cannot be read: {error}") from error
+    if not num_rows and not may_be_empty and not should_stop():
+        what = "pipe" if job.channels[name].is_pipe else f"{num_sources} files"
+        raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
+
+
+def describe_files(paths: Paths, name: str) -> str:
+    """Say what tells the files of a channel from others without reading them: names and sizes.
+
+    Raises
+    ------
+    PlatformError
+        If the directory cannot be listed.
+    """
+    directory = paths.input_data / name
+    files = [(str(file.relative_to(directory)), size) for file, size in _list(directory, name)]
+    num_bytes, check = sum(size for _, size in files), zlib.crc32(msgspec.json.encode(files))
+    return f"{len(files)} files with {num_bytes} bytes (check {check:08x})"
+
+
+def _open_sources(
+    paths: Paths, job: TrainingJob, name: str, epoch: int, should_stop: Callable[[], bool]
+) -> Iterator[tuple[str, BinaryIO]]:
+    """Open one after the other what a pass over the channel reads; give their names too."""
+    if job.channels[name].is_pipe:
+        fifo = paths.input_data / f"{name}_{epoch}"
+        yield fifo.name, open_fifo(fifo, should_stop)
+        return
+    directory = paths.input_data / name
+    for file, _size in _list(directory, name):
+        source = str(file.relative_to(directory))
+        try:
+            stream = file.open("rb")
+        except OSError as error:
+            message = f"{name} channel, {source}: {file} cannot be read: {error}"
+            raise PlatformError(message) from error
+        yield source, stream
+
+
+def _list(directory: Path, name: str) -> list[tuple[Path, int]]:
+    """List the data files of a channel and their sizes, sorted, so that runs repeat."""
+    if not directory.is_dir():
+        raise PlatformError(f"{name} channel: {directory} does not exist")
+    files: list[Path] = []
+    try:
+        for folder, folders, names in os.walk(directory, onerror=_raise, followlinks=True):
+            folders[:] = filter(_is_visible, folders)
+            files += [Path(folder, file) for file in names if _is_visible(file)]
+        return [(file, size) for file in sorted(files) if (size := file.stat().st_size)]
+    except OSError as error:
+        message = f"{name} channel: {directory} cannot be read: {error}"
+        raise PlatformError(message) from error
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "_"))
+
+
+def _raise(error: OSError) -> NoReturn:
+    """Make a folder that cannot be listed an error: its rows would be missing silently."""
+    raise error
+
+
+def _read(
+    stream: BinaryIO, job: TrainingJob, name: str, should_stop: Callable[[], bool]
+) -> Iterator[CSRBatch]:
+    """Decode a stream; end early, within a row perhaps, once a stop is asked for."""
+    hyperparameters = job.hyperparameters
+    decoder = make_bulk_decoder(
+        parse_content_type(job.channels[name].content_type),
+        feature_dim=hyperparameters.feature_dim,
+        labelled=True,
+    )
+    num_rows = 0
+    unpacked = _unpack(stream)
+    while data := unpacked.read(_READ_BYTES):
+        if should_stop():
+            return
+        batch = decoder.feed(data)
+        _check_labels(batch, hyperparameters.predictor_type, num_rows)
+        num_rows += batch.num_rows
+        yield batch
+    if should_stop():
+        return
+    batch = decoder.close()
+    _check_labels(batch, hyperparameters.predictor_type, num_rows)
+    yield batch
+
+
+def _unpack(stream: BinaryIO) -> BinaryIO:
+    """Look at the first bytes; what begins like gzip is unpacked on the way."""
+    peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
+    is_gzip = peeked.startswith(_GZIP_MAGIC)
+    return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip else stream
+
+
+def _check_labels(batch: CSRBatch, predictor_type: PredictorType, first_row: int) -> None:
+    """Check what a classifier's labels may be; decoders have refused nan and inf already."""
+    if predictor_type == "regressor":
+        return
+    labels = batch.require_labels()
+    wrong = np.flatnonzero((labels != 0) & (labels != 1))
+    if len(wrong):
+        row = int(wrong[0])
+        raise UserError(
+            f"record {first_row + row}: label {labels[row]:g} is not 0 or 1, the labels of a "
+            "binary_classifier"
+        )

@@ -1,0 +1,236 @@
+"""The hosts of a job: they find each other, and each gets its kernel. One host needs none of it.
+
+Of several GPUs of a host each has a process, which is one of the hosts to the others.
+"""
+
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from container.settings import Paths, quiet_torch, take_errors_of_nccl, use_interface
+from container.training.job import Resources, TrainingJob
+from container.training.model_keeper import Keeper, ModelKeeper
+from fm_algo.errors import PlatformError
+from fm_algo.model import FMModel
+from fm_algo.training.gradient import Kernel
+from fm_algo.training.gradient.select import count_gpus, make_kernel
+from fm_algo.training.peers import Alone, Peers
+
+_log = logging.getLogger("fm_algo")
+_T = TypeVar("_T")
+
+MEETING_S = 900.0
+"""How long hosts wait for each other: names may resolve late, and instances start late."""
+
+_LOOPBACK = "127.0.0.1"
+_LONGEST_PAUSE_S = 5.0
+_SIOCGIFADDR = 0x8915  # netdevice(7)
+
+
+class Cluster(contextlib.AbstractContextManager["Cluster"], Protocol):
+    """The hosts of a job, or processes, as seen by one of them; left together.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        Of this host, its numbers 0.
+    peers : Peers
+    """
+
+    kernel: Kernel
+    peers: Peers
+
+    def writable_model(self) -> FMModel:
+        """Return what takes the initial parameters of all features."""
+        ...
+
+    def keeper(self, paths: Paths) -> Keeper:
+        """Return what keeps the model, and goes on from a checkpoint; for all hosts to call."""
+        ...
+
+
+class OneHost:
+    """A job of one process.
+
+    Parameters
+    ----------
+    job : TrainingJob
+    stop : threading.Event
+        Set once the job is to end.
+    """
+
+    def __init__(self, job: TrainingJob, stop: threading.Event) -> None:
+        self._job = job
+        self.kernel = make_kernel(job.hyperparameters)
+        self.peers: Peers = Alone(stop.is_set)
+
+    def writable_model(self) -> FMModel:
+        """Return the kernel's."""
+        return self.kernel.model()
+
+    def keeper(self, paths: Paths) -> Keeper:
+        """Return what keeps the model."""
+        return ModelKeeper(paths, self._job, self.kernel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nobody waits for anything."""
+
+
+def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1) -> Cluster | None:
+    """Find the other hosts of a job, if it has any, and start a process for each further GPU.
+
+    Parameters
+    ----------
+    job : TrainingJob
+    port : int
+        Of the leader, where they meet.
+    stop : threading.Event
+        Ends the waiting. Set at any host, it is soon set at all.
+    most_gpus : int, optional
+        Of each host's.
+
+    Returns
+    -------
+    Cluster or None
+        None if `stop` was set before all were there.
+
+    Raises
+    ------
+    UserError
+        If GPUs are to train that are not there, or cannot share the model out; or not all hosts
+        have as many.
+    PlatformError
+        If they do not come in time, or cannot be connected.
+    """
+    quiet_torch()
+    take_errors_of_nccl()
+    num_hosts = len(job.resources.hosts)
+    # Of the hosts of a job, which are alike, each finds out by itself that it lacks a GPU.
+    own_gpus = 0 if job.gpu else count_gpus(job.hyperparameters, num_hosts, most_gpus)
+    deadline = time.monotonic() + MEETING_S
+    address: str | None
+    if num_hosts > 1:
+        address = find_leader(job.resources, port, stop, deadline)
+    elif job.gpu == 0 and own_gpus <= 1:
+        return OneHost(job, stop)
+    else:
+        address, port = _LOOPBACK, port if job.gpu else 0
+        use_interface("lo")
+    if address is None:
+        return None
+    # Here, because torch takes seconds and 200 MB, which one host is not to pay.
+    from container.training.several_hosts import SeveralHosts  # noqa: PLC0415
+
+    return SeveralHosts.meet(job, address, port, stop, deadline, own_gpus)
+
+
+def find_leader(
+    resources: Resources, port: int, stop: threading.Event, deadline: float
+) -> str | None:
+    """Wait until the leader's name resolves and, unless it is this host, it listens.
+
+    Returns
+    -------
+    str or None
+        Its address; None once `stop` is set.
+
+    Raises
+    ------
+    PlatformError
+        After `deadline`, a reading of `time.monotonic`.
+    """
+    leader = resources.hosts[0]
+
+    def resolve() -> str:
+        found = socket.getaddrinfo(leader, port, type=socket.SOCK_STREAM)
+        return str(found[0][4][0])
+
+    address = _retry(resolve, f"the name of host {leader} to resolve", stop, deadline)
+    if address is None:
+        return None
+    interface = choose_interface(resources.network_interface_name, address)
+    if interface is not None:
+        use_interface(interface)
+    if resources.rank == 0:
+        return address
+
+    def connect() -> str:
+        with socket.create_connection((address, port), _LONGEST_PAUSE_S):
+            return address
+
+    return _retry(connect, f"host {leader} to listen at {address}:{port}", stop, deadline)
+
+
+def _retry(
+    attempt: Callable[[], _T], what: str, stop: threading.Event, deadline: float
+) -> _T | None:
+    """Attempt until it works, at growing distances; None once `stop` is set."""
+    pause_s = 0.1
+    while not stop.is_set():
+        try:
+            return attempt()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise PlatformError(f"waited {MEETING_S:g} s for {what}: {error}") from error
+            if pause_s == _LONGEST_PAUSE_S:
+                _log.warning("waiting for %s: %s", what, error)
+        stop.wait(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    return None
+
+
+def choose_interface(named: str | None, address: str) -> str | None:
+    """Choose the network interface to reach the other hosts by.
+
+    Parameters
+    ----------
+    named : str or None
+        What the platform says. It counts if there is such a one: one SDK names one that is not.
+    address : str
+        The leader's.
+
+    Returns
+    -------
+    str or None
+        Else the one by which the leader is reached; None if that cannot be told.
+    """
+    names = [name for _, name in socket.if_nameindex()]
+    if named in names:
+        return named
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))  # sends nothing; any port will do
+        except OSError:
+            return None
+        own = str(probe.getsockname()[0])
+        if ipaddress.ip_address(own.partition("%")[0]).is_loopback:
+            return "lo"
+        return next((name for name in names if _address_of(name) == own), None)
+
+
+def _address_of(interface: str) -> str | None:
+    """Return an interface's IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("256s", interface.encode()[:15])
+        try:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, request)
+        except OSError:
+            return None
+    return socket.inet_ntoa(answer[20:24])

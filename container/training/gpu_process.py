@@ -1,0 +1,15 @@
+"""A further process of a host with several GPUs.
+
+``python -m container.training.gpu_process GPU PORT``
+"""
+
+import sys
+
+from container.training.stop_signal import listen
+
+listen()  # before the imports, which take seconds
+
+from container.training.train_job import main_of_gpu  # noqa: E402
+
+if __name__ == "__main__":
+    main_of_gpu(int(sys.argv[1]), int(sys.argv[2]))

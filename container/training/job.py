@@ -1,0 +1,224 @@
+"""What the platform's files in input/config say, as one typed `TrainingJob`."""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from container.settings import Paths
+from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF
+from fm_algo.errors import PlatformError, UserError
+from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+from fm_algo.training.early_stopping import judged_metric
+
+_T = TypeVar("_T")
+
+CHANNELS = ("train", "test", "validation")
+"""Those that hold rows."""
+
+MODEL_CHANNEL = "model"
+"""Holds what to start from."""
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of inputdataconfig.json.
+
+    Attributes
+    ----------
+    content_type : str
+        Absent where the user gave none, as the SDK's `record_set` does; then RecordIO-protobuf.
+    input_mode : str
+        File, FastFile or Pipe.
+    distribution : str
+        FullyReplicated: each host gets all files. ShardedByS3Key: each gets some, perhaps none.
+    record_wrapper : str
+        None or RecordIO; the latter wraps whole files and is not for data that is RecordIO itself.
+    """
+
+    content_type: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
+        name="ContentType", default=RECORDIO_PROTOBUF
+    )
+    input_mode: str = msgspec.field(name="TrainingInputMode", default="File")
+    distribution: str = msgspec.field(name="S3DistributionType", default="FullyReplicated")
+    record_wrapper: str = msgspec.field(name="RecordWrapperType", default="None")
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the channel comes through FIFOs."""
+        return self.input_mode == "Pipe"
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each host has files of its own."""
+        return self.distribution == "ShardedByS3Key"
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What is needed of resourceconfig.json.
+
+    Attributes
+    ----------
+    current_host : str
+        This host's name, e.g. algo-1.
+    hosts : tuple of str
+        Every host of the job, this one included; in order, the first one leads.
+    network_interface_name : str or None
+        By which the hosts reach each other; one SDK names one that does not exist.
+    """
+
+    current_host: str = "algo-1"
+    hosts: tuple[str, ...] = ("algo-1",)
+    network_interface_name: str | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of this host among all, from 0."""
+        return self.hosts.index(self.current_host)
+
+
+class _CheckpointConfig(msgspec.Struct, frozen=True):
+    local_path: Annotated[str, msgspec.Meta(min_length=1)] | None = msgspec.field(
+        name="LocalPath", default=None
+    )
+
+
+class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One training job, checked.
+
+    Attributes
+    ----------
+    hyperparameters : Hyperparameters
+    channels : dict of str to Channel
+        By name; train is among them.
+    resources : Resources
+    checkpoints : Path or None
+        Where checkpoints are kept; None where the platform asks for none.
+    gpu : int
+        Which of this host's GPUs is this process's. The host's rows are that of number 0.
+    """
+
+    hyperparameters: Hyperparameters
+    channels: dict[str, Channel]
+    resources: Resources
+    checkpoints: Path | None = None
+    gpu: int = 0
+
+    def is_pipe(self, name: str) -> bool:
+        """Whether there is such a channel and it comes through FIFOs."""
+        return name in self.channels and self.channels[name].is_pipe
+
+
+def load_job(paths: Paths) -> TrainingJob:
+    """Read and check the job's files in input/config.
+
+    Those are hyperparameters.json, inputdataconfig.json, resourceconfig.json, and, where there are
+    to be checkpoints, checkpointconfig.json; a directory for them says the same.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or malformed, a value is not allowed, the train channel is missing, or
+        a channel is not one of ours.
+    PlatformError
+        If a file is there but cannot be read.
+    """
+    directory = paths.input_config
+    raw = _decode(directory / "hyperparameters.json", dict[str, object])
+    channels = _decode(directory / "inputdataconfig.json", dict[str, Channel])
+    resources = _resources(directory / "resourceconfig.json")
+    hyperparameters = parse_hyperparameters(raw)
+    _check_channels(channels)
+    _check_validation(hyperparameters, channels)
+    return TrainingJob(
+        hyperparameters=hyperparameters,
+        channels=channels,
+        resources=resources,
+        checkpoints=_checkpoints(paths),
+    )
+
+
+def _resources(path: Path) -> Resources:
+    found = _decode(path, Resources, default=Resources())
+    hosts = tuple(sorted(set(found.hosts)))
+    if found.current_host not in hosts:
+        raise UserError(
+            f"{path}: current_host is {found.current_host}, allowed: one of hosts, "
+            f"{', '.join(hosts)}"
+        )
+    return msgspec.structs.replace(found, hosts=hosts)
+
+
+def _checkpoints(paths: Paths) -> Path | None:
+    config = _decode(
+        paths.input_config / "checkpointconfig.json", _CheckpointConfig, default=_CheckpointConfig()
+    )
+    if config.local_path is not None:
+        return Path(config.local_path)
+    is_asked_for = (paths.input_config / "checkpointconfig.json").exists()
+    return paths.checkpoints if is_asked_for or paths.checkpoints.is_dir() else None
+
+
+def _decode(path: Path, type_: type[_T], default: _T | None = None) -> _T:
+    """Decode one configuration file; `default` stands in for one that does not exist."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except FileNotFoundError as error:
+        if default is not None:
+            return default
+        raise UserError(f"{path} does not exist; the platform writes it for each job") from error
+    except OSError as error:
+        raise PlatformError(f"{path} cannot be read: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not what the platform writes: {error}") from error
+
+
+def _check_channels(channels: dict[str, Channel]) -> None:
+    found = ", ".join(sorted(channels)) or "none"
+    if "train" not in channels:
+        raise UserError(f"the train channel is missing; channels found: {found}")
+    unknown = sorted(channels.keys() - {*CHANNELS, MODEL_CHANNEL})
+    if unknown:
+        raise UserError(
+            f"unknown channel {', '.join(unknown)}; allowed are train (required), test, "
+            "validation and model"
+        )
+    if MODEL_CHANNEL in channels and channels[MODEL_CHANNEL].input_mode != "File":
+        raise UserError(
+            f"{MODEL_CHANNEL} channel: TrainingInputMode is {channels[MODEL_CHANNEL].input_mode}; "
+            "allowed is File"
+        )
+    for name, channel in channels.items():
+        if channel.input_mode not in {"File", "FastFile", "Pipe"}:
+            raise UserError(
+                f"{name} channel: TrainingInputMode is {channel.input_mode}; allowed are File, "
+                "FastFile and Pipe"
+            )
+        if channel.record_wrapper != "None":
+            raise UserError(
+                f"{name} channel: RecordWrapperType is {channel.record_wrapper}; FM data needs None"
+            )
+
+
+def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:
+    """Check that there are rows to judge by, if any are needed, and only one set of them."""
+    judged_metric(hyperparameters)
+    split = hyperparameters.validation_split
+    if split is not None and "validation" in channels:
+        raise UserError(
+            f"there is a validation channel, and validation_split={split} asks for rows of the "
+            "train channel: give one of the two"
+        )
+    if split is not None and channels["train"].is_pipe:
+        raise UserError(
+            f"validation_split={split} needs the train channel in File or FastFile mode; "
+            "TrainingInputMode is Pipe"
+        )
+    if (
+        hyperparameters.early_stopping_patience is not None
+        and split is None
+        and "validation" not in channels
+    ):
+        raise UserError(
+            f"early_stopping_patience={hyperparameters.early_stopping_patience} needs a validation "
+            "channel or validation_split"
+        )

@@ -1,0 +1,218 @@
+"""What of a job must outlive its process: the model it will serve and the checkpoints."""
+
+import logging
+from typing import Protocol
+
+import msgspec
+
+from container.settings import Paths
+from container.training.job import TrainingJob
+from fm_algo.artifacts.artifact import load_model, save_model
+from fm_algo.errors import UserError
+from fm_algo.model import FMModel
+from fm_algo.training.checkpoint import Checkpoint, Checkpoints
+from fm_algo.training.early_stopping import BestEpoch
+from fm_algo.training.gradient import State
+from fm_algo.training.progress import Notes, Progress
+from fm_algo.training.trainer import BatchReport
+
+_log = logging.getLogger("fm_algo")
+
+
+class Stateful(Protocol):
+    """What of a kernel is kept."""
+
+    def model(self) -> FMModel:
+        """Return the parameters, which can be written to."""
+        ...
+
+    def state(self) -> State:
+        """Return all that later steps depend on, which can be written to."""
+        ...
+
+
+class Keeper(Protocol):
+    """`ModelKeeper`, as the course of a job knows it."""
+
+    progress: Progress
+    notes: Notes
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the kernel's numbers are those of a checkpoint."""
+        ...
+
+    def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of what is trained on."""
+        ...
+
+    def batch_done(self, report: BatchReport) -> None:
+        """Take note of a mini-batch."""
+        ...
+
+    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+        """Take note of an epoch."""
+        ...
+
+    def end(self) -> bool:
+        """See that the model is in its place."""
+        ...
+
+    def stop(self) -> None:
+        """Save all because the platform says so."""
+        ...
+
+
+class ModelKeeper:
+    """Saves the model and the checkpoints, and goes on from them.
+
+    With early stopping the best model so far lies in its final place from the moment it is known:
+    it costs no memory, and whatever ends the job, the platform finds it there. The checkpoint of
+    the best epoch is kept, so that a job started anew on another machine can put it there again.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
+    kernel : Stateful
+        New, its numbers 0.
+
+    Raises
+    ------
+    UserError
+        If there are checkpoints of a job with other hyperparameters.
+    PlatformError
+        If files cannot be read or written.
+
+    Attributes
+    ----------
+    progress : Progress
+        Where training is to go on.
+    notes : Notes
+        Of whoever reads the rows and writes the log; kept in checkpoints.
+    """
+
+    def __init__(self, paths: Paths, job: TrainingJob, kernel: Stateful) -> None:
+        self._paths = paths
+        self._hyperparameters = job.hyperparameters
+        self._kernel = kernel
+        self._checkpoints: Checkpoints | None = None
+        self._found: Checkpoint | None = None
+        self.progress, self.notes = Progress(), Notes()
+        if job.checkpoints is None:
+            return
+        self._checkpoints = Checkpoints(job.checkpoints, job.hyperparameters)
+        self._found = found = self._checkpoints.restore_newest(kernel.state())
+        if found is None:
+            return
+        _log.info("going on from the checkpoint %s", found.path)
+        self.progress, self.notes = found.progress, found.notes
+        num_hosts = len(job.resources.hosts)
+        if self.notes.num_hosts != num_hosts:
+            # About the same rows: exactly those where nothing is shuffled, to within one step.
+            seen = self.progress.num_batches * self.notes.num_hosts // num_hosts
+            self.progress = msgspec.structs.replace(self.progress, num_batches=seen)
+        if self._best is not None:
+            self._checkpoints.restore_best(self._best, kernel.state())
+            self._save()
+            self._checkpoints.restore(found, kernel.state())
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the kernel's numbers are those of a checkpoint; if not, it has none yet."""
+        return self._found is not None
+
+    def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
+        """Take note of what is trained on; see that it is what a checkpoint is of.
+
+        Parameters
+        ----------
+        rows : dict of str to str
+            By channel, what tells its rows from others.
+        buffer_bytes : int or None
+            As in `Notes`.
+
+        Raises
+        ------
+        UserError
+            If the checkpoint is of other rows: the mini-batches would not be those it counts.
+        """
+        written = self.notes.rows
+        differences = [
+            f"{name} channel: {written[name]} there, {rows[name]} here"
+            for name in rows
+            if name in written and written[name] != rows[name]
+        ]
+        if self._found is not None and differences:
+            raise UserError(
+                f"the checkpoint {self._found.path} is of a job with other rows: "
+                f"{'; '.join(differences)}; use the same, or a checkpoint path of its own; to go "
+                "on with new rows, give the model in a model channel"
+            )
+        self.notes = msgspec.structs.replace(
+            self.notes, num_hosts=1, rows=rows, buffer_bytes=buffer_bytes
+        )
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether it is time for a checkpoint within an epoch."""
+        return self._checkpoints is not None and self._checkpoints.is_due
+
+    def batch_done(self, report: BatchReport) -> None:
+        """Write a checkpoint after a mini-batch, if it is time."""
+        if self.is_checkpoint_due:
+            self.write_checkpoint(report.progress)
+
+    def write_checkpoint(self, progress: Progress) -> None:
+        """Write a checkpoint, if the platform wants them."""
+        if self._checkpoints is not None:
+            self._checkpoints.write(progress, self.notes, self._kernel.state())
+
+    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+        """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
+        self.progress, self.notes = progress, notes
+        if is_best:
+            self._save()
+        if self._checkpoints is not None:
+            self._checkpoints.write(progress, notes, self._kernel.state())
+
+    def end(self) -> bool:
+        """See that the model is in its place: the best epoch's, or as it is now.
+
+        The kernel has its parameters then. Return whether they are others than before.
+        """
+        if self._best is None:
+            self._save()
+        if self._checkpoints is not None:
+            self._checkpoints.finish()
+        if self._best is None:
+            return False
+        saved, own = load_model(self._paths.model), self._kernel.model()
+        own.w0[:], own.w[:], own.V[:] = saved.w0, saved.w, saved.V
+        _log.info("the model is that of epoch %d, the best: %r", self._best.epoch, self._best.value)
+        return self._best.epoch + 1 != self.progress.epoch
+
+    def stop(self) -> None:
+        """Save the model, then how far training is, because the platform says so.
+
+        The model comes first: it is what the platform takes when its patience ends.
+        """
+        if self._best is None:
+            self._save()
+        if self._checkpoints is not None:
+            self._checkpoints.write(self.progress, self.notes, self._kernel.state())
+            self._checkpoints.finish()
+        best = self._best
+        which = "the last mini-batch trained" if best is None else f"epoch {best.epoch}, the best"
+        _log.warning("stopped by SIGTERM: the model is that of %s", which)
+
+    @property
+    def _best(self) -> BestEpoch | None:
+        """The epoch whose model is to be saved; None: save the present one."""
+        is_judged = self._hyperparameters.early_stopping_patience is not None
+        return self.progress.best if is_judged else None
+
+    def _save(self) -> None:
+        described = msgspec.to_builtins(self._hyperparameters)
+        path = save_model(self._paths.model, self._kernel.model(), described)
+        _log.info("model written to %s", path)

@@ -1,0 +1,1 @@
+"""Models on disk: ours, the built-in's, and copies for other programs."""

@@ -1,0 +1,160 @@
+"""A model for other programs: plain arrays, libFM's text, vectors for nearest-neighbour search."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fm_algo.artifacts.whole_file import write_whole
+from fm_algo.data.recordio_file import write_recordio
+from fm_algo.errors import UserError
+from fm_algo.model import FMModel
+from fm_algo.sparse import Float32Array
+
+LIBFM_FILE = "model.libfm"
+
+_MAX_ITEMS = 1 << 24
+"""Labels are float32: above, two items would have the same."""
+
+
+def save_npy(directory: Path, model: FMModel) -> None:
+    """Write w0.npy, shape (1,), w.npy, (feature_dim,), and V.npy, (feature_dim, num_factors).
+
+    Parameters
+    ----------
+    directory : Path
+        Which must exist.
+    model : FMModel
+
+    Raises
+    ------
+    PlatformError
+        If a file cannot be written.
+    """
+    for name, array in (("w0", model.w0), ("w", model.w), ("V", model.V)):
+        _save_array(directory / f"{name}.npy", array)
+
+
+def save_libfm(path: Path, model: FMModel) -> None:
+    """Write the text that libFM loads with -load_model and -dim '1,1,num_factors'.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    model : FMModel
+        Nine digits a number: read as float32, it is the same number again.
+
+    Raises
+    ------
+    PlatformError
+        If it cannot be written.
+
+    Notes
+    -----
+    libFM 1.4.4, src/fm_core/fm_model.h, fm_model::saveModel and loadModel.
+    """
+    factors = " ".join(["%.9g"] * model.num_factors) + "\n"
+    with write_whole(path) as file:
+        file.write(f"#global bias W0\n{model.w0[0]:.9g}\n#unary interactions Wj\n".encode())
+        file.writelines(b"%.9g\n" % weight for weight in model.w.tolist())
+        file.write(b"#pairwise interactions Vj,f\n")
+        file.writelines((factors % tuple(row.tolist())).encode() for row in model.V)
+
+
+def item_vectors(model: FMModel, items: range) -> Float32Array:
+    """Return for each item the vector to index: its factors, then its linear weight.
+
+    Parameters
+    ----------
+    model : FMModel
+    items : range
+        Features of the items, first to last.
+
+    Returns
+    -------
+    float32, shape (num_items, num_factors + 1)
+        Row i is [V_i, w_i] of feature items[i]. The inner product with a user's vector is the
+        margin of a row of the two features, less w0 and the user's own weight, which are the same
+        for all items.
+
+    Raises
+    ------
+    UserError
+        If an item is no feature of the model.
+
+    Notes
+    -----
+    AWS Machine Learning Blog, "Extending Amazon SageMaker factorization machines algorithm to
+    predict top x recommendations".
+    """
+    features = _features(model, items, "items")
+    return np.hstack([model.V[features], model.w[features, np.newaxis]])
+
+
+def user_vectors(model: FMModel, users: range) -> Float32Array:
+    """Return for each user the vector to search with: its factors, then 1.
+
+    Parameters
+    ----------
+    model : FMModel
+    users : range
+        Features of the users, first to last.
+
+    Returns
+    -------
+    float32, shape (num_users, num_factors + 1)
+        Row i is [V_u, 1] of feature users[i]; see `item_vectors`.
+
+    Raises
+    ------
+    UserError
+        If a user is no feature of the model.
+    """
+    features = _features(model, users, "users")
+    return np.hstack([model.V[features], np.ones((len(users), 1), np.float32)])
+
+
+def save_vectors(directory: Path, model: FMModel, items: range, users: range | None) -> None:
+    """Write items.npy and items.pbr, and with users users.npy and users.pbr.
+
+    Parameters
+    ----------
+    directory : Path
+        Which must exist.
+    model : FMModel
+    items, users : range
+        As for `item_vectors` and `user_vectors`. The .pbr files are RecordIO-protobuf, a dense
+        record a vector: items for the training channel of SageMaker's k-NN (index_metric
+        INNER_PRODUCT), with the item's number, from 0, as label; users for its requests.
+
+    Raises
+    ------
+    UserError
+        If they are no features of the model, or items are more than a float32 label can number.
+    PlatformError
+        If a file cannot be written.
+    """
+    if len(items) > _MAX_ITEMS:
+        raise UserError(f"{len(items)} items, allowed are {_MAX_ITEMS}: labels are float32")
+    groups = {"items": item_vectors(model, items)}
+    if users is not None:
+        groups["users"] = user_vectors(model, users)
+    for name, vectors in groups.items():
+        _save_array(directory / f"{name}.npy", vectors)
+        labels = np.arange(len(vectors), dtype=np.float32) if name == "items" else None
+        with write_whole(directory / f"{name}.pbr") as file:
+            write_recordio(file, vectors, labels)
+
+
+def _features(model: FMModel, features: range, what: str) -> slice:
+    if not (0 <= features.start < features.stop <= model.feature_dim):
+        raise UserError(
+            f"{what} {features.start}:{features.stop} are not among the features 0:"
+            f"{model.feature_dim} of the model"
+        )
+    return slice(features.start, features.stop)
+
+
+def _save_array(path: Path, array: Float32Array) -> None:
+    with write_whole(path) as file:
+        np.save(file, array, allow_pickle=False)

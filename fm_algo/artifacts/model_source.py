@@ -1,0 +1,114 @@
+"""A model from wherever it lies: our artifact or the built-in's, unpacked or packed."""
+
+import tempfile
+from pathlib import Path
+
+from fm_algo.artifacts.archive import unpack_tar
+from fm_algo.artifacts.artifact import MODEL_FILE, load_manifest, load_model
+from fm_algo.artifacts.builtin.artifact import (
+    find_builtin_model,
+    is_builtin_file,
+    read_builtin_model,
+)
+from fm_algo.errors import UserError
+from fm_algo.model import FMModel
+
+PACKED = "model.tar.gz"
+"""What SageMaker packs a model directory into."""
+
+
+def load_any_model(path: Path) -> FMModel:
+    """Load a model, whoever trained it.
+
+    Parameters
+    ----------
+    path : Path
+        A directory with our model.safetensors, with the built-in's model_algo-1, with the three
+        files from in there, or with a model.tar.gz of one of these; or such a file itself.
+        In a directory that holds several, the first of these counts.
+
+    Returns
+    -------
+    FMModel
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it cannot be read.
+    """
+    return read_any_model(path)[0]
+
+
+def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
+    """Load a model and the hyperparameters it was trained with.
+
+    Parameters
+    ----------
+    path : Path
+        As for `load_any_model`.
+
+    Returns
+    -------
+    model : FMModel
+    hyperparameters : dict of str to object
+        As the artifact has them: of the built-in, all are strings.
+
+    Raises
+    ------
+    UserError
+        As `load_any_model`.
+    """
+    if path.exists() and not path.is_dir():
+        return _read_file(path)
+    model = _read_directory(path)
+    if model is None and (path / PACKED).is_file():
+        return _read_packed(path / PACKED)
+    if model is None:
+        raise UserError(
+            f"no model in {path}: expected a file {MODEL_FILE}, or model_algo-1 as the built-in "
+            "algorithm writes it"
+        )
+    return model
+
+
+def is_model_file(name: str) -> bool:
+    """Tell whether a file of this name is a model or a part of one."""
+    return name == MODEL_FILE or is_builtin_file(name)
+
+
+def _read_directory(directory: Path) -> tuple[FMModel, dict[str, object]] | None:
+    if (directory / MODEL_FILE).is_file():
+        return load_model(directory), load_manifest(directory).hyperparameters
+    if find_builtin_model(directory):
+        return read_builtin_model(directory)
+    return None
+
+
+def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
+    """Tell by its first bytes what a file is."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if start.startswith(b"PK"):
+        return read_builtin_model(path)
+    if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
+        return _read_packed(path)
+    if path.name == MODEL_FILE:
+        return load_model(path.parent), load_manifest(path.parent).hyperparameters
+    raise UserError(f"{path} is no model: expected {MODEL_FILE}, model_algo-1 or {PACKED}")
+
+
+def _read_packed(path: Path) -> tuple[FMModel, dict[str, object]]:
+    # A model that is mapped keeps its file until it is let go, though the name is gone.
+    with tempfile.TemporaryDirectory(prefix="fm-model-") as directory:
+        unpack_tar(path, Path(directory), is_model_file)
+        try:
+            model = _read_directory(Path(directory))
+        except UserError as error:
+            cause = error.message.replace(f"{directory}/", "")
+            raise UserError(f"{path}, {cause}") from error
+    if model is None:
+        raise UserError(f"no model in {path}: expected a file {MODEL_FILE} or model_algo-1 in it")
+    return model

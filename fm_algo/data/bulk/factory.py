@@ -1,0 +1,28 @@
+"""From a content type to the compiled decoder of its rows."""
+
+from fm_algo.data.bulk.csv import BulkCSVDecoder
+from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder
+from fm_algo.data.bulk.recordio import BulkRecordIODecoder
+from fm_algo.data.formats.content_type import ContentType
+from fm_algo.data.formats.decoder import RowDecoder
+from fm_algo.data.formats.factory import DecoderTypes, make_decoder
+
+_COMPILED = DecoderTypes(recordio=BulkRecordIODecoder, csv=BulkCSVDecoder, libsvm=BulkLibSVMDecoder)
+
+
+def make_bulk_decoder(
+    content_type: ContentType, *, feature_dim: int, labelled: bool = True
+) -> RowDecoder:
+    """Return a new decoder for a source of this type, compiled where there is a compiled one.
+
+    Parameters
+    ----------
+    content_type, feature_dim, labelled
+        As of `fm_algo.data.formats.factory.make_decoder`.
+
+    Raises
+    ------
+    UserError
+        As `make_decoder`.
+    """
+    return make_decoder(content_type, feature_dim=feature_dim, labelled=labelled, types=_COMPILED)

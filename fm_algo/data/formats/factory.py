@@ -1,0 +1,82 @@
+"""From a content type to the decoder of its rows."""
+
+from typing import Literal, NamedTuple
+
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSONLINES,
+    LIBSVM,
+    RECORDIO_PROTOBUF,
+    ContentType,
+)
+from fm_algo.data.formats.csv import CSVDecoder
+from fm_algo.data.formats.decoder import RowDecoder
+from fm_algo.data.formats.jsonio import JSONLinesDecoder
+from fm_algo.data.formats.libsvm import LibSVMDecoder
+from fm_algo.data.formats.record import RecordIODecoder
+from fm_algo.errors import UserError
+
+ROW_TYPES = (RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES)
+"""Formats that are a row after another: what a channel may hold."""
+
+
+class DecoderTypes(NamedTuple):
+    """The classes to choose from: these, or others that read the same with other means."""
+
+    recordio: type[RecordIODecoder] = RecordIODecoder
+    csv: type[CSVDecoder] = CSVDecoder
+    libsvm: type[LibSVMDecoder] = LibSVMDecoder
+    jsonlines: type[JSONLinesDecoder] = JSONLinesDecoder
+
+
+_PLAIN = DecoderTypes()
+
+
+def make_decoder(
+    content_type: ContentType, *, feature_dim: int, labelled: bool, types: DecoderTypes = _PLAIN
+) -> RowDecoder:
+    """Return a new decoder for a source of this type.
+
+    Parameters
+    ----------
+    content_type : ContentType
+        Its parameters `label_size` (CSV; default 1 where labels are wanted, else 0) and
+        `index_base` (libsvm; default 0) are read.
+    feature_dim : int
+        Number of features.
+    labelled : bool
+        True: every row must have a label. False: labels are passed over.
+    types : DecoderTypes
+        What to make one of.
+
+    Raises
+    ------
+    UserError
+        With status 415, if rows of this type cannot be read. A JSON request is one object, not a
+        row after another: `fm_algo.data.formats.jsonio.decode_json` reads it. With status 400, if a
+        parameter has another value than 0 or 1.
+    """
+    name = content_type.name
+    if name == RECORDIO_PROTOBUF:
+        return types.recordio(feature_dim=feature_dim, labelled=labelled)
+    if name == CSV:
+        label_size = _read_choice(content_type, "label_size", default=1 if labelled else 0)
+        return types.csv(feature_dim=feature_dim, labelled=labelled, label_size=label_size)
+    if name == LIBSVM:
+        index_base = _read_choice(content_type, "index_base", default=0)
+        return types.libsvm(feature_dim=feature_dim, labelled=labelled, index_base=index_base)
+    if name == JSONLINES:
+        return types.jsonlines(feature_dim=feature_dim, labelled=labelled)
+    raise UserError(
+        f"content type {name!r} is not supported, allowed: {', '.join(ROW_TYPES)}", http_status=415
+    )
+
+
+def _read_choice(content_type: ContentType, name: str, *, default: Literal[0, 1]) -> Literal[0, 1]:
+    text = content_type.parameters.get(name)
+    if text is None:
+        return default
+    choices: dict[str, Literal[0, 1]] = {"0": 0, "1": 1}
+    if text not in choices:
+        raise UserError(f"{content_type.name} has {name}={text!r}, allowed: 0 or 1")
+    return choices[text]

@@ -1,0 +1,146 @@
+"""libsvm text (``text/libsvm``): a sparse row a line, ``label feature:value feature:value …``.
+
+``text/libsvm;index_base=1`` says that the first feature is number 1; otherwise it is 0. Nothing is
+guessed from the data: a file with features 1 to 5 may well be one whose rows lack feature 0.
+
+A line that begins with ``#`` is a comment and no row; what follows a ``#`` further on is a comment
+too. Each other line is a row: a label alone is an empty row with a label and, where labels are not
+wanted, so a line without anything is an empty row. A value of zero is stored like any other.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from fm_algo.data.formats.lines import LineDecoder
+from fm_algo.data.formats.number import NUMBER_BYTES, parse_number, parse_numbers, shown
+from fm_algo.errors import UserError
+from fm_algo.sparse import CSRBatch, to_float32
+
+_COLON, _LINE_FEED = b":\n"
+
+_TO_SPACE = bytes.maketrans(b"\t", b" ")
+_TO_COMMA = bytes.maketrans(b"\t :\n", b",,,,")
+
+
+class LibSVMDecoder(LineDecoder):
+    """libsvm text to rows; a `RowDecoder`.
+
+    Parameters
+    ----------
+    feature_dim : int
+        Number of features.
+    labelled : bool
+        True: every row has a label, and a blank line may only stand after the last row. False: a
+        label, the first word of a line if it has no colon, is read and dropped; a blank line is an
+        empty row wherever it stands. The LF after the last row opens no further line.
+    index_base : {0, 1}
+        Number of the first feature.
+    """
+
+    def __init__(self, *, feature_dim: int, labelled: bool, index_base: Literal[0, 1] = 0) -> None:
+        super().__init__(feature_dim=feature_dim, labelled=labelled, blank_is_row=not labelled)
+        self._index_base = index_base
+
+    def _decode_quickly(self, text: bytes) -> CSRBatch | None:
+        # One byte stands between two numbers, an LF after the last: what is left without the
+        # numbers tells what each of them is.
+        text = text.replace(b"\r\n", b"\n").replace(b" \n", b"\n")
+        separators = text.translate(_TO_SPACE, NUMBER_BYTES)
+        if separators.translate(None, b" :\n"):
+            return None
+        numbers = parse_numbers(text[:-1].translate(_TO_COMMA))
+        if numbers is None or len(numbers) != len(separators):
+            return None
+        after = np.frombuffer(separators, np.uint8)  # (num_numbers,)
+        before = np.roll(after, 1)  # what ends the last line stands before the first number
+        is_index = after == _COLON
+        is_value = before == _COLON
+        is_label = ~(is_index | is_value)
+        row_ends = np.flatnonzero(after == _LINE_FEED)
+        if (
+            np.any(is_index & is_value)
+            or np.any(before[is_label] != _LINE_FEED)
+            or (self._labelled and np.count_nonzero(is_label) != len(row_ends))
+        ):
+            return None
+        features = numbers[is_index] - self._index_base
+        values, labels = to_float32(numbers[is_value]), to_float32(numbers[is_label])
+        if (
+            np.any((features < 0) | (features >= self._feature_dim))
+            or np.any(features != np.floor(features))
+            or not (np.isfinite(values).all() and np.isfinite(labels).all())
+        ):
+            return None
+        indptr = np.zeros(len(row_ends) + 1, np.int64)
+        indptr[1:] = np.cumsum(is_index)[row_ends]
+        batch = CSRBatch(
+            indptr,
+            features.astype(np.int32),
+            values,
+            labels if self._labelled else None,
+            self._feature_dim,
+        )
+        try:
+            return batch.combine_duplicates()
+        except UserError:
+            return None
+
+    def _decode_line(self, line: bytes, number: int) -> CSRBatch:
+        if line.startswith(b"#"):
+            return CSRBatch.empty(self._feature_dim, labelled=self._labelled)
+        words = line.partition(b"#")[0].split()
+        label = None
+        if words and b":" not in words[0]:
+            label = _parse_label(words.pop(0))
+        elif self._labelled:
+            raise UserError("no label, expected label feature:value feature:value …")
+        entries = [self._parse_entry(word) for word in words]
+        return CSRBatch(
+            np.array([0, len(entries)], np.int64),
+            np.array([feature for feature, _ in entries], np.int32),
+            np.array([value for _, value in entries], np.float32),
+            np.array([label], np.float32) if self._labelled else None,
+            self._feature_dim,
+        ).combine_duplicates()
+
+    def _parse_entry(self, word: bytes) -> tuple[int, float]:
+        name, colon, text = word.partition(b":")
+        if not colon:
+            raise UserError(f"{shown(word)} has no colon, expected feature:value")
+        if name == b"qid":
+            raise UserError(f"{shown(word)} is for ranking, expected feature:value")
+        feature = self._parse_feature(name)
+        try:
+            return feature, parse_number(text)
+        except ValueError as error:
+            raise UserError(f"value {shown(text)} of feature {shown(name)} {error}") from error
+
+    def _parse_feature(self, name: bytes) -> int:
+        """Return the 0-based number of the feature called `name`."""
+        try:
+            number = parse_number(name)
+        except ValueError as error:
+            raise UserError(f"feature {shown(name)} {error}") from error
+        if not number.is_integer():
+            raise UserError(f"feature {shown(name)} is not a whole number")
+        base, limit = self._index_base, self._feature_dim + self._index_base
+        if base <= number < limit:
+            return int(number) - base
+        if base:
+            hint = " under index_base=1"
+        elif number == limit:
+            hint = "; if 1 is the first feature, the content type is text/libsvm;index_base=1"
+        else:
+            hint = ""
+        raise UserError(
+            f"feature {shown(name)} is outside [{base}, {limit}), the range feature_dim allows"
+            f"{hint}"
+        )
+
+
+def _parse_label(word: bytes) -> float:
+    try:
+        return parse_number(word)
+    except ValueError as error:
+        raise UserError(f"label {shown(word)} {error}") from error

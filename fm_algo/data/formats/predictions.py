@@ -1,0 +1,206 @@
+"""Answers in text: scores to JSON, JSON Lines and CSV.
+
+The order of the keys and the digits of a number are those of the built-in algorithm's own answers:
+a score is a float32 written as a double, in full in JSON, cut to 15 significant digits in JSON
+Lines; `predicted_label` is 1.0 or 0.0.
+"""
+
+from collections.abc import Mapping
+from decimal import ROUND_DOWN, Context
+from types import MappingProxyType
+
+import msgspec
+import numpy as np
+
+from fm_algo.answers.explain import Explanation
+from fm_algo.errors import AlgorithmError
+from fm_algo.sparse import Float32Array, Int32Array
+
+Extra = Mapping[str, object]
+"""What a prediction has beside its score: further keys, and what JSON makes of them."""
+
+JSON_FRAME = b'{"predictions": [', b", ", b"]}"
+"""What stands before, between and behind the predictions."""
+
+_NO_EXTRAS: Mapping[int, Extra] = MappingProxyType({})
+
+_TO_15_DIGITS = Context(prec=15, rounding=ROUND_DOWN)
+
+
+def encode_json(
+    score: Float32Array,
+    predicted_label: Float32Array | None,
+    extras: Mapping[int, Extra] = _NO_EXTRAS,
+) -> bytes:
+    """Write ``{"predictions": [{"score": 0.25, "predicted_label": 0.0}, …]}``.
+
+    Parameters
+    ----------
+    score : float32, shape (n,)
+    predicted_label : float32, shape (n,), or None
+        None for a regressor, whose answers have no such key.
+    extras : mapping of int to Extra
+        Further keys, by row, behind those.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    start, _, end = JSON_FRAME
+    return start + encode_json_items(score, predicted_label, extras) + end
+
+
+def encode_json_items(
+    score: Float32Array,
+    predicted_label: Float32Array | None,
+    extras: Mapping[int, Extra] = _NO_EXTRAS,
+) -> bytes:
+    """Write what stands in the list of `encode_json`, for an answer that is made in pieces."""
+    scores = _finite(score)
+    if predicted_label is None:
+        predictions = [f'{{"score": {number}}}' for number in scores]
+    else:
+        predictions = [
+            f'{{"score": {number}, "predicted_label": {label}}}'
+            for number, label in zip(scores, predicted_label.tolist(), strict=True)
+        ]
+    _insert(predictions, extras, separator=", ", end="}")
+    return ", ".join(predictions).encode()
+
+
+def encode_jsonlines(
+    score: Float32Array,
+    predicted_label: Float32Array | None,
+    extras: Mapping[int, Extra] = _NO_EXTRAS,
+) -> bytes:
+    r"""Write a line ``{"predicted_label":0.0,"score":0.25}\n`` a row.
+
+    Parameters
+    ----------
+    score : float32, shape (n,)
+    predicted_label : float32, shape (n,), or None
+        None for a regressor, whose lines have no such key.
+    extras : mapping of int to Extra
+        Further keys, by row, behind those.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    scores = _in_15_digits(score)
+    if predicted_label is None:
+        lines = [f'{{"score":{number}}}\n' for number in scores]
+    else:
+        lines = [
+            f'{{"predicted_label":{label},"score":{number}}}\n'
+            for number, label in zip(scores, predicted_label.tolist(), strict=True)
+        ]
+    _insert(lines, extras, separator=",", end="}\n")
+    return "".join(lines).encode()
+
+
+def encode_csv(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
+    r"""Write a line ``predicted_label,score\n`` a row, e.g. ``1,0.75``.
+
+    The built-in algorithm has no such answer. SageMaker Clarify reads it: a column for the label, a
+    column for the probability.
+
+    Parameters
+    ----------
+    score : float32, shape (n,)
+    predicted_label : float32, shape (n,), or None
+        None for a regressor, whose lines hold the score alone.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    scores = _finite(score)
+    if predicted_label is None:
+        lines = [f"{number}\n" for number in scores]
+    else:
+        lines = [
+            f"{label:.0f},{number}\n"
+            for number, label in zip(scores, predicted_label.tolist(), strict=True)
+        ]
+    return "".join(lines).encode()
+
+
+def explanation_extra(explanation: Explanation) -> Extra:
+    """Write the parts of a margin as the key `explanation`.
+
+    Returns
+    -------
+    Extra
+        ``{"explanation": {"margin": …, "bias": …, "linear": [{"feature": …, "part": …}, …],
+        "pairwise": [{"features": […, …], "part": …}, …], "rest": {"linear": …, "pairwise": …}}}``
+    """
+    linear = zip(explanation.features.tolist(), explanation.linear.tolist(), strict=True)
+    pairwise = zip(explanation.pairs.tolist(), explanation.pairwise.tolist(), strict=True)
+    return {
+        "explanation": {
+            "margin": explanation.margin,
+            "bias": explanation.bias,
+            "linear": [{"feature": feature, "part": part} for feature, part in linear],
+            "pairwise": [{"features": pair, "part": part} for pair, part in pairwise],
+            "rest": {"linear": explanation.rest_linear, "pairwise": explanation.rest_pairwise},
+        }
+    }
+
+
+def recommendations_extra(
+    features: Int32Array, score: Float32Array, predicted_label: Float32Array | None
+) -> Extra:
+    """Write recommended features, the best first, as the key `recommendations`.
+
+    Returns
+    -------
+    Extra
+        ``{"recommendations": [{"feature": …, "score": …, "predicted_label": …}, …]}``; for a
+        regressor without `predicted_label`.
+
+    Raises
+    ------
+    AlgorithmError
+        If a score is not finite.
+    """
+    told: list[dict[str, object]] = [
+        {"feature": feature, "score": number}
+        for feature, number in zip(features.tolist(), _finite(score), strict=True)
+    ]
+    if predicted_label is not None:
+        for recommendation, label in zip(told, predicted_label.tolist(), strict=True):
+            recommendation["predicted_label"] = label
+    return {"recommendations": told}
+
+
+def _insert(texts: list[str], extras: Mapping[int, Extra], *, separator: str, end: str) -> None:
+    """Put further keys before the `end` that the text of each prediction has."""
+    for row, extra in extras.items():
+        keys = msgspec.json.encode(extra).decode().removeprefix("{").removesuffix("}")
+        texts[row] = f"{texts[row].removesuffix(end)}{separator}{keys}{end}"
+
+
+def _finite(score: Float32Array) -> list[float]:
+    """Widen the scores to doubles: JSON has no way to write one that is not finite."""
+    is_wrong = ~np.isfinite(score)
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        raise AlgorithmError(
+            f"the score of row {row} is {score[row]}, expected a finite number: the model or the "
+            "values of the row are too large"
+        )
+    numbers: list[float] = score.tolist()
+    return numbers
+
+
+def _in_15_digits(score: Float32Array) -> list[float]:
+    """Cut the scores, not rounding them, so that they are written with 15 digits at most.
+
+    That gives the text of all 47,739 scores of a published batch transform output of the built-in
+    algorithm; rounding differs from half of them. To float32 nothing is lost.
+    """
+    return [float(_TO_15_DIGITS.create_decimal(repr(number))) for number in _finite(score)]

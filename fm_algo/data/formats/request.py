@@ -1,0 +1,120 @@
+"""The rows of a request, piece by piece, with what its records say beside their features."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fm_algo.data.formats.content_type import JSON, RECORDIO_PROTOBUF, ContentType
+from fm_algo.data.formats.decoder import RowDecoder
+from fm_algo.data.formats.factory import make_decoder
+from fm_algo.data.formats.jsonio import Configuration, JSONDecoder, JSONLinesDecoder
+from fm_algo.data.formats.record import NotedRecordsDecoder, RecordNotes
+from fm_algo.sparse import CSRBatch
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRows:
+    """Some of the rows of a request.
+
+    Attributes
+    ----------
+    batch : CSRBatch
+        Without labels.
+    notes : sequence of RecordNotes or None
+        One a row, where the format has them.
+    configurations : mapping of int to Configuration
+        What rows ask for beside their scores, by row of this batch.
+    """
+
+    batch: CSRBatch
+    notes: Sequence[RecordNotes] | None = None
+    configurations: Mapping[int, Configuration] = field(default_factory=dict)
+
+
+class RequestDecoder(Protocol):
+    """Turns the bytes of a request, fed in pieces of any size, into rows.
+
+    What `feed` and `close` raise, they raise as a `RowDecoder` does, and behind the rows that stand
+    before the mistake.
+    """
+
+    def feed(self, data: bytes) -> Iterator[RequestRows]:
+        """Take the next bytes; yield the rows they complete."""
+        ...
+
+    def close(self) -> Iterator[RequestRows]:
+        """Say that no bytes follow; yield the last rows."""
+        ...
+
+
+def make_request_decoder(content_type: ContentType, *, feature_dim: int) -> RequestDecoder:
+    """Return a new decoder for a request of this type.
+
+    Parameters
+    ----------
+    content_type : ContentType
+        As for `make_decoder`, or JSON.
+    feature_dim : int
+        Number of features.
+
+    Raises
+    ------
+    UserError
+        As `make_decoder`.
+    """
+    if content_type.name == JSON:
+        return _JSON(JSONDecoder(feature_dim=feature_dim))
+    if content_type.name == RECORDIO_PROTOBUF:
+        return _Records(NotedRecordsDecoder(feature_dim=feature_dim))
+    decoder = make_decoder(content_type, feature_dim=feature_dim, labelled=False)
+    return _JSONLines(decoder) if isinstance(decoder, JSONLinesDecoder) else _Plain(decoder)
+
+
+class _JSON:
+    def __init__(self, decoder: JSONDecoder) -> None:
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> Iterator[RequestRows]:
+        self._decoder.feed(data)
+        return iter(())
+
+    def close(self) -> Iterator[RequestRows]:
+        for batch, configurations in self._decoder.close():
+            yield RequestRows(batch, configurations=configurations)
+
+
+class _Records:
+    def __init__(self, decoder: NotedRecordsDecoder) -> None:
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> Iterator[RequestRows]:
+        for batch, notes in self._decoder.feed(data):
+            yield RequestRows(batch, notes)
+
+    def close(self) -> Iterator[RequestRows]:
+        for batch, notes in self._decoder.close():
+            yield RequestRows(batch, notes)
+
+
+class _JSONLines:
+    def __init__(self, decoder: JSONLinesDecoder) -> None:
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> Iterator[RequestRows]:
+        batch = self._decoder.feed(data)
+        yield RequestRows(batch, configurations=self._decoder.take_configurations())
+
+    def close(self) -> Iterator[RequestRows]:
+        batch = self._decoder.close()
+        yield RequestRows(batch, configurations=self._decoder.take_configurations())
+
+
+class _Plain:
+    def __init__(self, decoder: RowDecoder) -> None:
+        self._decoder = decoder
+
+    def feed(self, data: bytes) -> Iterator[RequestRows]:
+        yield RequestRows(self._decoder.feed(data))
+
+    def close(self) -> Iterator[RequestRows]:
+        yield RequestRows(self._decoder.close())

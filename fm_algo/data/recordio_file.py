@@ -1,0 +1,176 @@
+"""Matrices to RecordIO-protobuf files and back.
+
+write_recordio("train.pbr", matrix, labels)
+matrix, labels = read_recordio("train.pbr")
+"""
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fm_algo.data.formats.record import RecordIODecoder, survey_records
+from fm_algo.data.formats.record_rows import encode_dense_rows, encode_sparse_rows
+from fm_algo.errors import UserError
+from fm_algo.sparse import MAX_FEATURE_DIM, CSRBatch, Float32Array
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+Rows: TypeAlias = "CSRBatch | scipy.sparse.sparray | scipy.sparse.spmatrix | ArrayLike"
+"""What `write_recordio` takes."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def write_recordio(
+    target: str | os.PathLike[str] | BinaryIO,
+    rows: Rows,
+    labels: ArrayLike | None = None,
+) -> None:
+    """Write rows as RecordIO-protobuf, the format the built-in algorithm trains on.
+
+    Parameters
+    ----------
+    target : path or binary file
+        A file at a path appears whole or not at all.
+    rows : CSRBatch, sparse matrix of scipy, or array of numbers
+        Sparse rows become sparse records, with their entries as they are stored; an array, shape
+        (num_rows, feature_dim) or (feature_dim,) for one row, becomes dense records.
+    labels : numbers, shape (num_rows,), optional
+        A label a row; default those of a CSRBatch.
+
+    Raises
+    ------
+    UserError
+        If the rows are no matrix of real numbers, a number is not finite as a float32, or labels
+        and rows differ in number.
+
+    Notes
+    -----
+    For float32 input the bytes are those of `write_spmatrix_to_sparse_tensor` and
+    `write_numpy_to_dense_tensor` of SageMaker's Python SDK.
+    """
+    records = _encode(rows, labels)
+    if not isinstance(target, str | os.PathLike):
+        target.writelines(records)
+        return
+    path = Path(target)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("wb") as file:
+            file.writelines(records)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_recordio(
+    source: str | os.PathLike[str] | BinaryIO, *, feature_dim: int | None = None
+) -> "tuple[scipy.sparse.csr_array, Float32Array | None]":
+    """Read RecordIO-protobuf, gzipped or not.
+
+    Parameters
+    ----------
+    source : path or binary file
+        Read to its end.
+    feature_dim : int, optional
+        Number of columns; default the least that holds every shape, key and dense row.
+
+    Returns
+    -------
+    rows : scipy.sparse.csr_array, float32, shape (num_rows, feature_dim)
+        A row a record. Zeros of dense records are not stored.
+    labels : float32, shape (num_rows,), or None
+        None if no record has one.
+
+    Raises
+    ------
+    UserError
+        At the first record that cannot be read, or that has no label though others have.
+    """
+    # Not at the top: a server imports this package and has no use for scipy.
+    from scipy.sparse import csr_array  # noqa: PLC0415
+
+    if isinstance(source, str | os.PathLike):
+        try:
+            batch = _decode(Path(source).read_bytes(), feature_dim)
+        except UserError as error:
+            raise error.within(str(source)) from error
+    else:
+        batch = _decode(source.read(), feature_dim)
+    shape = (batch.num_rows, batch.feature_dim)
+    return csr_array((batch.values, batch.indices, batch.indptr), shape=shape), batch.labels
+
+
+def _decode(data: bytes, feature_dim: int | None) -> CSRBatch:
+    if data.startswith(_GZIP_MAGIC):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"damaged gzip data: {error}") from error
+    least_feature_dim, labelled = survey_records(data)
+    decoder = RecordIODecoder(
+        feature_dim=least_feature_dim if feature_dim is None else feature_dim, labelled=labelled
+    )
+    return CSRBatch.join([decoder.feed(data), decoder.close()])
+
+
+def _encode(rows: Rows, labels: ArrayLike | None) -> Iterator[bytes]:
+    """Check everything, then return an iterator over the framed records."""
+    if isinstance(rows, CSRBatch):
+        batch = rows
+    elif hasattr(rows, "tocsr"):  # a sparse matrix or array; scipy need not be imported to know
+        csr = rows.tocsr()
+        _check_is_matrix(csr.shape)
+        batch = CSRBatch(csr.indptr, csr.indices, csr.data, None, csr.shape[1])
+    else:
+        values = _finite_float32("rows", rows)
+        values = values[np.newaxis] if values.ndim == 1 else values
+        _check_is_matrix(values.shape)
+        return encode_dense_rows(values, _label_of_each(len(values), labels))
+    labels = _label_of_each(batch.num_rows, batch.labels if labels is None else labels)
+    return encode_sparse_rows(
+        replace(batch, values=_finite_float32("rows", batch.values), labels=labels)
+    )
+
+
+def _check_is_matrix(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2:
+        raise UserError(
+            f"rows of {len(shape)} dimensions, allowed are two: (num_rows, feature_dim)"
+        )
+    if shape[1] > MAX_FEATURE_DIM:
+        raise UserError(f"rows of {shape[1]} columns, allowed are {MAX_FEATURE_DIM}")
+
+
+def _label_of_each(num_rows: int, labels: ArrayLike | None) -> Float32Array | None:
+    if labels is None:
+        return None
+    numbers = _finite_float32("labels", labels)
+    if numbers.shape != (num_rows,):
+        raise UserError(f"labels of shape {numbers.shape}, allowed is one a row: ({num_rows},)")
+    return numbers
+
+
+def _finite_float32(name: str, numbers: ArrayLike) -> Float32Array:
+    array = np.asarray(numbers)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{name} of dtype {array.dtype}, allowed are real numbers")
+    with np.errstate(over="ignore"):  # becomes inf
+        narrow = array.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(narrow))
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        raise UserError(
+            f"{name} hold {array[place]} at {place}, allowed are finite float32 numbers"
+        )
+    return narrow

@@ -1,0 +1,1 @@
+"""The machine: processors, memory, and what is compiled for them."""

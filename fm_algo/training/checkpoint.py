@@ -1,0 +1,286 @@
+"""Checkpoints: all that training needs to go on as if it had never been interrupted.
+
+A checkpoint is one file (`checkpoint_file`), which appears whole or not at all. The names follow
+SageMaker's uploader: what it must not take ends in `.sagemaker-ignore`, and what it is taking has a
+neighbour `.sagemaker-uploading`.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fm_algo.artifacts.whole_file import write_whole
+from fm_algo.errors import PlatformError, UserError
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.training.checkpoint_file import CheckpointReader, NotUsableError, write_checkpoint
+from fm_algo.training.early_stopping import BestEpoch
+from fm_algo.training.gradient import State
+from fm_algo.training.progress import Notes, Progress
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"fm-([0-9]{6,})-([0-9]{9,})\.checkpoint")
+_IGNORED, _UPLOADING, _UPLOADED = (
+    ".sagemaker-ignore",
+    ".sagemaker-uploading",
+    ".sagemaker-uploaded",
+)
+
+_MAY_DIFFER = {
+    "epochs",
+    "device",
+    "num_threads",
+    "memory_budget_mb",
+    "batch_metrics_publish_interval",
+    "checkpoint_interval",
+    "checkpoint_keep",
+    "early_stopping_patience",
+    "early_stopping_tolerance",
+}
+"""Hyperparameters that do not make another model of the same mini-batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole checkpoint.
+
+    Attributes
+    ----------
+    path : Path
+    progress : Progress
+    notes : Notes
+    """
+
+    path: Path
+    progress: Progress
+    notes: Notes
+
+
+class Checkpoints:
+    """The checkpoints of one job.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it does not exist; may hold files of others, which are left alone.
+    hyperparameters : Hyperparameters
+        checkpoint_interval and checkpoint_keep; the rest is kept in each checkpoint and compared.
+
+    Raises
+    ------
+    PlatformError
+        If nothing can be written there.
+    """
+
+    def __init__(self, directory: Path, hyperparameters: Hyperparameters) -> None:
+        self._directory = directory
+        self._hyperparameters = hyperparameters
+        self._written_at = time.monotonic()
+        self._last: Progress | None = None
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._finishing: Future[None] | None = None
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for path in directory.iterdir():
+                if _NAME.fullmatch(path.name.removesuffix(_IGNORED)) and path.suffix == _IGNORED:
+                    path.unlink()  # of a process killed while it wrote
+        except OSError as error:
+            raise PlatformError(
+                f"the checkpoint directory {directory} cannot be used: {error}"
+            ) from error
+        if not os.access(directory, os.W_OK):
+            raise PlatformError(f"the checkpoint directory {directory} cannot be written to")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last one was written checkpoint_interval seconds ago, and is on disk."""
+        if self._finishing is not None and not self._finishing.done():
+            return False
+        return time.monotonic() - self._written_at >= self._hyperparameters.checkpoint_interval
+
+    def write(self, progress: Progress, notes: Notes, state: State) -> None:
+        """Write a checkpoint, then delete those no longer needed.
+
+        When this returns the arrays may change: the system has a copy. What is left is done beside
+        the training: to wait for the disk, and only then to give the file its name and to delete.
+
+        Parameters
+        ----------
+        progress : Progress
+        notes : Notes
+        state : dict of str to array
+            The kernel's, after just those mini-batches.
+
+        Raises
+        ------
+        PlatformError
+            If it cannot be written, or as `finish`; the checkpoints before are left as they were.
+        """
+        self.finish()
+        if progress == self._last:
+            return
+        path = self._path(progress.epoch, progress.num_batches)
+        aside = path.with_name(path.name + _IGNORED)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(write_whole(path, "the checkpoint", aside))
+            described = msgspec.to_builtins(self._hyperparameters)
+            write_checkpoint(file, described, progress, notes, state)
+            rest = stack.pop_all()
+
+        def finish() -> None:
+            rest.close()
+            self._last = progress
+            self._delete_old(path, progress.best)
+
+        self._finishing = self._thread.submit(finish)
+        self._written_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Wait until the checkpoint written last is whole.
+
+        Raises
+        ------
+        PlatformError
+            If it has failed since; the checkpoints before are left as they were.
+        """
+        finishing, self._finishing = self._finishing, None
+        if finishing is None:
+            return
+        try:
+            finishing.result()
+        except OSError as error:
+            raise PlatformError(
+                f"the checkpoint directory {self._directory} cannot be used: {error}"
+            ) from error
+
+    def restore_newest(self, state: State) -> Checkpoint | None:
+        """Fill a kernel's arrays from the newest checkpoint that can be used.
+
+        One that cannot be used is left where it is, with a warning.
+
+        Parameters
+        ----------
+        state : dict of str to array
+            Of a kernel that has done nothing yet.
+
+        Returns
+        -------
+        Checkpoint or None
+            None if there is none; then the arrays are 0.
+
+        Raises
+        ------
+        UserError
+            If it is of a job with other hyperparameters: which, and both values.
+        """
+        for path in reversed(self._paths()):
+            try:
+                found = self._restore(path, state)
+                if found.progress.best is not None:
+                    self._verify_best(found.progress.best)
+            except (NotUsableError, OSError) as error:
+                _log.warning("the checkpoint %s is not used: %s", path, error)
+                for array in state.values():
+                    array[...] = 0
+            else:
+                self._last = found.progress
+                return found
+        return None
+
+    def restore(self, checkpoint: Checkpoint, state: State) -> None:
+        """Fill a kernel's arrays from a checkpoint that `restore_newest` found.
+
+        Raises
+        ------
+        PlatformError
+            If it is no longer what it was.
+        """
+        self._restore_again(checkpoint.path, state)
+
+    def restore_best(self, best: BestEpoch, state: State) -> None:
+        """Fill a kernel's arrays as they were after the best epoch.
+
+        Raises
+        ------
+        PlatformError
+            If its checkpoint is no longer what it was.
+        """
+        self._restore_again(self._best_path(best), state)
+
+    def _restore_again(self, path: Path, state: State) -> None:
+        self.finish()
+        try:
+            self._restore(path, state)
+        except (NotUsableError, OSError) as error:
+            raise PlatformError(f"the checkpoint {path} cannot be read again: {error}") from error
+
+    def _restore(self, path: Path, state: State) -> Checkpoint:
+        with path.open("rb") as file:
+            reader = CheckpointReader(file)
+            self._compare(path, reader.manifest.hyperparameters)
+            reader.read_into(state)
+        return Checkpoint(path, reader.manifest.progress, reader.manifest.notes)
+
+    def _verify_best(self, best: BestEpoch) -> None:
+        with self._best_path(best).open("rb") as file:
+            CheckpointReader(file).verify()
+
+    def _compare(self, path: Path, written: dict[str, object]) -> None:
+        own = msgspec.to_builtins(self._hyperparameters)
+        differences = [
+            f"{name}={_show(written[name])} there, {_show(own[name])} here"
+            for name in own
+            if name not in _MAY_DIFFER and name in written and written[name] != own[name]
+        ]
+        if differences:
+            raise UserError(
+                f"the checkpoint {path} is of a job with other hyperparameters: "
+                f"{'; '.join(differences)}; use the same, or a checkpoint path of its own"
+            )
+
+    def _path(self, epoch: int, num_batches: int) -> Path:
+        return self._directory / f"fm-{epoch:06}-{num_batches:09}.checkpoint"
+
+    def _best_path(self, best: BestEpoch) -> Path:
+        return self._path(best.epoch + 1, 0)
+
+    def _paths(self) -> list[Path]:
+        """List what is named like a checkpoint, the one of least progress first."""
+        named = [path for path in self._directory.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(named, key=_position)
+
+    def _delete_old(self, newest: Path, best: BestEpoch | None) -> None:
+        """Delete all but the last ones and that of the best epoch.
+
+        What claims more progress than the one just written could not be used, or it would have
+        been: it does not count. An upload under way is not disturbed.
+        """
+        paths = [path for path in self._paths() if _position(path) <= _position(newest)]
+        kept = set(paths[-self._hyperparameters.checkpoint_keep :])
+        if best is not None:
+            kept.add(self._best_path(best))
+        for path in paths:
+            if path in kept or path.with_name(path.name + _UPLOADING).exists():
+                continue
+            try:
+                path.unlink()
+                path.with_name(path.name + _UPLOADED).unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("the old checkpoint %s cannot be deleted: %s", path, error)
+
+
+def _position(path: Path) -> tuple[int, int]:
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise ValueError(f"{path} is not named like a checkpoint")
+    return int(match[1]), int(match[2])
+
+
+def _show(value: object) -> str:
+    return "not set" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""How the hosts of a job split its model."""
+
+from collections.abc import Callable
+
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.training.distributed.factor_kernel import FactorKernel
+from fm_algo.training.distributed.group import HostGroup
+from fm_algo.training.distributed.host_kernel import HostKernel
+from fm_algo.training.distributed.row_kernel import RowKernel
+from fm_algo.training.gradient.parameters import WIDTH
+
+
+def is_split_by_factor(hyperparameters: Hyperparameters, num_hosts: int) -> bool:
+    """Tell whether hosts split the factors, not the features.
+
+    They do where each gets a vector of them, unless the optimiser looks at all factors of a feature
+    together.
+    """
+    is_coordinatewise = hyperparameters.optimizer != "rowwise_adagrad"
+    return is_coordinatewise and hyperparameters.num_factors >= WIDTH * num_hosts
+
+
+def make_kernel(
+    hyperparameters: Hyperparameters,
+    group: HostGroup,
+    should_stop: Callable[[], bool],
+    num_gpus: int = 0,
+    device: str = "cuda",
+) -> HostKernel:
+    """Make this host's kernel, numbers 0; or that of one of its GPUs.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        The job's.
+    group : HostGroup
+    should_stop : callable
+        Whether this host is to stop.
+    num_gpus : int, optional
+        Of each host, a process each; 0: processors train.
+    device : str, optional
+        As of `GPUKernel`.
+    """
+    if num_gpus:
+        # Here, because Triton is not everywhere.
+        from fm_algo.training.distributed.gpu_factor_kernel import GPUFactorKernel  # noqa: PLC0415
+
+        return GPUFactorKernel(hyperparameters, group, should_stop, num_gpus, device)
+    kind = FactorKernel if is_split_by_factor(hyperparameters, group.size) else RowKernel
+    return kind(hyperparameters, group, should_stop)

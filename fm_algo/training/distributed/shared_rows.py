@@ -1,0 +1,202 @@
+"""All hosts' rows as one array, which the leader reads and writes while the others serve.
+
+So the leader can write a model or a checkpoint larger than its memory, with the code that one host
+writes its own with: in blocks of the order of the features, so that nothing in the file says how
+many hosts there were.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from fm_algo.model import FMModel
+from fm_algo.sparse import Float32Array, Int64Array
+from fm_algo.training.distributed.host_kernel import HostKernel
+from fm_algo.training.distributed.placement import Part
+from fm_algo.training.gradient import SharedArray, State
+from fm_algo.training.gradient.parameters import PARAMETER_ROWS
+
+_BLOCK_NUMBERS = 1 << 22
+"""Numbers exchanged at once, 16 MB."""
+
+_READ, _WRITE, _DISMISS = range(3)
+
+
+class RowService:
+    """The rows of all hosts at the leader's service.
+
+    The leader works with `model` and `state`, and ends with `dismiss`; meanwhile the others
+    `serve`.
+
+    Parameters
+    ----------
+    kernel : HostKernel
+        This host's.
+    """
+
+    def __init__(self, kernel: HostKernel) -> None:
+        self._kernel = kernel
+        self._group = kernel.group
+        self._placement = kernel.placement
+        self.num_features = kernel.placement.feature_dim
+
+    def model(self) -> FMModel:
+        """Return the whole model: w and V can be cut into slices, and slices assigned to."""
+        own, layout = self._kernel.model(), self._placement.layout
+        w = SharedRows(self, layout.w_at, layout.w_at + 1, is_flat=True)
+        V = SharedRows(self, 0, layout.num_factors)
+        return FMModel(own.predictor_type, own.w0, cast("Float32Array", w), cast("Float32Array", V))
+
+    def state(self) -> State:
+        """Return the state of one host that has all rows."""
+        parameters: SharedArray = SharedRows(self, 0, self._placement.layout.stride)
+        return {**self._kernel.state(), PARAMETER_ROWS: parameters}
+
+    def read(self, *block: int) -> Float32Array:
+        """Return a block of all rows: start, stop, and columns first, last; for the leader."""
+        self._say(_READ, *block)
+        start, stop, first, last = block
+        values = np.zeros((stop - start, last - first), np.float32)
+        parts = self._parts(block)
+        found = self._send(block, np.array([part.size for part in parts]))
+        for part, numbers in zip(parts, _cut(found, parts), strict=True):
+            values[part.block] = numbers
+        return values
+
+    def write(self, values: Float32Array, *block: int) -> None:
+        """Set a block of all rows; for the leader."""
+        self._say(_WRITE, *block)
+        parts = self._parts(block)
+        sent = np.concatenate([values[part.block].reshape(-1) for part in parts])
+        self._receive(block, sent, np.array([part.size for part in parts]))
+
+    def dismiss(self) -> None:
+        """Let the others go; for the leader. What all hosts have the same is then the leader's."""
+        self._say(_DISMISS)
+        self._share_replicated()
+
+    def serve(self) -> None:
+        """Do what the leader says until it is done; for the others."""
+        nobody = np.zeros(self._group.size, np.int64)
+        while True:
+            command, *block = self._hear()
+            if command == _READ:
+                self._send(block, nobody)
+            elif command == _WRITE:
+                self._receive(block, np.empty(0, np.float32), nobody)
+            else:
+                self._share_replicated()
+                return
+
+    def _say(self, command: int, *numbers: int) -> None:
+        said = np.zeros(5, np.int64)
+        said[: 1 + len(numbers)] = (command, *numbers)
+        self._group.gather(said)
+
+    def _hear(self) -> list[int]:
+        heard: list[int] = self._group.gather(np.zeros(5, np.int64))[0].tolist()
+        return heard
+
+    def _parts(self, block: Sequence[int]) -> list[Part]:
+        """Find what each host keeps of a block."""
+        return [self._placement.part(host, *block) for host in range(self._group.size)]
+
+    def _send(self, block: Sequence[int], counts_in: Int64Array) -> Float32Array:
+        """Send this host's numbers to the leader; return what comes in."""
+        part = self._placement.part(self._group.rank, *block)
+        counts_out = np.zeros(self._group.size, np.int64)
+        counts_out[0] = part.size
+        numbers = np.ascontiguousarray(self._kernel.own_parameters[part.own]).reshape(-1)
+        return self._group.exchange(numbers, counts_out, counts_in).wait()
+
+    def _receive(self, block: Sequence[int], sent: Float32Array, counts_out: Int64Array) -> None:
+        """Send out what the leader has; keep what comes in for this host."""
+        part = self._placement.part(self._group.rank, *block)
+        counts_in = np.zeros(self._group.size, np.int64)
+        counts_in[0] = part.size
+        numbers = self._group.exchange(sent, counts_out, counts_in).wait()
+        self._kernel.own_parameters[part.own] = numbers.reshape(part.shape)
+
+    def _share_replicated(self) -> None:
+        for array in self._kernel.replicated:
+            array[...] = self._group.gather(array)[0]
+
+
+def _cut(numbers: Float32Array, parts: Sequence[Part]) -> Iterator[Float32Array]:
+    """Yield each part's numbers in its shape."""
+    start = 0
+    for part in parts:
+        yield numbers[start : start + part.size].reshape(part.shape)
+        start += part.size
+
+
+class SharedRows:
+    """Some columns of all features' rows, for the leader.
+
+    Parameters
+    ----------
+    service : RowService
+    first, last : int
+        The columns.
+    is_flat : bool, optional
+        Whether it is one column and looks like a vector.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(
+        self, service: RowService, first: int, last: int, *, is_flat: bool = False
+    ) -> None:
+        num_columns = last - first
+        self.shape = (service.num_features,) if is_flat else (service.num_features, num_columns)
+        self.nbytes = 4 * service.num_features * num_columns
+        self._service = service
+        self._columns = (first, last)
+        self._rows_at_once = max(1, _BLOCK_NUMBERS // num_columns)
+
+    def __getitem__(self, rows: slice) -> Float32Array:
+        start, stop, _ = rows.indices(self.shape[0])
+        parts = [
+            self._service.read(first, min(first + self._rows_at_once, stop), *self._columns)
+            for first in range(start, stop, self._rows_at_once)
+        ]
+        return np.concatenate(parts).reshape(-1, *self.shape[1:])
+
+    def __setitem__(self, rows: Any, values: Any) -> None:  # noqa: ANN401 - as NumPy's
+        start, stop, _ = (rows if isinstance(rows, slice) else slice(None)).indices(self.shape[0])
+        for first in range(start, stop, self._rows_at_once):
+            last = min(first + self._rows_at_once, stop)
+            block = np.empty((last - first, *self.shape[1:]), np.float32)
+            block[...] = values[first - start : last - start] if np.ndim(values) else values
+            self._service.write(block.reshape(last - first, -1), first, last, *self._columns)
+
+    def blocks(self, block_bytes: int) -> Iterator[memoryview]:
+        """Yield the bytes of all rows, in order."""
+        block, filled = np.empty(block_bytes, np.uint8), 0
+        for start in range(0, self.shape[0], self._rows_at_once):
+            data = self[start : start + self._rows_at_once].reshape(-1).view(np.uint8)
+            while len(data):
+                part = data[: block_bytes - filled]
+                block[filled : filled + len(part)] = part
+                filled, data = filled + len(part), data[len(part) :]
+                if filled == block_bytes:
+                    yield block.data
+                    block, filled = np.empty(block_bytes, np.uint8), 0
+        if filled:
+            yield block[:filled].data
+
+    def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:
+        """Yield blocks of the same sizes; what is written to one is taken before the next."""
+        num_columns = self._columns[1] - self._columns[0]
+        left, start = self.nbytes, 0
+        rest = np.empty(0, np.uint8)
+        while left:
+            block = np.empty(min(block_bytes, left), np.uint8)
+            yield block.data
+            left -= len(block)
+            data = np.concatenate([rest, block])
+            whole = len(data) - len(data) % (num_columns * 4)
+            rows = data[:whole].view(np.float32).reshape(-1, num_columns)
+            self[start : start + len(rows)] = rows
+            start, rest = start + len(rows), data[whole:]

@@ -1,0 +1,134 @@
+"""The CPU kernel: three passes over a mini-batch, compiled by Numba, parallel without locks.
+
+1. By rows: S_r = Σ x_ri v_i, the margin and the residual (`passes.forward_rows`).
+2. Transpose: for each feature present, its (row, value) pairs (`transpose`).
+3. By columns: a feature's gradient and its optimiser update in one visit
+   (`passes.update_columns`).
+
+Each number is computed by one thread in one order, so that the result does not depend on how many
+threads there are.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.model import FMModel
+from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.training.gradient import Kernel, PreparedBatch, State, threads
+from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants, learning_rate
+from fm_algo.training.gradient.parameters import Parameters, aligned_rows
+from fm_algo.training.gradient.passes import forward_rows, update_columns
+from fm_algo.training.gradient.transpose import transpose
+
+_MARGIN_ROWS = 4096
+"""Rows scored at once by `margin`."""
+
+
+class CPUKernel(Kernel):
+    """Mini-batch training; the formulas are `ReferenceKernel`'s.
+
+    All parameters and states are 0 at first: write the initial ones into `model()`, which is a view
+    of them, before the first step.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Shapes, optimiser, rates, decay, clipping, threads and which parameter groups exist.
+
+    Attributes
+    ----------
+    num_threads : int
+        Threads in use.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        self.num_threads = threads.set_up(hyperparameters.num_threads)
+        self._hyperparameters = hyperparameters
+        self._constants = Constants.of(hyperparameters)
+        self._parameters = Parameters(hyperparameters)
+
+    @classmethod
+    def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
+        """Make a kernel whose parameters are a copy of `model`'s."""
+        kernel = cls(hyperparameters)
+        own = kernel.model()
+        own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
+        return kernel
+
+    @property
+    def description(self) -> str:
+        """What trains, for the log."""
+        return f"{self.num_threads} CPU threads"
+
+    def hold(self, rows: CSRBatch) -> None:
+        """Leave rows where they are: this kernel's memory is theirs."""
+
+    def prepare(self, batch: CSRBatch) -> PreparedBatch:
+        """Transpose a mini-batch, ahead of its step; may run beside other steps."""
+        return PreparedBatch(batch, transpose(batch))
+
+    def step(self, prepared: PreparedBatch) -> Float32Array:
+        """Update the parameters once; return the margins from before, float32, (num_rows,)."""
+        columns = prepared.columns or transpose(prepared.batch)
+        margin, residual, factor_sums = self._forward_own(prepared.batch)
+        update_columns(
+            columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
+            *self._begin_update(),
+        )  # fmt: skip
+        return margin
+
+    def _begin_update(self) -> tuple[Any, ...]:
+        """Count the step; return what a pass that updates takes after what gradients come from."""
+        parameters = self._parameters
+        parameters.before_first_step()
+        parameters.num_steps += 1
+        hyperparameters, constants = self._hyperparameters, self._constants
+        optimizer, step = hyperparameters.optimizer, int(parameters.num_steps[0])
+        return (
+            parameters.bias, parameters.rows, parameters.layout.w_at, hyperparameters.num_factors,
+            OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
+            np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
+            np.float32(hyperparameters.bias_wd),
+            np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
+            np.float32(hyperparameters.linear_wd),
+            np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
+            np.float32(hyperparameters.factors_wd),
+            np.float32(constants.rescale), np.float32(constants.clip),
+            np.float32(constants.epsilon), np.float32(constants.l1),
+        )  # fmt: skip
+
+    def margin(self, batch: CSRBatch) -> Float32Array:
+        """Margin of each row under the present parameters, float32, (num_rows,)."""
+        starts = range(0, batch.num_rows, _MARGIN_ROWS)
+        blocks = (batch.rows(start, min(start + _MARGIN_ROWS, batch.num_rows)) for start in starts)
+        return np.concatenate([np.empty(0, np.float32), *(self._forward_own(b)[0] for b in blocks)])
+
+    def model(self) -> FMModel:
+        """Return the present parameters, not copied."""
+        return self._parameters.model()
+
+    def state(self) -> State:
+        """Return all that later steps depend on: the kernel's own arrays, not copies."""
+        return self._parameters.state()
+
+    def _forward_own(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Margin, residual and factor sums by the kernel's own parameters, as `_forward`."""
+        return self._forward(batch, self._parameters.rows, self._parameters.layout.w_at)
+
+    def _forward(
+        self, batch: CSRBatch, rows: Float32Array, w_at: int
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
+        n = batch.num_rows
+        margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
+        factor_sums = aligned_rows(np.empty, n, self._parameters.layout.width)
+        labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
+        is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
+        forward_rows(
+            batch.indptr, batch.indices, batch.values, labels,
+            self._parameters.bias[0, 0], rows, w_at, self._hyperparameters.use_linear,
+            is_classifier, margin, residual, factor_sums,
+        )  # fmt: skip
+        return margin, residual, factor_sums

@@ -1,0 +1,374 @@
+"""The GPU kernel: the three passes of the CPU kernel, as Triton programs (`gpu_passes`).
+
+1. By rows: S_r, the margin and the residual; the mini-batch's entries are laid out beside it.
+2. The entries' features are sorted, so that the pairs of a feature stand together.
+3. By columns: a feature's gradient and its optimiser update in one visit.
+
+Parameters and states lie in the device's memory, and so do the training rows, if there is room;
+else each mini-batch's are copied there ahead of its step. The host is not waited for: a step is
+given to the device as a whole, and the sums of its metrics are fetched when they are wanted.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+import torch
+import triton
+
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.model import FMModel
+from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
+from fm_algo.training.gradient import Kernel, LateSums, State, gpu_passes
+from fm_algo.training.gradient.gpu_memory import check_room, device_errors, free_bytes
+from fm_algo.training.gradient.gpu_passes import TILE
+from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows, copy_to, plan_of, to_device
+from fm_algo.training.gradient.gpu_work import RecordedStep, Tiles, Work, padded
+from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants
+from fm_algo.training.gradient.parameters import Parameters
+
+_log = logging.getLogger(__name__)
+
+_REGRESSION_SUMS = ("squares", "absolutes")
+_CLASSIFICATION_SUMS = ("cross_entropy", "true_positives", "predicted_positives", "positives")
+"""What `gpu_passes.begin_step` sums up, as `MetricSums.state` names it."""
+
+_KEYS_A_PROGRAM = 16
+"""Sorted entries whose features a program updates."""
+
+_BIAS_ROWS = 4096
+"""Rows whose residuals and metrics are added up at once."""
+
+_MARGIN_ENTRIES = 1 << 22
+"""Entries scored at once by `margin`."""
+
+_MOST_ENTRIES = 2**31 - 2**28
+"""Of a mini-batch: its entries are counted in int32."""
+
+_RECORDED_ENTRIES = 1 << 19
+"""Up to so many entries, launching takes longer than the work, and a step is recorded."""
+
+_MOST_RECORDS = 16
+"""Recorded steps kept, one for each size of mini-batches."""
+
+
+class GPUKernel(Kernel):
+    """Mini-batch training; the formulas are `ReferenceKernel`'s.
+
+    All parameters and states are 0 at first: write the initial ones into `model()` before the
+    first step. What `model()` and `state()` return lies on the host and is `CPUKernel`'s, number
+    for number: either kernel can go on from the other's checkpoint. What was written there counts
+    from the next call of `step` or `margin` on.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Shapes, optimiser, rates, decay, clipping and which parameter groups exist.
+    device : str
+        "cuda"; "cpu" where Triton interprets its programs (TRITON_INTERPRET=1), for tests.
+
+    Raises
+    ------
+    UserError
+        If the device's memory does not suffice.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, device: str = "cuda") -> None:
+        self._hyperparameters = hyperparameters
+        self._constants = Constants.of(hyperparameters)
+        self._device = torch.device(device)
+        self._host = Parameters(hyperparameters)
+        self._parameters_bytes = sum(array.nbytes for array in self._host.state().values())
+        check_room(self._device, self._parameters_bytes, self._purpose())
+        with device_errors(self._device, self._parameters_bytes, self._purpose()):
+            self._own = {
+                name: torch.empty(array.shape, dtype=_dtype(array), device=self._device)
+                for name, array in self._host.state().items()
+            }
+            self._rates = torch.empty(2, device=self._device)
+        self._is_on_host = True
+        self._tiles = Tiles.of(self._host.layout.width)
+        self._work = Work(self._device, self._host.layout.width)
+        self._records: dict[int, RecordedStep] = {}
+        self._copies = torch.cuda.Stream(self._device) if self._is_cuda else None
+        self._held_bytes = 0
+
+    @classmethod
+    def starting_from(
+        cls, model: FMModel, hyperparameters: Hyperparameters, device: str = "cuda"
+    ) -> Self:
+        """Make a kernel whose parameters are a copy of `model`'s."""
+        kernel = cls(hyperparameters, device)
+        own = kernel.model()
+        own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
+        return kernel
+
+    @property
+    def description(self) -> str:
+        """What trains, for the log."""
+        if not self._is_cuda:
+            return "Triton's interpreter"
+        return f"GPU {torch.cuda.get_device_name(self._device)}"
+
+    @property
+    def _is_classifier(self) -> bool:
+        return self._hyperparameters.predictor_type == "binary_classifier"
+
+    @property
+    def _is_cuda(self) -> bool:
+        return self._device.type == "cuda"
+
+    def hold(self, rows: CSRBatch) -> Callable[[Int64Array], DeviceBatch] | None:
+        """Copy the training rows to the device, if there is room.
+
+        Parameters
+        ----------
+        rows : CSRBatch
+            All of them, with labels.
+
+        Returns
+        -------
+        callable or None
+            Prepares the mini-batch of the rows whose numbers it is given.
+        """
+        num_places = min(self._hyperparameters.mini_batch_size, rows.num_rows)
+        num_bytes = DeviceRows.num_bytes(rows)
+        if self._is_cuda:
+            mean_entries = rows.num_entries / max(rows.num_rows, 1)
+            room = free_bytes(self._device) - 2 * self._work.num_bytes(
+                num_places, padded(int(num_places * mean_entries))
+            )
+            if num_bytes > room:
+                _log.info(
+                    "the training rows, %.2f GB, are copied to the GPU batch by batch: "
+                    "%.2f GB are free",
+                    num_bytes / 1e9,
+                    max(room, 0) / 1e9,
+                )
+                return None
+        with device_errors(self._device, num_bytes, "the training rows"):
+            held = DeviceRows.copy_of(rows, self._device)
+        self._held_bytes = num_bytes
+        self._records.clear()
+        lengths = np.diff(rows.indptr)
+
+        def take(numbers: Int64Array) -> DeviceBatch:
+            plan = plan_of(numbers, lengths[numbers], num_places)
+            return DeviceBatch(held, plan, len(numbers), is_held=True)
+
+        return take
+
+    def prepare(self, batch: CSRBatch) -> DeviceBatch:
+        """Copy a mini-batch to the device, ahead of its step; may run beside other steps."""
+        batch.require_labels()
+        plan = plan_of(np.arange(batch.num_rows), np.diff(batch.indptr), batch.num_rows)
+        with device_errors(self._device, DeviceRows.num_bytes(batch), "a mini-batch"):
+            if self._copies is None:
+                return DeviceBatch(DeviceRows.copy_of(batch, self._device), plan, batch.num_rows)
+            with torch.cuda.stream(self._copies):
+                rows = DeviceRows.copy_of(batch, self._device)
+                arrived = torch.cuda.Event()
+                arrived.record(self._copies)
+            return DeviceBatch(rows, plan, batch.num_rows, arrived=arrived)
+
+    def step(self, prepared: DeviceBatch) -> LateSums:
+        """Update the parameters once; return what waits for the metrics of the margins before."""
+        num_places, num_keys = prepared.num_places, padded(prepared.num_entries)
+        if num_keys > _MOST_ENTRIES:
+            raise UserError(
+                f"a mini-batch of {prepared.num_entries} entries is more than the GPU kernel takes "
+                f"({_MOST_ENTRIES}): lower mini_batch_size, or set device=cpu"
+            )
+        work_bytes = self._work.num_bytes(num_places, num_keys)
+        with device_errors(self._device, work_bytes, self._purpose_of(prepared)):
+            self._to_device()
+            if self._work.grow(num_places, num_keys):
+                self._records.clear()  # they refer to the memory from before
+            if prepared.arrived is not None:
+                stream = torch.cuda.current_stream(self._device)
+                stream.wait_event(prepared.arrived)
+                prepared.rows.used_by(stream)
+            copy_to(self._work.plan, prepared.plan)
+            launch = functools.partial(self._launch, prepared.rows, num_places, num_keys)
+            self._run(launch, prepared, num_keys)
+            return self._metric_sums(prepared.num_rows)
+
+    def margin(self, batch: CSRBatch) -> Float32Array:
+        """Margin of each row under the present parameters, float32, shape (num_rows,)."""
+        margin = np.empty(batch.num_rows, np.float32)
+        start = 0
+        while start < batch.num_rows:
+            limit = batch.indptr[start] + _MARGIN_ENTRIES
+            stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
+            stop = min(max(stop, start + 1), batch.num_rows)
+            margin[start:stop] = self._margin_of_block(batch.rows(start, stop))
+            start = stop
+        return margin
+
+    def model(self) -> FMModel:
+        """Return the present parameters, on the host; later steps do not change them."""
+        self._to_host()
+        return self._host.model()
+
+    def state(self) -> State:
+        """Return all that later steps depend on: the host's own arrays, not copies."""
+        self._to_host()
+        return self._host.state()
+
+    def _to_host(self) -> None:
+        """Make the host's numbers those that count."""
+        if self._is_on_host:
+            return
+        with device_errors(self._device, 0, "copying the parameters"):
+            self._wait_for_device()
+            for name, array in self._host.state().items():
+                torch.from_numpy(array).copy_(self._own[name])
+        self._is_on_host = True
+
+    def _to_device(self) -> None:
+        """Make the device's numbers those that count."""
+        if not self._is_on_host:
+            return
+        self._host.before_first_step()
+        for name, array in self._host.state().items():
+            self._own[name].copy_(torch.from_numpy(array))
+        self._is_on_host = False
+
+    def _run(self, launch: Callable[[], None], prepared: DeviceBatch, num_keys: int) -> None:
+        """Launch a step; one that comes again and again, and is small, as a recorded whole."""
+        is_recorded = self._is_cuda and prepared.is_held and num_keys <= _RECORDED_ENTRIES
+        if not is_recorded or (
+            num_keys not in self._records and len(self._records) == _MOST_RECORDS
+        ):
+            launch()
+            return
+        self._records.setdefault(num_keys, RecordedStep()).run(launch)
+
+    def _launch(self, rows: DeviceRows, num_places: int, num_keys: int) -> None:
+        """Give the device one step; the plan is there already."""
+        hyperparameters, constants = self._hyperparameters, self._constants
+        own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
+        has_values = rows.values is not None
+        keys, order = work.sorted_keys[:num_keys], work.order[:num_keys]
+        rules = (constants.rescale, constants.clip, constants.epsilon, constants.l1)
+        optimizer = OPTIMIZER_CODES[hyperparameters.optimizer]
+
+        work.keys[:num_keys].fill_(gpu_passes.NO_FEATURE)
+        self._forward(rows, work.plan, num_places, work.margin, is_training=True)
+        self._complete(num_places)
+        gpu_passes.begin_step[1,](
+            work.plan, work.margin, work.row_labels, work.residual, num_places, work.metric_sums,
+            own["bias_row"], own["num_steps"], self._rates,
+            hyperparameters.bias_lr, hyperparameters.bias_wd,
+            hyperparameters.linear_lr, hyperparameters.factors_lr, *rules,
+            IS_CLASSIFIER=self._is_classifier,
+            USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
+        )  # fmt: skip
+        torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
+        pairs = (work.pair_rows, work.pair_gradients, work.pair_values)
+        gpu_passes.arrange_pairs[num_keys // TILE,](
+            keys, order, work.rows, work.weights, work.residual, work.factor_sums, layout.width,
+            *pairs, work.tile_factors, work.tile_sums,
+            HAS_VALUES=has_values, PAIRS=tiles.pairs, FACTORS=tiles.factors,
+            TILE=TILE, num_warps=1,
+        )  # fmt: skip
+        gpu_passes.update_columns[triton.cdiv(num_keys, _KEYS_A_PROGRAM),](
+            keys, num_keys, *pairs, work.factor_sums, work.tile_factors, work.tile_sums,
+            own["parameter_rows"], layout.stride, layout.w_at, layout.states_at, layout.width,
+            hyperparameters.num_factors, self._rates,
+            hyperparameters.linear_wd, hyperparameters.factors_wd, *rules,
+            OPTIMIZER=optimizer, USE_LINEAR=hyperparameters.use_linear, HAS_VALUES=has_values,
+            KEYS=_KEYS_A_PROGRAM, PAIRS=tiles.pairs, FACTORS=tiles.factors,
+            TILE=TILE, num_warps=1,
+        )  # fmt: skip
+
+    def _forward(
+        self,
+        rows: DeviceRows,
+        plan: torch.Tensor,
+        num_places: int,
+        margin: torch.Tensor,
+        *,
+        is_training: bool,
+    ) -> None:
+        layout, work, tiles = self._host.layout, self._work, self._tiles
+        gpu_passes.forward_rows[num_places,](
+            plan, plan[num_places:], rows.indptr, rows.indices,
+            rows.labels if rows.values is None else rows.values, rows.labels,
+            self._own["bias_row"], self._own["parameter_rows"],
+            layout.stride, layout.w_at, layout.width,
+            margin, work.residual, work.factor_sums, work.row_labels,
+            work.keys, work.rows, work.weights,
+            IS_CLASSIFIER=self._is_classifier, HAS_VALUES=rows.values is not None,
+            IS_TRAINING=is_training,
+            ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
+        )  # fmt: skip
+
+    def _complete(self, num_places: int) -> None:
+        """Complete margins and residuals that pass 1 has found in part; here they are whole."""
+
+    def _complete_margin(self, margin: torch.Tensor) -> None:
+        """Complete margins of rows that are only scored."""
+
+    def _metric_sums(self, num_rows: int) -> LateSums:
+        """Begin to fetch the sums of the step just launched."""
+        fetched = torch.empty(4, dtype=torch.float64, pin_memory=self._is_cuda)
+        fetched.copy_(self._work.metric_sums, non_blocking=True)
+        done = None
+        if self._is_cuda:
+            done = torch.cuda.Event()
+            done.record()
+
+        def wait() -> dict[str, float]:
+            if done is not None:
+                with device_errors(self._device, 0, "a mini-batch"):
+                    self._wait(done)
+            names = _CLASSIFICATION_SUMS if self._is_classifier else _REGRESSION_SUMS
+            return {"rows": num_rows} | dict(zip(names, fetched.tolist(), strict=False))
+
+        return wait
+
+    def _wait(self, done: torch.cuda.Event) -> None:
+        """Wait until the device has come so far."""
+        done.synchronize()
+
+    def _wait_for_device(self) -> None:
+        """Wait until the device has done what it has been given to do, where it is another."""
+        if self._is_cuda:
+            done = torch.cuda.Event()
+            done.record()
+            self._wait(done)
+
+    def _margin_of_block(self, batch: CSRBatch) -> Float32Array:
+        with device_errors(self._device, DeviceRows.num_bytes(batch), "scoring rows"):
+            self._to_device()
+            rows = DeviceRows.copy_of(batch, self._device)
+            n = batch.num_rows
+            plan = plan_of(np.arange(n), np.diff(batch.indptr), n)
+            margin = torch.empty(n, device=self._device)
+            self._forward(rows, to_device(plan, self._device), n, margin, is_training=False)
+            self._complete_margin(margin)
+            self._wait_for_device()
+            result: Float32Array = margin.cpu().numpy()
+            return result
+
+    def _purpose(self) -> str:
+        hyperparameters, (num_features, stride) = self._hyperparameters, self._host.rows.shape
+        return (
+            f"holding the parameters and the states of {hyperparameters.optimizer} "
+            f"({num_features} features of {stride} numbers)"
+        )
+
+    def _purpose_of(self, prepared: DeviceBatch) -> str:
+        return (
+            f"a mini-batch of {prepared.num_rows} rows and {prepared.num_entries} entries, "
+            f"beside {self._parameters_bytes / 1e9:.2f} GB of parameters and states and "
+            f"{self._held_bytes / 1e9:.2f} GB of training rows,"
+        )
+
+
+def _dtype(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.dtype:
+    return torch.int64 if array.dtype == np.int64 else torch.float32

@@ -1,0 +1,389 @@
+"""The passes of the GPU kernel, in Triton, over the parameter rows that `parameters` describes.
+
+A pass is one launch. Nothing is added up by atomic operations: each sum has one order, so a card
+gives the same bits again. Numbers of shape (ENTRIES,) are entries or pairs, those of (FACTORS,)
+a slice of the factors; both powers of two, as Triton wants them.
+"""
+
+import math
+
+import triton
+import triton.language as tl
+from triton.language import constexpr
+
+from fm_algo.training.gradient.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
+
+NO_FEATURE = 2**31 - 1
+"""What stands behind a mini-batch's entries where a feature would: greater than any."""
+
+TILE = 128
+"""Sorted pairs that are summed up ahead where they are all of one feature, so that no program has
+to go through all pairs of a frequent one."""
+
+_NO_FEATURE = constexpr(NO_FEATURE)
+_ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = (constexpr(c) for c in OPTIMIZER_CODES.values())
+_BETA1, _BETA2, _FTRL_BETA = constexpr(BETA1), constexpr(BETA2), constexpr(FTRL_BETA)
+_LOG_BETA1, _LOG_BETA2 = constexpr(math.log(BETA1)), constexpr(math.log(BETA2))
+
+
+@triton.jit
+def forward_rows(
+    chosen,  # int64 (num_rows,): rows of the data; -1: none, which pads the mini-batch
+    starts,  # int64 (num_rows + 1,): where each row's entries go
+    indptr, indices, values, labels,  # the data, CSR
+    bias, parameters, stride, w_at, width,
+    margin, residual, factor_sums, row_labels,  # out, by row
+    keys, rows, weights,  # out, by entry: feature, row, value
+    IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, IS_TRAINING: constexpr,
+    ENTRIES: constexpr, FACTORS: constexpr,
+):  # fmt: skip
+    """Pass 1, a program a row. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle, lemma 3.1.
+
+    In training it lays out the entries for the sort, too: they are read here anyway.
+    """
+    row = tl.program_id(0)
+    source = tl.load(chosen + row)
+    if source < 0:
+        if IS_TRAINING:
+            tl.store(residual + row, 0.0)
+        return
+    start = tl.load(starts + row)
+    num_entries = (tl.load(starts + row + 1) - start).to(tl.int32)
+    first = tl.load(indptr + source)
+    width = tl.multiple_of(width, 8)
+
+    linear = tl.zeros((32,), tl.float32)
+    for begin in range(0, num_entries, 32):
+        at = begin + tl.arange(0, 32)
+        is_entry = at < num_entries
+        i = tl.load(indices + first + at, is_entry, other=0)
+        w = tl.load(parameters + i.to(tl.int64) * stride + w_at, is_entry, other=0.0)
+        if HAS_VALUES:
+            x = tl.load(values + first + at, is_entry, other=0.0)
+            w *= x
+            if IS_TRAINING:
+                tl.store(weights + start + at, x, is_entry)
+        linear += w
+        if IS_TRAINING:
+            tl.store(keys + start + at, i, is_entry)
+            tl.store(rows + start + at, i * 0 + row, is_entry)
+
+    pairwise = 0.0
+    for factor in range(0, width, FACTORS):
+        factors = factor + tl.arange(0, FACTORS)
+        is_factor = factors < width
+        sums = tl.zeros((ENTRIES, FACTORS), tl.float32)
+        squares = tl.zeros((ENTRIES, FACTORS), tl.float32)
+        for begin in range(0, num_entries, ENTRIES):
+            at = begin + tl.arange(0, ENTRIES)
+            is_entry = at < num_entries
+            i = tl.load(indices + first + at, is_entry, other=0).to(tl.int64)
+            term = tl.load(
+                parameters + i[:, None] * stride + factors[None, :],
+                is_entry[:, None] & is_factor[None, :],
+                other=0.0,
+            )
+            if HAS_VALUES:
+                term *= tl.load(values + first + at, is_entry, other=0.0)[:, None]
+            sums += term
+            squares += term * term
+        total = tl.sum(sums, axis=0)  # (FACTORS,)
+        pairwise += tl.sum(total * total - tl.sum(squares, axis=0), axis=0)
+        if IS_TRAINING:
+            tl.store(factor_sums + row.to(tl.int64) * width + factors, total, is_factor)
+
+    m = tl.load(bias) + tl.sum(linear, axis=0) + 0.5 * pairwise
+    tl.store(margin + row, m)
+    if IS_TRAINING:
+        score = m
+        if IS_CLASSIFIER:
+            small = tl.exp(-tl.abs(m))  # never overflows
+            score = tl.where(m >= 0, 1.0, small) / (1.0 + small)
+        label = tl.load(labels + source)
+        tl.store(row_labels + row, label)
+        tl.store(residual + row, score - label)
+
+
+@triton.jit
+def begin_step(
+    chosen, margin, row_labels, residual, num_rows,
+    metric_sums,  # out, float64 (4,): as `fm_algo.metrics` names them, without the rows
+    bias,  # w0 and its states
+    num_steps,  # int64 (1,), counted up
+    rates,  # out, float32 (2,): of w and V, at this step
+    bias_lr, bias_wd, linear_lr, factors_lr,
+    rescale, clip, epsilon, l1,
+    IS_CLASSIFIER: constexpr, USE_BIAS: constexpr, OPTIMIZER: constexpr, ROWS: constexpr,
+):  # fmt: skip
+    """All that comes to single numbers, by one program: metrics, count of steps, rates, bias."""
+    gradient = tl.zeros((ROWS,), tl.float64)
+    first = tl.zeros((ROWS,), tl.float64)  # cross entropy, or squares of errors
+    second = tl.zeros((ROWS,), tl.float64)  # true positives, or absolute errors
+    predicted_positives = tl.zeros((ROWS,), tl.float64)
+    positives = tl.zeros((ROWS,), tl.float64)
+    for begin in range(0, num_rows, ROWS):
+        at = begin + tl.arange(0, ROWS)
+        is_place = at < num_rows
+        is_row = tl.load(chosen + at, is_place, other=-1) >= 0
+        m = tl.load(margin + at, is_place, other=0.0)
+        y = tl.load(row_labels + at, is_place, other=0.0)
+        gradient += tl.load(residual + at, is_place, other=0.0).to(tl.float64)
+        if IS_CLASSIFIER:
+            loss = tl.maximum(m, 0.0) - m * y + tl.log(1.0 + tl.exp(-tl.abs(m)))
+            first += tl.where(is_row, loss, 0.0).to(tl.float64)
+            second += (is_row & (m >= 0) & (y == 1)).to(tl.float64)
+            predicted_positives += (is_row & (m >= 0)).to(tl.float64)
+            positives += (is_row & (y == 1)).to(tl.float64)
+        else:
+            error = tl.where(is_row, m.to(tl.float64) - y.to(tl.float64), 0.0)
+            first += error * error
+            second += tl.abs(error)
+    tl.store(metric_sums, tl.sum(first, axis=0))
+    tl.store(metric_sums + 1, tl.sum(second, axis=0))
+    if IS_CLASSIFIER:
+        tl.store(metric_sums + 2, tl.sum(predicted_positives, axis=0))
+        tl.store(metric_sums + 3, tl.sum(positives, axis=0))
+
+    step = tl.load(num_steps) + 1
+    tl.store(num_steps, step)
+    if OPTIMIZER == _ADAM:
+        t = step.to(tl.float64)
+        remaining1 = 1.0 - tl.exp(t * _LOG_BETA1)
+        remaining2 = 1.0 - tl.exp(t * _LOG_BETA2)
+        correction = (tl.sqrt(remaining2) / remaining1).to(tl.float32)
+        bias_lr *= correction
+        linear_lr *= correction
+        factors_lr *= correction
+    tl.store(rates, linear_lr)
+    tl.store(rates + 1, factors_lr)
+    if USE_BIAS:
+        theta, a, b = _load_number(bias, OPTIMIZER)
+        g = _clip(rescale * tl.sum(gradient, axis=0).to(tl.float32) + bias_wd * theta, clip)
+        _update_number(bias, theta, a, b, g, bias_lr, epsilon, l1, OPTIMIZER)
+
+
+@triton.jit
+def arrange_pairs(
+    keys, order,  # sorted; where each stood
+    rows, weights, residual, factor_sums, width,
+    pair_rows, pair_gradients, pair_values,  # out, in the order of keys: row, g x and x
+    tile_factors,  # out, float32 (num_tiles, width): Σ g x S
+    tile_sums,  # out, float32 (num_tiles, 2): Σ g x and Σ g x²
+    HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
+):  # fmt: skip
+    """Put the pairs side by side, a program a tile; sum up a tile that is of one feature."""
+    tile = tl.program_id(0)
+    width = tl.multiple_of(width, 8)
+    pairs = tile * TILE + tl.arange(0, TILE)
+    is_pair = tl.load(keys + pairs) != _NO_FEATURE
+    entry = tl.load(order + pairs)
+    row = tl.load(rows + entry, is_pair, other=0)
+    gradient = tl.load(residual + row, is_pair, other=0.0)
+    squared = gradient
+    if HAS_VALUES:
+        x = tl.load(weights + entry, is_pair, other=0.0)
+        gradient *= x
+        squared = gradient * x
+        tl.store(pair_values + pairs, x, is_pair)
+    tl.store(pair_rows + pairs, row, is_pair)
+    tl.store(pair_gradients + pairs, gradient, is_pair)
+
+    key = tl.load(keys + tile * TILE)
+    if (key == _NO_FEATURE) | (key != tl.load(keys + tile * TILE + TILE - 1)):
+        return
+    tl.store(tile_sums + 2 * tile, tl.sum(gradient, axis=0))
+    tl.store(tile_sums + 2 * tile + 1, tl.sum(squared, axis=0))
+    for factor in range(0, width, FACTORS):
+        factors = factor + tl.arange(0, FACTORS)
+        is_factor = factors < width
+        sums = tl.zeros((PAIRS, FACTORS), tl.float32)
+        for begin in range(0, TILE, PAIRS):  # read anew: other lanes have them
+            part = tl.load(order + tile * TILE + begin + tl.arange(0, PAIRS))
+            part_row = tl.load(rows + part)
+            part_gradient = tl.load(residual + part_row)
+            if HAS_VALUES:
+                part_gradient *= tl.load(weights + part)
+            sums += part_gradient[:, None] * tl.load(
+                factor_sums + part_row.to(tl.int64)[:, None] * width + factors[None, :],
+                is_factor[None, :],
+                other=0.0,
+            )
+        tl.store(
+            tile_factors + tile.to(tl.int64) * width + factors, tl.sum(sums, axis=0), is_factor
+        )
+
+
+@triton.jit
+def update_columns(
+    keys, num_keys, pair_rows, pair_gradients, pair_values, factor_sums, tile_factors, tile_sums,
+    parameters, stride, w_at, states_at, width, num_factors,
+    rates, linear_wd, factors_wd, rescale, clip, epsilon, l1,
+    OPTIMIZER: constexpr, USE_LINEAR: constexpr, HAS_VALUES: constexpr,
+    KEYS: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
+):  # fmt: skip
+    """Pass 3: a program visits the features whose pairs begin among its KEYS sorted ones.
+
+    Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri². What does not depend on the pairs is
+    read ahead of them.
+    """
+    HAS_A: constexpr = (OPTIMIZER == _ADAM) | (OPTIMIZER == _ADAGRAD) | (OPTIMIZER == _FTRL)
+    HAS_B: constexpr = (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL)
+    width = tl.multiple_of(width, 8)
+    begin = tl.program_id(0) * KEYS
+    if tl.load(keys + begin) == _NO_FEATURE:
+        return
+    for at in range(begin, begin + KEYS):
+        key = tl.load(keys + at, at < num_keys, other=_NO_FEATURE)
+        before = tl.load(keys + at - 1, (at > 0) & (at < num_keys), other=-1)
+        if (key != before) & (key != _NO_FEATURE):
+            own = parameters + key.to(tl.int64) * stride
+            w, w_a, w_b = _load_number(own + w_at, OPTIMIZER)
+            row_state = 0.0
+            if OPTIMIZER == _ROWWISE_ADAGRAD:  # what all factors of a feature share comes first
+                for factor in range(0, width, FACTORS):
+                    factors = factor + tl.arange(0, FACTORS)
+                    v = tl.load(own + factors, factors < width, other=0.0)
+                    sums, squares, _linear = _sums_of_column(
+                        at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
+                        factor_sums, tile_factors, tile_sums, width, factors,
+                        HAS_VALUES, PAIRS, FACTORS, TILE,
+                    )  # fmt: skip
+                    g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
+                    row_state += tl.sum(g * g, axis=0)
+                row_state = tl.load(own + w_at + 2) + row_state / num_factors
+                tl.store(own + w_at + 2, row_state)
+            linear = 0.0
+            for factor in range(0, width, FACTORS):
+                factors = factor + tl.arange(0, FACTORS)
+                is_factor = factors < width
+                v = tl.load(own + factors, is_factor, other=0.0)
+                a = tl.zeros((FACTORS,), tl.float32) + row_state
+                b = tl.zeros((FACTORS,), tl.float32)
+                if HAS_A:
+                    a = tl.load(own + states_at + factors, is_factor, other=0.0)
+                if HAS_B:
+                    b = tl.load(own + states_at + width + factors, is_factor, other=0.0)
+                sums, squares, linear = _sums_of_column(
+                    at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
+                    factor_sums, tile_factors, tile_sums, width, factors,
+                    HAS_VALUES, PAIRS, FACTORS, TILE,
+                )  # fmt: skip
+                g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
+                v, a, b = _apply(v, a, b, g, tl.load(rates + 1), epsilon, l1, OPTIMIZER)
+                tl.store(own + factors, v, is_factor)
+                if HAS_A:
+                    tl.store(own + states_at + factors, a, is_factor)
+                if HAS_B:
+                    tl.store(own + states_at + width + factors, b, is_factor)
+            if USE_LINEAR:
+                g = _clip(rescale * linear + linear_wd * w, clip)
+                _update_number(own + w_at, w, w_a, w_b, g, tl.load(rates), epsilon, l1, OPTIMIZER)
+
+
+@triton.jit
+def _sums_of_column(
+    at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
+    factor_sums, tile_factors, tile_sums, width, factors,
+    HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
+):  # fmt: skip
+    """Σ g x S (FACTORS,), Σ g x² and Σ g x of the feature whose pairs begin at `at`."""
+    is_factor = factors < width
+    sums = tl.zeros((PAIRS, FACTORS), tl.float32)
+    linear = tl.zeros((PAIRS,), tl.float32)
+    squares = tl.zeros((PAIRS,), tl.float32)
+    place = at
+    is_more = True
+    while is_more:
+        # As many whole tiles of this feature as come next, at most PAIRS of them.
+        num_tiles = 0
+        if place % TILE == 0:
+            tiles = place // TILE + tl.arange(0, PAIRS)
+            last = tiles * TILE + TILE - 1
+            is_tile = tl.load(keys + last, last < num_keys, other=_NO_FEATURE) == key
+            num_tiles = tl.sum(is_tile.to(tl.int32), axis=0)
+            sums += tl.load(
+                tile_factors + tiles.to(tl.int64)[:, None] * width + factors[None, :],
+                is_tile[:, None] & is_factor[None, :],
+                other=0.0,
+            )
+            linear += tl.load(tile_sums + 2 * tiles, is_tile, other=0.0)
+            squares += tl.load(tile_sums + 2 * tiles + 1, is_tile, other=0.0)
+        if num_tiles > 0:
+            place += num_tiles * TILE
+        else:  # single pairs, up to the next tile
+            pairs = place + tl.arange(0, PAIRS)
+            stop = (place // TILE + 1) * TILE
+            is_pair = pairs < tl.minimum(stop, num_keys)
+            is_pair = is_pair & (tl.load(keys + pairs, is_pair, other=_NO_FEATURE) == key)
+            row = tl.load(pair_rows + pairs, is_pair, other=0).to(tl.int64)
+            gradient = tl.load(pair_gradients + pairs, is_pair, other=0.0)
+            sums += gradient[:, None] * tl.load(
+                factor_sums + row[:, None] * width + factors[None, :],
+                is_pair[:, None] & is_factor[None, :],
+                other=0.0,
+            )
+            linear += gradient
+            if HAS_VALUES:
+                gradient *= tl.load(pair_values + pairs, is_pair, other=0.0)
+            squares += gradient
+            place = tl.minimum(place + PAIRS, stop)
+        is_more = tl.load(keys + place, place < num_keys, other=_NO_FEATURE) == key
+    return tl.sum(sums, axis=0), tl.sum(squares, axis=0), tl.sum(linear, axis=0)
+
+
+@triton.jit
+def _load_number(theta_at, OPTIMIZER: constexpr):
+    """Load a single parameter and its states, which stand behind it; 0 for what it lacks."""
+    theta = tl.load(theta_at)
+    a = theta * 0.0
+    b = theta * 0.0
+    if OPTIMIZER != _SGD:
+        a = tl.load(theta_at + 1)
+    if (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL):
+        b = tl.load(theta_at + 2)
+    return theta, a, b
+
+
+@triton.jit
+def _update_number(theta_at, theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
+    """Update a single parameter as loaded by `_load_number`."""
+    if OPTIMIZER == _ROWWISE_ADAGRAD:  # a row of one number
+        a += g * g
+    theta, a, b = _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER)
+    tl.store(theta_at, theta)
+    if OPTIMIZER != _SGD:
+        tl.store(theta_at + 1, a)
+    if (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL):
+        tl.store(theta_at + 2, b)
+
+
+@triton.jit
+def _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
+    """Update parameters and their two states; the formulas are those of `optimizers`.
+
+    Of row-wise Adagrad, a is the new state.
+    """
+    if OPTIMIZER == _ADAM:
+        a = _BETA1 * a + (1 - _BETA1) * g
+        b = _BETA2 * b + (1 - _BETA2) * g * g
+        theta = theta - lr * a / (tl.sqrt(b) + epsilon)
+    elif OPTIMIZER == _ADAGRAD:
+        a = a + g * g
+        theta = theta - lr * g / (tl.sqrt(a) + epsilon)
+    elif OPTIMIZER == _ROWWISE_ADAGRAD:
+        theta = theta - lr * g / (tl.sqrt(a) + epsilon)
+    elif OPTIMIZER == _FTRL:
+        n = b + g * g
+        a = a + lr * g - (tl.sqrt(n) - tl.sqrt(b)) * theta
+        b = n
+        theta = (_clip(a, lr * l1) - a) / (tl.sqrt(n) + _FTRL_BETA)
+    else:
+        theta = theta - lr * g
+    return theta, a, b
+
+
+@triton.jit
+def _clip(numbers, limit):
+    """Cut to [-limit, limit]; what is not a number stays so, to be found."""
+    cut = tl.where(numbers > limit, limit, numbers)
+    return tl.where(numbers < -limit, -limit, cut)

@@ -1,0 +1,135 @@
+"""Where a fast kernel's numbers lie: one row a feature, the same for every such kernel.
+
+What training waits for is memory. So all numbers of a feature stand side by side in one row, on
+cache lines of its own::
+
+    v | w, its states, the state of v as a whole, 0 … | first states of v | second states of v | 0 …
+
+where an optimiser has them. Each part of v is as wide as v, that of w one vector. So pass 1 finds
+all it needs at a row's start.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.model import FMModel
+from fm_algo.sparse import Float32Array
+from fm_algo.training.gradient.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
+
+PARAMETER_ROWS = "parameter_rows"
+"""The name of `Parameters.rows` in a kernel's state."""
+
+CACHE_LINE = 16
+"""Floats of one cache line."""
+
+WIDTH = 8
+"""Floats of one vector."""
+
+_FTRL_ROWS = 1 << 16
+"""Features whose states are set at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in a row the numbers of a feature stand.
+
+    Attributes
+    ----------
+    num_factors : int
+    width : int
+        Floats of v. Those beyond num_factors stay 0: their gradient, and so their update, is 0.
+    num_v_states : int
+        States as wide as v.
+    """
+
+    num_factors: int
+    width: int
+    num_v_states: int
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters) -> Self:
+        """Lay out the rows of a training."""
+        k, optimizer = hyperparameters.num_factors, hyperparameters.optimizer
+        is_rowwise = optimizer == "rowwise_adagrad"
+        num_v_states = 0 if is_rowwise else UPDATE_RULES[optimizer].num_states
+        return cls(k, -(-k // WIDTH) * WIDTH, num_v_states)
+
+    @property
+    def w_at(self) -> int:
+        """Where w stands, its states behind it."""
+        return self.width
+
+    @property
+    def states_at(self) -> int:
+        """Where the first states of v begin."""
+        return self.w_at + WIDTH
+
+    @property
+    def stride(self) -> int:
+        """Floats of a row: whole cache lines."""
+        row_floats = self.states_at + self.width * self.num_v_states
+        return -(-row_floats // CACHE_LINE) * CACHE_LINE
+
+
+class Parameters:
+    """All parameters and optimiser states, 0 at first.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Shapes, optimiser and rates.
+
+    Attributes
+    ----------
+    num_steps : int64, shape (1,)
+        Mini-batches trained.
+    bias : float32, shape (1, 3)
+        w0 and its states, laid out like w's part of a row.
+    rows : float32, shape (feature_dim, layout.stride)
+        As above; each row starts a cache line.
+    layout : Layout
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        self._hyperparameters = hyperparameters
+        self.layout = Layout.of(hyperparameters)
+        self.num_steps = np.zeros(1, np.int64)
+        self.bias = np.zeros((1, 3), np.float32)
+        self.rows = aligned_rows(np.zeros, hyperparameters.feature_dim, self.layout.stride)
+
+    def model(self) -> FMModel:
+        """Return the present parameters, not copied."""
+        w, V = self.rows[:, self.layout.w_at], self.rows[:, : self.layout.num_factors]
+        return FMModel(self._hyperparameters.predictor_type, self.bias[0, :1], w, V)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name, not copied."""
+        return {"num_steps": self.num_steps, "bias_row": self.bias, PARAMETER_ROWS: self.rows}
+
+    def before_first_step(self) -> None:
+        """Set the states that follow from the initial parameters: FTRL's, so it starts there."""
+        rates = self._hyperparameters
+        if self.num_steps[0] or rates.optimizer != "ftrl":
+            return
+        l1, layout = Constants.of(rates).l1, self.layout
+        width, w_at = layout.width, layout.w_at
+        self.bias[:, 1] = initial_ftrl_z(self.bias[:, 0], rates.bias_lr, l1)
+        for start in range(0, len(self.rows), _FTRL_ROWS):
+            rows = self.rows[start : start + _FTRL_ROWS]
+            rows[:, w_at + 1] = initial_ftrl_z(rows[:, w_at], rates.linear_lr, l1)
+            states = rows[:, layout.states_at : layout.states_at + width]
+            states[:] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
+
+
+def aligned_rows(
+    allocate: Callable[[int, type[np.float32]], Float32Array], num_rows: int, stride: int
+) -> Float32Array:
+    """Rows the first of which starts a cache line, from np.empty or np.zeros."""
+    memory = allocate(num_rows * stride + CACHE_LINE, np.float32)
+    first = -(memory.ctypes.data // 4) % CACHE_LINE
+    return memory[first : first + num_rows * stride].reshape(num_rows, stride)

@@ -1,0 +1,148 @@
+"""The passes of a step whose rows lie on several hosts: gradient here, update at the owner.
+
+A row on its way is `v | w`, v padded to whole vectors as in `parameters`; so is a gradient. What
+`passes` does in one visit is cut in two here, and ends in the same update.
+"""
+
+import numpy as np
+
+from fm_algo.runtime.jit import njit, prange
+from fm_algo.sparse import Float32Array, Int32Array, Int64Array
+from fm_algo.training.gradient.parameters import CACHE_LINE, WIDTH
+from fm_algo.training.gradient.passes import residual_of, sum_column, update_v, update_w
+from fm_algo.training.gradient.simd import load, prefetch, store
+
+_ROWS_A_PIECE = 128  # of a loop: what a thread takes at once
+_ROWS_AHEAD = 24  # how far ahead parameters are fetched
+
+
+@njit(nogil=True, cache=True)
+def renumber(
+    starts: Int32Array,
+    rows: Int32Array,
+    values: Float32Array,
+    places: Int32Array,
+    indptr: Int64Array,
+    to_indices: Int32Array,
+    to_values: Float32Array,
+) -> None:
+    """Write a mini-batch by columns as rows again, column c being number places[c]."""
+    next_entry = indptr[:-1].copy()
+    for c in range(len(places)):
+        for p in range(starts[c], starts[c + 1]):
+            entry = next_entry[rows[p]]
+            next_entry[rows[p]] = entry + 1
+            to_indices[entry] = places[c]
+            to_values[entry] = values[p]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def find_residuals(
+    margin: Float32Array, labels: Float32Array, is_classifier: bool, residual: Float32Array
+) -> None:
+    """Score less label of each row, where margins came in parts."""
+    for r in range(len(margin)):
+        residual[r] = residual_of(margin[r], labels[r], is_classifier)
+
+
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
+def pack_rows(parameters: Float32Array, w_at: int, rows: Int32Array, packed: Float32Array) -> None:
+    """Copy the parameters of some rows, without their optimiser state, to be sent."""
+    num_rows, width = len(rows), packed.shape[1] - 1
+    for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
+        for r in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
+            ahead = rows[min(r + _ROWS_AHEAD, num_rows - 1)]
+            for j in range(0, w_at + 1, CACHE_LINE):
+                prefetch(parameters, ahead, j)
+            for j in range(0, width, WIDTH):
+                store(packed, r, j, load(parameters, rows[r], j))
+            packed[r, width] = parameters[rows[r], w_at]
+
+
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
+def sum_gradients(
+    places: Int32Array,
+    starts: Int32Array,
+    rows: Int32Array,
+    values: Float32Array,
+    residual: Float32Array,
+    factor_sums: Float32Array,
+    packed: Float32Array,
+    gradients: Float32Array,
+) -> None:
+    """Gradient of this host's rows, summed, by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri².
+
+    Column c is row places[c] of `packed` and `gradients`.
+    """
+    num_columns, width = len(places), factor_sums.shape[1]
+    for piece in prange((num_columns + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
+        for c in range(piece * _ROWS_A_PIECE, min(num_columns, (piece + 1) * _ROWS_A_PIECE)):
+            i = places[c]
+            linear, squares = sum_column(
+                starts[c], starts[c + 1], rows, values, residual, factor_sums, gradients, i
+            )
+            gradients[i, width] = linear
+            for j in range(0, width, WIDTH):
+                store(gradients, i, j, load(gradients, i, j) - squares * load(packed, i, j))
+
+
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
+def apply_gradients(
+    rows: Int32Array,
+    starts: Int32Array,
+    sources: Int32Array,
+    gradients: Float32Array,
+    residual_sum: np.float32,
+    bias: Float32Array,
+    parameters: Float32Array,
+    w_at: int,
+    num_factors: int,
+    optimizer: int,
+    use_bias: bool,
+    use_linear: bool,
+    bias_lr: np.float32,
+    bias_wd: np.float32,
+    linear_lr: np.float32,
+    linear_wd: np.float32,
+    factors_lr: np.float32,
+    factors_wd: np.float32,
+    rescale: np.float32,
+    clip_limit: np.float32,
+    epsilon: np.float32,
+    l1: np.float32,
+) -> None:
+    """Add up what all hosts sent for a row, in the order of the hosts, and update it once.
+
+    Row rows[c] gets the gradients number sources[starts[c]:starts[c + 1]].
+    """
+    if use_bias:
+        update_w(
+            bias, 0, 0, optimizer, rescale * residual_sum, bias_wd, bias_lr,
+            clip_limit, epsilon, l1,
+        )  # fmt: skip
+    num_rows, width = len(rows), gradients.shape[1] - 1
+    for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
+        sums = np.empty((1, width), np.float32)
+        for c in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
+            ahead = min(c + _ROWS_AHEAD, num_rows - 1)
+            for j in range(0, parameters.shape[1], CACHE_LINE):
+                prefetch(parameters, rows[ahead], j)
+            for j in range(0, width + 1, CACHE_LINE):
+                prefetch(gradients, sources[starts[ahead]], j)
+            i = rows[c]
+            linear = gradients[sources[starts[c]], width]
+            for j in range(0, width, WIDTH):
+                store(sums, 0, j, load(gradients, sources[starts[c]], j))
+            for p in range(starts[c] + 1, starts[c + 1]):
+                linear += gradients[sources[p], width]
+                for j in range(0, width, WIDTH):
+                    store(sums, 0, j, load(sums, 0, j) + load(gradients, sources[p], j))
+            if use_linear:
+                update_w(
+                    parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
+                    clip_limit, epsilon, l1,
+                )  # fmt: skip
+            update_v(
+                parameters, i, w_at, num_factors, optimizer, sums, rescale, factors_wd,
+                clip_limit, factors_lr, epsilon, l1,
+            )  # fmt: skip

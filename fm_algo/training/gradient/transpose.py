@@ -1,0 +1,138 @@
+"""A mini-batch by columns: for each feature present, its (row, value) pairs.
+
+It depends on the data alone, so that it can be done ahead of the step.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_algo.runtime.jit import njit
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
+from fm_algo.training.gradient import Columns
+
+# The most bits of a digit, measured: a pass writes to as many places as there are digits. Caches
+# keep up with 2^11 where the entries find room in them too, else with 2^10; but one pass beats two.
+_RADIX_BITS, _RADIX_BITS_OF_MANY = 11, 10
+_MANY = 1 << 17
+
+# An entry on its way. What belongs together lies together: one place to write to, not several.
+_PAIR = np.dtype([("feature", np.uint32), ("row", np.uint32)])
+_TRIPLE = np.dtype([*_PAIR.descr, ("value", np.float32)])
+
+_UInt32Array = NDArray[np.uint32]
+_Records = NDArray[Any]  # of _PAIR or _TRIPLE
+
+
+def transpose(batch: CSRBatch) -> Columns:
+    """Group the entries by feature, features and each one's rows in ascending order."""
+    entries = batch.num_entries
+    features, starts = np.empty(entries, np.int32), np.empty(entries + 1, np.int32)
+    # Values that are all 1, as those of categories are, are in order as they stand.
+    rows, values = np.empty(entries, np.int32), batch.values.copy()
+    has_values = np.count_nonzero(batch.values != 1) > 0
+    num_columns = _sort_by_feature(
+        batch.indptr,
+        batch.indices,
+        batch.values if has_values else None,
+        max(batch.feature_dim - 1, 1).bit_length(),
+        np.empty(entries, _TRIPLE if has_values else _PAIR),
+        np.empty(entries, _TRIPLE if has_values else _PAIR),
+        features,
+        starts,
+        rows,
+        values,
+    )
+    return Columns(features[:num_columns], starts[: num_columns + 1], rows, values)
+
+
+@njit(nogil=True, cache=True)
+def _digit_places(indices: Int32Array, feature_bits: int) -> tuple[_UInt32Array, int]:
+    """Where the first feature of each digit's value goes, (num_digits, 2^bits); bits of a digit."""
+    is_small = len(indices) < _MANY or feature_bits <= _RADIX_BITS
+    most_bits = _RADIX_BITS if is_small else _RADIX_BITS_OF_MANY
+    num_digits = (feature_bits + most_bits - 1) // most_bits
+    digit_bits = (feature_bits + num_digits - 1) // num_digits
+    mask = np.uint32((1 << digit_bits) - 1)
+    places = np.zeros((num_digits, 1 << digit_bits), np.uint32)
+    for digit in range(num_digits):
+        digit_places, shift = places[digit], np.uint32(digit * digit_bits)
+        for feature in indices:
+            digit_places[(np.uint32(feature) >> shift) & mask] += np.uint32(1)
+        place = np.uint32(0)
+        for value in range(len(digit_places)):
+            count = digit_places[value]
+            digit_places[value] = place
+            place += count
+    return places, digit_bits
+
+
+@njit(nogil=True, cache=True)
+def _sort_by_feature(
+    indptr: Int64Array,
+    indices: Int32Array,
+    batch_values: Float32Array | None,
+    feature_bits: int,
+    source: _Records,
+    target: _Records,
+    features: Int32Array,
+    starts: Int32Array,
+    rows: Int32Array,
+    values: Float32Array,
+) -> int:
+    """Radix sort of the entries, lowest digit first: stable, so rows stay in order.
+
+    `source` and `target` are memory to work in. Without `batch_values` none are carried along, and
+    `values` stay as they are. Unsigned numbers spare Numba's test for a negative index.
+
+    Returns the number of columns.
+    """
+    places, digit_bits = _digit_places(indices, feature_bits)
+    mask = np.uint32((1 << digit_bits) - 1)
+    one = np.uint32(1)
+    for r in range(len(indptr) - 1):
+        for e in range(np.uint64(indptr[r]), np.uint64(indptr[r + 1])):
+            feature = np.uint32(indices[e])
+            value = feature & mask
+            place = places[0, value]
+            places[0, value] = place + one
+            source[place]["feature"] = feature
+            source[place]["row"] = r
+            if batch_values is not None:
+                source[place]["value"] = batch_values[e]
+
+    num_entries = np.uint64(len(indices))
+    for digit in range(1, len(places)):
+        digit_places, shift = places[digit], np.uint32(digit * digit_bits)
+        # Two at a time: entries of a frequent feature stand side by side by now, and each would
+        # wait for the one before to have written where the next goes.
+        for e in range(np.uint64(1), num_entries, np.uint64(2)):
+            before = e - np.uint64(1)
+            value0 = (source[before]["feature"] >> shift) & mask
+            value1 = (source[e]["feature"] >> shift) & mask
+            place0 = digit_places[value0]
+            place1 = digit_places[value1] + np.uint32(value0 == value1)
+            digit_places[value0] = place0 + one
+            digit_places[value1] = place1 + one
+            target[place0] = source[before]
+            target[place1] = source[e]
+        if len(source) % 2:
+            target[digit_places[(source[-1]["feature"] >> shift) & mask]] = source[-1]
+        source, target = target, source
+
+    # Written again and again until the next column begins: no branch to be guessed wrong.
+    starts[0] = 0
+    if num_entries == 0:
+        return 0
+    column, last = np.uint64(0), source[0]["feature"]
+    for e in range(num_entries):
+        feature = source[e]["feature"]
+        column += np.uint64(feature != last)
+        last = feature
+        features[column] = feature
+        starts[column + np.uint64(1)] = e + np.uint64(1)
+        rows[e] = source[e]["row"]
+        if batch_values is not None:
+            values[e] = source[e]["value"]
+    return int(column) + 1

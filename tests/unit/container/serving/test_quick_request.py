@@ -1,0 +1,50 @@
+import pytest
+
+from container.serving.quick_request import MAX_BYTES, is_quick
+
+
+def invocation(body, *headers, path=b"/invocations"):
+    lines = [b"POST " + path + b" HTTP/1.1", b"Host: x", *headers]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def announced(body):
+    return invocation(body, b"Content-Type: text/csv", b"content-LENGTH:  %d" % len(body))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /ping HTTP/1.1\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
+        announced(b"1,2\n"),
+        announced(b""),
+        invocation(b"1", b"Content-Length: 1", path=b"/models/a%20b/invoke"),
+    ],
+)
+def test_a_ping_and_a_whole_short_invocation_are_quick(data):
+    assert is_quick(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET /ping HTTP/1.1\r\nHost: x\r\n",
+        b"GET /metrics HTTP/1.1\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /models HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+        b"DELETE /models/a/invoke HTTP/1.1\r\n\r\n",
+        invocation(b"", b"Content-Type: text/csv"),
+        invocation(b"1", b"Content-Length: 2"),
+        invocation(b"123", b"Content-Length: 2"),
+        invocation(b"0\r\n\r\n", b"Transfer-Encoding: chunked"),
+        invocation(b"1", b"Expect: 100-continue", b"Content-Length: 1"),
+        invocation(b"1", b"Content-Length: 1_0"),
+        announced(b'{"features": [1], "configuration": {"explain": true}}'),
+        announced(rb'{"features": [1], "c\u006fnfiguration": {"explain": true}}'),
+        announced(b"1" * MAX_BYTES),
+    ],
+)
+def test_what_must_be_waited_for_or_may_take_long_is_not_quick(data):
+    assert not is_quick(data)

@@ -1,0 +1,148 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from container.serving import scoring
+from container.serving.scoring import REQUEST_TYPES, Scorer
+from container.settings import ANSWER_TYPES, Settings
+from fm_algo import write_recordio
+from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
+from fm_algo.errors import UserError
+from fm_algo.model import FMModel
+
+
+@pytest.fixture
+def model():
+    return FMModel(
+        "regressor",
+        np.array([0.5], np.float32),
+        np.array([1, 2], np.float32),
+        np.array([[1], [1]], np.float32),
+    )
+
+
+def settings_of(**environment):
+    return Settings.from_environment(environment)
+
+
+def answer(model, body, content_type, accept, *, piece_bytes=1 << 20, **environment):
+    scorer = Scorer(model, content_type, accept, settings_of(**environment))
+    pieces = []
+    for start in range(0, len(body), piece_bytes):
+        pieces += scorer.feed(body[start : start + piece_bytes])
+    pieces += scorer.close()
+    return scorer, b"".join(pieces)
+
+
+def status_of(model, body, content_type, accept):
+    with pytest.raises(UserError) as caught:
+        answer(model, body, content_type, accept)
+    return caught.value.http_status
+
+
+def test_a_request_is_answered_with_the_models_score(model):
+    scorer, body = answer(model, b"3,0\n3,2\n", CSV, CSV)
+
+    # 0.5 + 3, and 0.5 + 3 + 2 * 2 + 3 * 2 for the pair
+    assert body == b"3.5\n13.5\n"
+    assert (scorer.answer_type, scorer.num_rows) == (CSV, 2)
+
+
+def test_types_are_checked_before_the_body_and_the_requests_before_the_answers(model):
+    assert status_of(model, b"", "image/png", "image/png") == 415
+    assert status_of(model, b"", CSV, "image/png") == 406
+    assert status_of(model, b"", CSV, CSV) == 400
+
+
+@pytest.mark.parametrize("content_type", REQUEST_TYPES)
+def test_a_request_without_a_body_is_told_so(model, content_type):
+    with pytest.raises(UserError, match="no body"):
+        answer(model, b"", content_type, None)
+
+
+@pytest.mark.parametrize("content_type", [CSV, JSONLINES])
+def test_a_request_without_a_row_is_told_so(model, content_type):
+    with pytest.raises(UserError, match="no row"):
+        answer(model, b"\n", content_type, None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "answer_type"),
+    [
+        ({}, JSON),
+        ({"SAGEMAKER_BATCH": "true"}, JSONLINES),
+        ({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": RECORDIO_PROTOBUF}, RECORDIO_PROTOBUF),
+        (
+            {"SAGEMAKER_BATCH": "true", "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": JSON},
+            JSON,
+        ),
+    ],
+)
+def test_where_a_request_wants_no_type_the_settings_decide(model, environment, answer_type):
+    body = b'{"instances": [{"features": [1, 1]}]}'
+
+    scorer, _ = answer(model, body, JSON, None, **environment)
+
+    assert scorer.answer_type == answer_type
+
+
+RECORDS = io.BytesIO()
+write_recordio(RECORDS, csr_matrix(np.float32([[3, 0], [0, 0], [0, 4]])))
+THREE_ROWS = {
+    JSON: b'{"instances": [{"features": [3, 0]}, {"features": [0, 0]}, {"features": [0, 4]}]}',
+    JSONLINES: b'{"features": [3, 0]}\n{"features": [0, 0]}\n{"features": [0, 4]}\n',
+    RECORDIO_PROTOBUF: RECORDS.getvalue(),
+    CSV: b"3,0\n0,0\n0,4",
+    LIBSVM: b"0:3\n\n1:4\n",
+}
+
+
+@pytest.mark.parametrize("accept", ANSWER_TYPES)
+@pytest.mark.parametrize("content_type", REQUEST_TYPES)
+@pytest.mark.parametrize("piece_bytes", [1, 3, 7])
+def test_how_a_request_is_cut_into_pieces_does_not_show(model, content_type, accept, piece_bytes):
+    body = THREE_ROWS[content_type]
+
+    scorer, cut = answer(model, body, content_type, accept, piece_bytes=piece_bytes)
+
+    assert scorer.num_rows == 3
+    assert cut == answer(model, body, content_type, accept)[1]
+
+
+def test_an_answer_in_json_is_one_document_however_many_blocks_it_is_made_of(model):
+    instances = ", ".join(f'{{"features": [{row}, 0]}}' for row in range(3000))
+
+    _, body = answer(model, f'{{"instances": [{instances}]}}'.encode(), JSON, JSON)
+
+    assert json.loads(body) == {"predictions": [{"score": 0.5 + row} for row in range(3000)]}
+
+
+def test_a_record_without_a_frame_is_told_by_its_first_bytes_wherever_they_are_cut(model):
+    framed = io.BytesIO()
+    write_recordio(framed, csr_matrix(np.float32([[3, 2]])))
+    frame = framed.getvalue()
+    bare = frame[8 : 8 + int.from_bytes(frame[4:8], "little")]
+
+    for piece_bytes in (1, 2, 100):
+        _, body = answer(model, bare, RECORDIO_PROTOBUF, CSV, piece_bytes=piece_bytes)
+        assert body == b"13.5\n"
+
+
+def test_a_row_whose_score_is_infinite_is_told_by_its_number_in_the_request(model):
+    body = b"1,1\n" * 5 + b"3e38,3e38\n"
+
+    with pytest.raises(UserError, match=r"the score of row 5 \(from 0\) is infinite"):
+        answer(model, body, CSV, CSV, piece_bytes=4)
+
+
+def test_what_rows_ask_for_is_limited_for_all_pieces_together(model, monkeypatch):
+    monkeypatch.setattr(scoring, "_MAX_CANDIDATES", 4)
+    asked = {"top_k": 1, "candidates": {"first": 0, "last": 1}}
+    line = json.dumps({"features": [1, 1], "configuration": asked}).encode() + b"\n"
+
+    assert answer(model, 2 * line, JSONLINES, None, piece_bytes=len(line))[0].num_rows == 2
+    with pytest.raises(UserError, match="6 candidates, allowed: 4 a request"):
+        answer(model, 3 * line, JSONLINES, None, piece_bytes=len(line))

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+
+from fm_algo.data.bulk import line
+from fm_algo.data.bulk.csv import BulkCSVDecoder
+from fm_algo.data.bulk.csv import decode_lines as decode_csv
+from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder
+from fm_algo.data.bulk.libsvm import decode_lines as decode_libsvm
+from fm_algo.data.formats.csv import CSVDecoder
+from fm_algo.data.formats.libsvm import LibSVMDecoder
+from fm_algo.errors import UserError
+
+FEATURE_DIM = 3
+
+FORMATS = {
+    "csv": (CSVDecoder, BulkCSVDecoder, {"labelled": True, "label_size": 1}),
+    "csv, label dropped": (CSVDecoder, BulkCSVDecoder, {"labelled": False, "label_size": 1}),
+    "csv, no label": (CSVDecoder, BulkCSVDecoder, {"labelled": False, "label_size": 0}),
+    "libsvm": (LibSVMDecoder, BulkLibSVMDecoder, {"labelled": True}),
+    "libsvm, label dropped": (LibSVMDecoder, BulkLibSVMDecoder, {"labelled": False}),
+    "libsvm, from 1": (LibSVMDecoder, BulkLibSVMDecoder, {"labelled": True, "index_base": 1}),
+}
+
+USUAL = {
+    "csv": [
+        "1,0,2.5,0",
+        "-1, 1 ,\t2,3 ",
+        "0,0,0,0\r",
+        "+1,.5,-0,1e-3",
+        "0.1,0,0,0.30000000000000004",
+    ],
+    "csv, label dropped": ["1,0,2.5,0", "7,1,2,3"],
+    "csv, no label": ["0,2.5,0", " 1,1,1"],
+    "libsvm": ["1 0:1 2:0.5", "+1 2:1\t0:-1e2 ", "-1", "  0 1:0\r", "1  0:.5", "2.5 00:1"],
+    "libsvm, label dropped": ["1 0:1", "0:1 2:0.5", "", " ", "\r", "3", "3 ", "\t1:0 \r"],
+    "libsvm, from 1": ["1 1:1 3:2", "0 3:1"],
+}
+UNUSUAL = {
+    "csv": ['1,"0",2,0', "1,0,2", "1,0,2,3,4", "1,x,2,3", "x,1,2,3", "1,0,nan,0", "1,1e39,0,0",
+            "1,,2,3", "1,1_0,2,3", "1 2,0,0,0", "1,0,0,0\r\r", "1,0\xa0,0,0", "1:0:0:0", ",1,1,1"],
+    "csv, label dropped": ["x,0,2.5,0", "0,2.5,0"],
+    "csv, no label": ["1,0,2.5,0", "0,2"],
+    "libsvm": ["1 0:1 # x", "# x", "0:1", "1 3:1", "1 -1:1", "1 1.0:1", "1 0:1 0:2", "1 2:1 2:1",
+               "1 0:", "1 0 :1", "1 0: 1", "1 0:1:1", "1 0:nan", "1 0:1e39", "x 0:1", "1 0:1 2",
+               "1 9999999999:1", "1 18446744073709551616:1", "1\v0:1", "1 0:1\r 1:1", "1,0:1"],
+    "libsvm, label dropped": ["x", "1 2", "0:1 3", "0:1#", "1.0:1", "3:1"],
+    "libsvm, from 1": ["1 0:1", "1 4:1"],
+}  # fmt: skip
+
+
+def cases(lines_of_kind):
+    return [
+        pytest.param(kind, line, id=f"{kind}: {line!r}")
+        for kind, lines in lines_of_kind.items()
+        for line in lines
+    ]
+
+
+def decoders(kind):
+    plain, bulk, options = FORMATS[kind]
+    return plain(feature_dim=FEATURE_DIM, **options), bulk(feature_dim=FEATURE_DIM, **options)
+
+
+def compiled(kind, text, *, max_rows=20, max_entries=60):
+    """Where the compiled function stops, and how many rows it has then."""
+    options = {"index_base": 0} | FORMATS[kind][2]
+    function = decode_csv if kind.startswith("csv") else decode_libsvm
+    option = options["label_size" if kind.startswith("csv") else "index_base"]
+    return function(
+        np.frombuffer(text, np.uint8),
+        0,
+        FEATURE_DIM,
+        option,
+        options["labelled"],
+        np.zeros(max_rows + 1, np.int64),
+        np.zeros(max_entries, np.int32),
+        np.zeros(max_entries, np.float32),
+        np.zeros(max_rows, np.float32),
+        0,
+    )
+
+
+def plain_lists(batch):
+    labels = None if batch.labels is None else batch.labels.tolist()
+    return batch.indptr.tolist(), batch.indices.tolist(), batch.values.tolist(), labels
+
+
+def outcome(decoder, text):
+    try:
+        return plain_lists(decoder.feed(text)), plain_lists(decoder.close())
+    except UserError as error:
+        return error.message
+
+
+@pytest.mark.parametrize(("kind", "line_text"), cases(USUAL))
+def test_usual_lines_are_decoded_compiled_and_right(kind, line_text):
+    text = f"{line_text}\n".encode() * 3
+    assert compiled(kind, text) == (len(text), 3)
+    plain, bulk = decoders(kind)
+    if line_text.strip():  # blank lines may be cut off before
+        assert outcome(bulk, text) == outcome(plain, text)
+
+
+@pytest.mark.parametrize(("kind", "line_text"), cases(UNUSUAL))
+def test_the_compiled_function_stops_before_a_line_that_is_unusual(kind, line_text):
+    good = f"{USUAL[kind][0]}\n".encode()
+    assert compiled(kind, good * 2 + f"{line_text}\n".encode() + good) == (2 * len(good), 2)
+
+
+@pytest.mark.parametrize("few_bytes", [0, 1 << 10])
+@pytest.mark.parametrize(("kind", "line_text"), cases(UNUSUAL))
+def test_unusual_lines_are_read_or_refused_as_by_the_plain_decoder(
+    kind, line_text, few_bytes, monkeypatch
+):
+    monkeypatch.setattr(line, "_FEW_BYTES", few_bytes)
+    good = f"{USUAL[kind][0]}\n"
+    text = f"{good * 2}{line_text}\n{good * 3}{line_text}\n{good}".encode()
+    plain, bulk = decoders(kind)
+    assert outcome(bulk, text) == outcome(plain, text)
+
+
+@pytest.mark.parametrize("text", [b"", b"1 0:1", b"1,1,1,1"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_text_without_a_line_feed_at_its_end_is_not_looked_at(kind, text):
+    assert compiled(kind, text) == (0, 0)
+
+
+@pytest.mark.parametrize("max_rows", [0, 1, 2, 3])
+@pytest.mark.parametrize("max_entries", range(9))
+@pytest.mark.parametrize(("kind", "text"), [("csv", b"1,2,0,3\n"), ("libsvm", b"1 0:2 2:3\n")])
+def test_the_compiled_function_stops_where_the_arrays_are_full(kind, text, max_rows, max_entries):
+    position, num_rows = compiled(kind, text * 3, max_rows=max_rows, max_entries=max_entries)
+    assert num_rows == min(max_rows, max_entries // 2)
+    assert position == len(text) * num_rows
+
+
+@pytest.mark.parametrize("num_rows", [1, 10, 5000])
+def test_rows_for_which_there_is_no_room_come_out_all_the_same(num_rows, monkeypatch):
+    monkeypatch.setattr(line, "_WAITING_BYTES", 0)
+    _, bulk = decoders("libsvm")
+    assert bulk.feed(b"7\n" * num_rows).labels.tolist() == [7] * num_rows
