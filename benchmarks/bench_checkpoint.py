@@ -24,10 +24,12 @@ from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.checkpoint import Checkpoints
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import draw_initial
 from fm_algo.training.progress import Notes
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import BatchReport, train
+from fm_algo.training.report import BatchReport
+from fm_algo.training.trainer import train
 
 NUM_ROWS, ROW_ENTRIES = 100_000, 30
 
@@ -77,7 +79,7 @@ def measure(
     draw_initial(kernel.model(), hyperparameters)
     source = CachedRows(draw_rows(hyperparameters.feature_dim), hyperparameters)
     checkpoints = Checkpoints(directory, hyperparameters)
-    endless = train(kernel, source, hyperparameters)
+    endless = train(GradientLearner(kernel, hyperparameters, source), hyperparameters)
     reports = (report for report in endless if isinstance(report, BatchReport))
     train_for(seconds / 4, reports, checkpoints, kernel)
     waits, costs = [], []

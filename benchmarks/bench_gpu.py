@@ -30,11 +30,13 @@ from peers import LEARNING_RATE, NUM_EPOCHS, NUM_FIELDS, log_loss, run_torch
 
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.gradient.optimizers import UPDATE_RULES
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import draw_initial, initial_model
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import EpochReport, train
+from fm_algo.training.report import EpochReport
+from fm_algo.training.trainer import train
 
 NUM_TEST = 20_000
 SAMPLED_BATCHES = 4
@@ -125,13 +127,12 @@ def train_epochs(
     from fm_algo.training.gradient.gpu import GPUKernel
 
     kernel = GPUKernel(chosen, device)
-    draw_initial(kernel.model(), chosen)
+    draw_initial(kernel.writable_model(), chosen)
     source = CachedRows(rows, chosen, kernel.hold(rows))
-    reports = [
-        report for report in train(kernel, source, chosen) if isinstance(report, EpochReport)
-    ]
+    learner = GradientLearner(kernel, chosen, source)
+    reports = [report for report in train(learner, chosen) if isinstance(report, EpochReport)]
     if profile:
-        _profile(lambda: list(train(kernel, source, chosen)))
+        _profile(lambda: list(train(learner, chosen)))
     epoch_s = statistics.median(report.elapsed_s for report in reports[1:])
     return epoch_s, log_loss(kernel.margin(test), test.require_labels())
 

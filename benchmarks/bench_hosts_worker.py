@@ -19,16 +19,18 @@ from bench_hosts_data import draw_rows
 
 from fm_algo.errors import PlatformError
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
-from fm_algo.model import FMModel
 from fm_algo.training.distributed.group import HostGroup, open_store
 from fm_algo.training.distributed.select import make_kernel
 from fm_algo.training.distributed.watch import Watch
 from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import draw_initial
 from fm_algo.training.peers import Peers
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import EpochReport, train
+from fm_algo.training.report import EpochReport
+from fm_algo.training.state import ParameterStore
+from fm_algo.training.trainer import train
 
 LEADER, PORT = "10.77.0.1", 7777
 REPEATS = 12
@@ -51,7 +53,7 @@ def exchange_ms(group: HostGroup, sizes: list[int]) -> float:
 
 def rows_a_second(
     kernel: Kernel,
-    model: FMModel,
+    model: ParameterStore,
     hyperparameters: Hyperparameters,
     work: dict[str, Any],
     rank: int,
@@ -60,7 +62,8 @@ def rows_a_second(
     """Train; this host's rows a second in each epoch but the first, which warms up."""
     draw_initial(model, hyperparameters)
     rows = draw_rows(work["data"], work["rows"], seed=rank)
-    reports = train(kernel, CachedRows(rows, hyperparameters), hyperparameters, peers=peers)
+    learner = GradientLearner(kernel, hyperparameters, CachedRows(rows, hyperparameters))
+    reports = train(learner, hyperparameters, peers=peers)
     epochs = [report for report in reports if isinstance(report, EpochReport)]
     return [rows.num_rows / report.elapsed_s for report in epochs[1:]]
 

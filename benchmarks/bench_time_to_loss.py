@@ -25,9 +25,11 @@ from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import draw_initial
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import EpochReport, train
+from fm_algo.training.report import EpochReport
+from fm_algo.training.trainer import train
 
 NUM_EPOCHS = 8
 RATES = {
@@ -97,7 +99,8 @@ def run_fm_algo(
     draw_initial(kernel.model(), hyperparameters)
     curve: Curve = []
     elapsed_s = 0.0
-    for report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
+    learner = GradientLearner(kernel, hyperparameters, CachedRows(rows, hyperparameters))
+    for report in train(learner, hyperparameters):
         if isinstance(report, EpochReport):
             elapsed_s += report.elapsed_s
             curve.append((elapsed_s, log_loss(kernel.margin(test), test.require_labels())))

@@ -65,9 +65,11 @@ def run_fm_algo(
 ) -> tuple[float, float]:
     """Train with the CPU kernel; rows a second and held-out log loss."""
     from fm_algo.training.gradient.cpu import CPUKernel
+    from fm_algo.training.gradient.learner import GradientLearner
+    from fm_algo.training.gradient.mini_batches import CachedRows
     from fm_algo.training.initialization import draw_initial
-    from fm_algo.training.row_source import CachedRows
-    from fm_algo.training.trainer import EpochReport, train
+    from fm_algo.training.report import EpochReport
+    from fm_algo.training.trainer import train
 
     hyperparameters = parse_hyperparameters(
         {
@@ -85,7 +87,7 @@ def run_fm_algo(
     source = CachedRows(rows, hyperparameters)
     reports = [
         report
-        for report in train(kernel, source, hyperparameters)
+        for report in train(GradientLearner(kernel, hyperparameters, source), hyperparameters)
         if isinstance(report, EpochReport)
     ]
     epoch_s = statistics.median(report.elapsed_s for report in reports[1:])

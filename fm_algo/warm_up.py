@@ -8,8 +8,9 @@ from fm_algo.data.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
-from fm_algo.training.row_source import CachedRows
+from fm_algo.training.rows import Rows
 from fm_algo.training.trainer import train
 
 
@@ -30,9 +31,10 @@ def main() -> None:
         np.ones(2, np.float32),
         2,
     )
-    kernel = CPUKernel(hyperparameters)
-    draw_initial(kernel.model(), hyperparameters)
-    for _report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
+    learner = GradientLearner(CPUKernel(hyperparameters), hyperparameters)
+    draw_initial(learner.writable_model(), hyperparameters)
+    learner.take_rows(Rows.in_memory(rows))
+    for _report in train(learner, hyperparameters):
         pass
     bulk.main()
     if importlib.util.find_spec("torch") is not None:

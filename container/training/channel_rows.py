@@ -11,27 +11,21 @@ import numpy as np
 from container.settings import Paths
 from container.training.channels import describe_files, read_channel
 from container.training.job import Resources, TrainingJob
+from fm_algo.data.row_buffer import RowBuffer
 from fm_algo.sparse import CSRBatch
-from fm_algo.training.gradient import Kernel
-from fm_algo.training.row_source import CachedRows, RowBuffer, RowSource, StreamedRows
+from fm_algo.training.rows import Rows
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelRows:
-    """The rows of one channel.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRows(Rows):
+    """The rows of one channel; not in memory where they do not fit or come through FIFOs.
 
     Attributes
     ----------
-    read : callable
-        ``read(epoch)`` reads them once.
-    cached : CSRBatch or None
-        All of them; None where they do not fit or come through FIFOs.
     describe_origin : callable
         Says what tells where they come from, as far as that is known without reading them.
     """
 
-    read: Callable[[int], Iterator[CSRBatch]]
-    cached: CSRBatch | None
     describe_origin: Callable[[], str]
 
     @property
@@ -47,16 +41,6 @@ class ChannelRows:
         for numbers in (rows.indptr, rows.indices, rows.values, rows.require_labels()):
             check = zlib.crc32(numbers.data, check)
         return f"{rows.num_rows} rows with {rows.num_entries} values (check {check:08x})"
-
-    def blocks(self, epoch: int) -> Iterator[CSRBatch]:
-        """Return the rows for a pass over them, in blocks."""
-        return self.read(epoch) if self.cached is None else iter([self.cached])
-
-    def source(self, job: TrainingJob, kernel: Kernel, buffer_bytes: int) -> RowSource:
-        """Return what the trainer takes; `buffer_bytes` are for shuffling what is read again."""
-        if self.cached is None:
-            return StreamedRows(self.read, job.hyperparameters, buffer_bytes)
-        return CachedRows(self.cached, job.hyperparameters, kernel.hold(self.cached))
 
 
 def load_channel(
@@ -102,14 +86,15 @@ def load_channel(
         return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
 
     if job.channels[name].is_pipe:
-        return ChannelRows(read, None, lambda: "a pipe")
+        return ChannelRows(read=read, describe_origin=lambda: "a pipe")
     origin = functools.partial(describe_files, paths, name)
     buffer = RowBuffer(job.hyperparameters.feature_dim)
     for block in read(0):
         buffer.append(block)
         if buffer.num_bytes > budget_bytes:
-            return ChannelRows(read, None, origin)
-    return ChannelRows(read, buffer.take(buffer.num_rows), origin)
+            return ChannelRows(read=read, describe_origin=origin)
+    rows = buffer.take(buffer.num_rows)
+    return ChannelRows(read=read, cached=rows, describe_origin=origin)
 
 
 def _own_rows(blocks: Iterator[CSRBatch], resources: Resources) -> Iterator[CSRBatch]:

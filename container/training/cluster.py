@@ -1,4 +1,4 @@
-"""The hosts of a job: they find each other, and each gets its kernel. One host needs none of it.
+"""The hosts of a job: they find each other, and each gets its learner. One host needs none of it.
 
 Of several GPUs of a host each has a process, which is one of the hosts to the others.
 """
@@ -19,10 +19,10 @@ from container.settings import Paths, quiet_torch, take_errors_of_nccl, use_inte
 from container.training.job import Resources, TrainingJob
 from container.training.model_keeper import Keeper, ModelKeeper
 from fm_algo.errors import PlatformError
-from fm_algo.model import FMModel
-from fm_algo.training.gradient import Kernel
-from fm_algo.training.gradient.select import count_gpus, make_kernel
+from fm_algo.training.gradient.select import count_gpus
+from fm_algo.training.learner import Learner
 from fm_algo.training.peers import Alone, Peers
+from fm_algo.training.select import make_learner
 
 _log = logging.getLogger("fm_algo")
 _T = TypeVar("_T")
@@ -40,17 +40,13 @@ class Cluster(contextlib.AbstractContextManager["Cluster"], Protocol):
 
     Attributes
     ----------
-    kernel : Kernel
-        Of this host, its numbers 0.
+    learner : Learner
+        Of this host, its parameters 0.
     peers : Peers
     """
 
-    kernel: Kernel
+    learner: Learner
     peers: Peers
-
-    def writable_model(self) -> FMModel:
-        """Return what takes the initial parameters of all features."""
-        ...
 
     def keeper(self, paths: Paths) -> Keeper:
         """Return what keeps the model, and goes on from a checkpoint; for all hosts to call."""
@@ -69,16 +65,12 @@ class OneHost:
 
     def __init__(self, job: TrainingJob, stop: threading.Event) -> None:
         self._job = job
-        self.kernel = make_kernel(job.hyperparameters)
+        self.learner = make_learner(job.hyperparameters)
         self.peers: Peers = Alone(stop.is_set)
-
-    def writable_model(self) -> FMModel:
-        """Return the kernel's."""
-        return self.kernel.model()
 
     def keeper(self, paths: Paths) -> Keeper:
         """Return what keeps the model."""
-        return ModelKeeper(paths, self._job, self.kernel)
+        return ModelKeeper(paths, self._job, self.learner)
 
     def __enter__(self) -> Self:
         return self

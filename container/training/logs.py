@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from fm_algo.metrics import Metric
-from fm_algo.training.trainer import BatchReport, EpochReport
+from fm_algo.training.report import BatchReport, EpochReport
 
 _log = logging.getLogger("fm_algo.metrics")
 

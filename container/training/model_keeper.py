@@ -1,65 +1,57 @@
 """What of a job must outlive its process: the model it will serve and the checkpoints."""
 
 import logging
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
 from container.settings import Paths
 from container.training.job import TrainingJob
-from fm_algo.artifacts.artifact import load_model, save_model
+from fm_algo.artifacts.artifact import SlicedModel, load_model, save_model
 from fm_algo.errors import UserError
-from fm_algo.model import FMModel
 from fm_algo.training.checkpoint import Checkpoint, Checkpoints
 from fm_algo.training.early_stopping import BestEpoch
-from fm_algo.training.gradient import State
 from fm_algo.training.progress import Notes, Progress
-from fm_algo.training.trainer import BatchReport
+from fm_algo.training.report import BatchReport, EpochReport
+from fm_algo.training.state import ParameterStore, State
+from fm_algo.training.store import Store
 
 _log = logging.getLogger("fm_algo")
 
 
-class Stateful(Protocol):
-    """What of a kernel is kept."""
+class Kept(Protocol):
+    """What of a learner is kept; a `Learner` is one."""
 
-    def model(self) -> FMModel:
-        """Return the parameters, which can be written to."""
+    def model(self) -> SlicedModel:
+        """Return the present model, to be read."""
+        ...
+
+    def writable_model(self) -> ParameterStore:
+        """Return the present parameters, to be written to."""
         ...
 
     def state(self) -> State:
-        """Return all that later steps depend on, which can be written to."""
+        """Return all that later steps depend on, to be read."""
+        ...
+
+    def writable_state(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> State:
+        """Return the same, to be filled; see `Learner`."""
         ...
 
 
-class Keeper(Protocol):
+class Keeper(Store, Protocol):
     """`ModelKeeper`, as the course of a job knows it."""
 
-    progress: Progress
     notes: Notes
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the kernel's numbers are those of a checkpoint."""
+        """Whether the learner's numbers are those of a checkpoint."""
         ...
 
     def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
         """Take note of what is trained on."""
-        ...
-
-    def batch_done(self, report: BatchReport) -> None:
-        """Take note of a mini-batch."""
-        ...
-
-    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
-        """Take note of an epoch."""
-        ...
-
-    def end(self) -> bool:
-        """See that the model is in its place."""
-        ...
-
-    def stop(self) -> None:
-        """Save all because the platform says so."""
         ...
 
 
@@ -74,8 +66,8 @@ class ModelKeeper:
     ----------
     paths : Paths
     job : TrainingJob
-    kernel : Stateful
-        New, its numbers 0.
+    learner : Kept
+        New, its parameters 0.
 
     Raises
     ------
@@ -92,17 +84,17 @@ class ModelKeeper:
         Of whoever reads the rows and writes the log; kept in checkpoints.
     """
 
-    def __init__(self, paths: Paths, job: TrainingJob, kernel: Stateful) -> None:
+    def __init__(self, paths: Paths, job: TrainingJob, learner: Kept) -> None:
         self._paths = paths
         self._hyperparameters = job.hyperparameters
-        self._kernel = kernel
+        self._learner = learner
         self._checkpoints: Checkpoints | None = None
         self._found: Checkpoint | None = None
         self.progress, self.notes = Progress(), Notes()
         if job.checkpoints is None:
             return
         self._checkpoints = Checkpoints(job.checkpoints, job.hyperparameters)
-        self._found = found = self._checkpoints.restore_newest(kernel.state())
+        self._found = found = self._checkpoints.restore_newest(learner.writable_state)
         if found is None:
             return
         _log.info("going on from the checkpoint %s", found.path)
@@ -113,13 +105,13 @@ class ModelKeeper:
             seen = self.progress.num_batches * self.notes.num_hosts // num_hosts
             self.progress = msgspec.structs.replace(self.progress, num_batches=seen)
         if self._best is not None:
-            self._checkpoints.restore_best(self._best, kernel.state())
+            self._checkpoints.restore_best(self._best, learner.writable_state)
             self._save()
-            self._checkpoints.restore(found, kernel.state())
+            self._checkpoints.restore(found, learner.writable_state)
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the kernel's numbers are those of a checkpoint; if not, it has none yet."""
+        """Whether the learner's numbers are those of a checkpoint; if not, it has none yet."""
         return self._found is not None
 
     def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
@@ -166,20 +158,22 @@ class ModelKeeper:
     def write_checkpoint(self, progress: Progress) -> None:
         """Write a checkpoint, if the platform wants them."""
         if self._checkpoints is not None:
-            self._checkpoints.write(progress, self.notes, self._kernel.state())
+            self._checkpoints.write(progress, self.notes, self._learner.state())
 
-    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+    def epoch_done(self, report: EpochReport) -> None:
         """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
-        self.progress, self.notes = progress, notes
-        if is_best:
+        self.progress = report.progress
+        if not report.is_whole:
+            return
+        self.notes = self.notes.after(report.num_rows, report.num_batches)
+        if report.is_best:
             self._save()
-        if self._checkpoints is not None:
-            self._checkpoints.write(progress, notes, self._kernel.state())
+        self.write_checkpoint(report.progress)
 
     def end(self) -> bool:
         """See that the model is in its place: the best epoch's, or as it is now.
 
-        The kernel has its parameters then. Return whether they are others than before.
+        The learner has its parameters then. Return whether they are others than before.
         """
         if self._best is None:
             self._save()
@@ -187,7 +181,7 @@ class ModelKeeper:
             self._checkpoints.finish()
         if self._best is None:
             return False
-        saved, own = load_model(self._paths.model), self._kernel.model()
+        saved, own = load_model(self._paths.model), self._learner.writable_model()
         own.w0[:], own.w[:], own.V[:] = saved.w0, saved.w, saved.V
         _log.info("the model is that of epoch %d, the best: %r", self._best.epoch, self._best.value)
         return self._best.epoch + 1 != self.progress.epoch
@@ -200,7 +194,7 @@ class ModelKeeper:
         if self._best is None:
             self._save()
         if self._checkpoints is not None:
-            self._checkpoints.write(self.progress, self.notes, self._kernel.state())
+            self._checkpoints.write(self.progress, self.notes, self._learner.state())
             self._checkpoints.finish()
         best = self._best
         which = "the last mini-batch trained" if best is None else f"epoch {best.epoch}, the best"
@@ -214,5 +208,5 @@ class ModelKeeper:
 
     def _save(self) -> None:
         described = msgspec.to_builtins(self._hyperparameters)
-        path = save_model(self._paths.model, self._kernel.model(), described)
+        path = save_model(self._paths.model, self._learner.model(), described)
         _log.info("model written to %s", path)

@@ -18,16 +18,15 @@ from container.training.gpu_processes import GPUProcesses
 from container.training.job import TrainingJob
 from container.training.model_keeper import Keeper, ModelKeeper
 from fm_algo.errors import PlatformError, UserError
-from fm_algo.model import FMModel
 from fm_algo.training.distributed.group import HostGroup, agree_on_number, open_store
 from fm_algo.training.distributed.host_kernel import HostKernel
 from fm_algo.training.distributed.select import make_kernel
 from fm_algo.training.distributed.shared_rows import RowService
 from fm_algo.training.distributed.watch import LIMIT_S, Watch
-from fm_algo.training.gradient import Kernel
 from fm_algo.training.peers import Peers
 from fm_algo.training.progress import Notes, Progress
-from fm_algo.training.trainer import BatchReport
+from fm_algo.training.report import BatchReport, EpochReport
+from fm_algo.training.select import make_learner
 
 _log = logging.getLogger("fm_algo")
 
@@ -64,7 +63,7 @@ class SeveralHosts:
         self._watch = watch
         self._others = others
         self._kernel = make_kernel(job.hyperparameters, group, stop.is_set, num_gpus)
-        self.kernel: Kernel = self._kernel
+        self.learner = make_learner(job.hyperparameters, self._kernel)
         self.peers: Peers = self._kernel
 
     @classmethod
@@ -142,10 +141,6 @@ class SeveralHosts:
             raise
         _log.info("host %d of %d: %s", number + 1, len(hosts), ", ".join(names))
         return together
-
-    def writable_model(self) -> FMModel:
-        """Return what takes the initial parameters of all features, and keeps this host's."""
-        return self._kernel.writable_model()
 
     def keeper(self, paths: Paths) -> Keeper:
         """Return what keeps the model of all."""
@@ -252,10 +247,12 @@ class SharedKeeper:
             of_all = self._of_all(report.progress)
             self._lead(lambda keeper: keeper.write_checkpoint(of_all))
 
-    def epoch_done(self, progress: Progress, notes: Notes, *, is_best: bool) -> None:
+    def epoch_done(self, report: EpochReport) -> None:
         """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
-        self.progress, self.notes = progress, notes
-        self._lead(lambda keeper: keeper.epoch_done(progress, notes, is_best=is_best))
+        self.progress = report.progress
+        if report.is_whole:
+            self._lead(lambda keeper: keeper.epoch_done(report))
+            self.notes = self.notes.after(report.num_rows, report.num_batches)
 
     def end(self) -> bool:
         """See that the model is in its place; return whether kernels have others than before."""

@@ -15,21 +15,23 @@ import tqdm
 
 from container.settings import CLUSTER_PORT, Paths, Settings
 from container.training import cluster, logs
-from container.training.channel_rows import ChannelRows, load_channel
+from container.training.channel_rows import ChannelRows
 from container.training.cluster import Cluster
-from container.training.job import CHANNELS, MODEL_CHANNEL, TrainingJob, load_job
+from container.training.job import MODEL_CHANNEL, TrainingJob, load_job
+from container.training.job_rows import load_channels
 from container.training.model_keeper import Keeper
 from container.training.stop_signal import listen
-from container.training.warm_start import start_from
+from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
-from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.metrics import Metric
-from fm_algo.runtime.machine import usable_memory_bytes
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.evaluation import evaluate
+from fm_algo.training.fit import fit
 from fm_algo.training.initialization import draw_initial
 from fm_algo.training.peers import Peers
-from fm_algo.training.row_source import split_rows
-from fm_algo.training.trainer import BatchReport, EpochReport, evaluate, train
+from fm_algo.training.report import BatchReport, EpochReport, Report
+from fm_algo.training.state import ParameterStore
+from fm_algo.training.warm_start import start_from
 
 _log = logging.getLogger("fm_algo")
 
@@ -145,29 +147,37 @@ def run(
 
 
 def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event) -> None:
-    hyperparameters = job.hyperparameters
-    kernel, peers = hosts.kernel, hosts.peers
+    learner, peers = hosts.learner, hosts.peers
     keeper = hosts.keeper(paths)
     if not keeper.is_resumed:
-        _initialize(hosts, paths, job)
+        _initialize(learner.writable_model(), paths, job)
 
     # Channels are read before training: a mistake in the last of them is found at once.
-    channels, buffer_bytes = _load_channels(paths, job, keeper, stop)
+    channels, buffer_bytes = load_channels(paths, job, keeper, stop)
     if peers.agree_on_stop():
         _stop_early(keeper)
         return
     channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
     keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
+    train_rows = dataclasses.replace(channels["train"], buffer_bytes=buffer_bytes or 0)
     _log.info(
         "fm-algo %s, %s, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
-        kernel.description,
-        "read again each epoch" if (rows := channels["train"].cached) is None else rows.num_rows,
-        hyperparameters,
+        learner.description,
+        "read again each epoch" if (rows := train_rows.cached) is None else rows.num_rows,
+        job.hyperparameters,
     )
+    learner.take_rows(train_rows)
+    _follow(hosts, job, keeper, channels)
+
+
+def _follow(
+    hosts: Cluster, job: TrainingJob, keeper: Keeper, channels: dict[str, ChannelRows]
+) -> None:
+    """Write the log of a training, and score what is not trained on."""
     log = logs.JobLog(
         job.resources.current_host,
-        hyperparameters.epochs,
+        job.hyperparameters.epochs,
         keeper.notes.records_seen,
         keeper.notes.batches_seen,
     )
@@ -175,39 +185,29 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     def evaluated(name: str, epoch: int) -> list[Metric]:
         return _evaluate(hosts, job, name, channels[name].blocks(epoch)) if name in channels else []
 
-    reports = train(
-        kernel,
-        channels["train"].source(job, kernel, buffer_bytes or 0),
-        hyperparameters,
-        peers.is_stopping,
+    reports = fit(
+        hosts.learner,
+        job.hyperparameters,
+        keeper,
+        hosts.peers,
         lambda epoch: evaluated("validation", epoch),
-        keeper.progress,
-        peers,
     )
     for report in _with_progress_bar(reports, job, channels["train"].cached):
         if isinstance(report, BatchReport):
             log.batch(report)
-            keeper.batch_done(report)
-            continue
-        if not report.num_rows:
-            num_hosts = len(job.resources.hosts)
-            raise UserError(f"train channel is empty: no rows on any of {num_hosts} hosts")
-        log.epoch(report, report.validation)
-        keeper.progress = report.progress
-        if report.progress.epoch > report.epoch:  # it was not stopped in the middle
-            notes = msgspec.structs.replace(
-                keeper.notes, records_seen=log.records_seen, batches_seen=log.batches_seen
-            )
-            keeper.epoch_done(report.progress, notes, is_best=report.is_best)
-
-    if peers.agree_on_stop():
-        log.stopped()
-        keeper.stop()
-    else:
-        # The last value is what tuning takes: that of the model saved. No FIFO is read once more.
-        again = keeper.end() and not job.is_pipe("validation")
-        log.validation(evaluated("validation", 0) if again else [])
-        log.test(evaluated("test", 0))
+        elif isinstance(report, EpochReport):
+            if not report.num_rows:
+                num_hosts = len(job.resources.hosts)
+                raise UserError(f"train channel is empty: no rows on any of {num_hosts} hosts")
+            log.epoch(report, report.validation)
+        elif report.is_stopped:
+            log.stopped()
+        else:
+            # The last value is what tuning takes: that of the model saved. No FIFO is read once
+            # more.
+            again = report.is_best_restored and not job.is_pipe("validation")
+            log.validation(evaluated("validation", 0) if again else [])
+            log.test(evaluated("test", 0))
     log.end()
 
 
@@ -215,7 +215,7 @@ def _evaluate(
     hosts: Cluster, job: TrainingJob, name: str, blocks: Iterator[CSRBatch]
 ) -> list[Metric]:
     """Return the metrics of a channel; none after a stop, which may have cut the rows short."""
-    metrics = evaluate(hosts.kernel, job.hyperparameters.predictor_type, blocks, hosts.peers)
+    metrics = evaluate(hosts.learner, job.hyperparameters.predictor_type, blocks, hosts.peers)
     if not hosts.peers.is_stopping():
         return metrics
     _log.warning("stopped by SIGTERM: the %s channel is not scored", name)
@@ -229,57 +229,23 @@ def _stop_early(keeper: Keeper | None = None) -> None:
         _log.warning("stopped before training began: no model is written")
 
 
-def _initialize(hosts: Cluster, paths: Paths, job: TrainingJob) -> None:
+def _initialize(model: ParameterStore, paths: Paths, job: TrainingJob) -> None:
     """Draw the parameters; of what the model channel has, take those instead."""
-    model = hosts.writable_model()
     draw_initial(model, job.hyperparameters)
-    if MODEL_CHANNEL in job.channels:
-        known = start_from(paths.input_data / MODEL_CHANNEL, model, job.hyperparameters)
-        _log.info("starting from the model of the model channel, %d features", known)
-
-
-def _load_channels(
-    paths: Paths, job: TrainingJob, keeper: Keeper, stop: threading.Event
-) -> tuple[dict[str, ChannelRows], int | None]:
-    """Read the channels into memory, as far as they fit.
-
-    Returns
-    -------
-    channels : dict of str to ChannelRows
-        Of no use once a stop was asked for.
-    buffer_bytes : int or None
-        Memory for shuffling training rows that are read again; None where they are not.
-    """
-    hyperparameters = job.hyperparameters
-    budget_bytes = _memory_budget_bytes(hyperparameters)
-    channels: dict[str, ChannelRows] = {}
-    for name in filter(job.channels.__contains__, CHANNELS):
-        most_bytes = budget_bytes
-        is_as_before = keeper.is_resumed and keeper.notes.num_hosts == len(job.resources.hosts)
-        if name == "train" and is_as_before:
-            # As before the interruption, on whatever machine: the order of the rows depends on it.
-            most_bytes = sys.maxsize if keeper.notes.buffer_bytes is None else -1
-        channels[name] = load_channel(paths, job, name, most_bytes, stop.is_set)
-        if stop.is_set():
-            return channels, None
-        budget_bytes -= channels[name].cached_bytes
-
-    train_rows = channels["train"]
-    if hyperparameters.validation_split is not None:
-        if train_rows.cached is None:
-            raise UserError(
-                f"validation_split={hyperparameters.validation_split} needs the rows of the train "
-                "channel in memory, where they do not fit: raise memory_budget_mb, or give a "
-                "validation channel"
-            )
-        rest, drawn = _split_rows(train_rows.cached, job)
-        channels["train"] = ChannelRows(train_rows.read, rest, train_rows.describe_origin)
-        channels["validation"] = ChannelRows(train_rows.read, drawn, train_rows.describe_origin)
-    if train_rows.cached is not None:
-        return channels, None
-    if keeper.notes.buffer_bytes is not None:
-        return channels, keeper.notes.buffer_bytes
-    return channels, max(budget_bytes // 3, 0)
+    if MODEL_CHANNEL not in job.channels:
+        return
+    place, directory = f"{MODEL_CHANNEL} channel", paths.input_data / MODEL_CHANNEL
+    try:
+        earlier = load_any_model(directory)
+    except UserError as error:
+        raise error.within(place) from error
+    except OSError as error:
+        raise PlatformError(f"{place}: {directory} cannot be read: {error}") from error
+    try:
+        start_from(earlier, model, job.hyperparameters)
+    except UserError as error:
+        raise UserError(f"{place}: {error.message}") from error
+    _log.info("starting from the model of the model channel, %d features", earlier.feature_dim)
 
 
 def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[str, str]:
@@ -296,16 +262,6 @@ def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[s
     return found
 
 
-def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:
-    """Draw validation rows; of several hosts, one without enough rows draws none."""
-    if rows.num_rows < 2 and (job.gpu or len(job.resources.hosts) > 1):
-        return rows, rows.rows(0, 0)
-    try:
-        return split_rows(rows, job.hyperparameters.validation_split or 0, job.hyperparameters.seed)
-    except UserError as error:
-        raise error.within("train channel") from error
-
-
 def _read_alike(
     channels: dict[str, ChannelRows], buffer_bytes: int | None, peers: Peers
 ) -> tuple[dict[str, ChannelRows], int | None]:
@@ -319,13 +275,6 @@ def _read_alike(
     return channels | {"train": train_rows}, int(buffers.min())
 
 
-def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:
-    """Memory for decoded rows: as asked for, else half of what this process may use."""
-    if hyperparameters.memory_budget_mb is not None:
-        return hyperparameters.memory_budget_mb << 20
-    return usable_memory_bytes() // 2
-
-
 def _make_model_directory(paths: Paths) -> None:
     """Make sure that there is a place for the model, before hours of training are lost."""
     try:
@@ -337,8 +286,8 @@ def _make_model_directory(paths: Paths) -> None:
 
 
 def _with_progress_bar(
-    reports: Iterator[BatchReport | EpochReport], job: TrainingJob, rows: CSRBatch | None
-) -> Iterator[BatchReport | EpochReport]:
+    reports: Iterator[Report], job: TrainingJob, rows: CSRBatch | None
+) -> Iterator[Report]:
     """Pass the reports on; on an interactive terminal, show how far training is."""
     total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
     # None: no bar where standard error is no terminal, so that no log holds one.

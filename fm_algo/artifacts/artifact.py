@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -52,14 +53,49 @@ class _Tensor(msgspec.Struct, frozen=True):
     data_offsets: tuple[int, int]
 
 
-def save_model(directory: Path, model: FMModel, hyperparameters: dict[str, object]) -> Path:
+class SlicedArray(Protocol):
+    """An array that is read in slices of its rows."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Float32Array: ...
+
+
+class SlicedModel(Protocol):
+    """A model that is read in slices: an `FMModel`, or one that lies on several hosts."""
+
+    @property
+    def predictor_type(self) -> PredictorType:
+        """What the score is."""
+        ...
+
+    @property
+    def w0(self) -> SlicedArray:
+        """Bias, shape (1,)."""
+        ...
+
+    @property
+    def w(self) -> SlicedArray:
+        """Linear weights, shape (feature_dim,)."""
+        ...
+
+    @property
+    def V(self) -> SlicedArray:  # noqa: N802 - its name in every paper
+        """Factors, shape (feature_dim, num_factors)."""
+        ...
+
+
+def save_model(directory: Path, model: SlicedModel, hyperparameters: dict[str, object]) -> Path:
     """Write `model` into `directory`, which must exist.
 
     Parameters
     ----------
     directory : Path
         E.g. /opt/ml/model.
-    model : FMModel
+    model : SlicedModel
     hyperparameters : dict of str to object
         Kept in the manifest; JSON types.
 
@@ -153,14 +189,14 @@ def load_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def _pieces(model: FMModel, manifest: str) -> Iterator[bytes | memoryview]:
+def _pieces(model: SlicedModel, manifest: str) -> Iterator[bytes | memoryview]:
     """Make a safetensors file in blocks: its own library wants whole, contiguous tensors.
 
     A model under training is a view of the optimiser's rows, or lies on several hosts; a copy of it
     may not fit in memory.
     """
     header: dict[str, object] = {"__metadata__": {_METADATA_KEY: manifest}}
-    tensors = {"w0": model.w0, "w": model.w, "V": model.V}
+    tensors: dict[str, SlicedArray] = {"w0": model.w0, "w": model.w, "V": model.V}
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + 4 * math.prod(tensor.shape)

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.training.checkpoint_file import CheckpointReader, NotUsableError, write_checkpoint
 from fm_algo.training.early_stopping import BestEpoch
-from fm_algo.training.gradient import State
 from fm_algo.training.progress import Notes, Progress
+from fm_algo.training.state import State
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"fm-([0-9]{6,})-([0-9]{9,})\.checkpoint")
@@ -31,6 +32,9 @@ _IGNORED, _UPLOADING, _UPLOADED = (
     ".sagemaker-uploading",
     ".sagemaker-uploaded",
 )
+
+Room = Callable[[Mapping[str, tuple[int, ...]]], State]
+"""Gives the arrays to be filled, of these shapes where they depend on the training rows."""
 
 _MAY_DIFFER = {
     "epochs",
@@ -115,7 +119,7 @@ class Checkpoints:
         progress : Progress
         notes : Notes
         state : dict of str to array
-            The kernel's, after just those mini-batches.
+            The learner's, after just those mini-batches.
 
         Raises
         ------
@@ -159,15 +163,15 @@ class Checkpoints:
                 f"the checkpoint directory {self._directory} cannot be used: {error}"
             ) from error
 
-    def restore_newest(self, state: State) -> Checkpoint | None:
-        """Fill a kernel's arrays from the newest checkpoint that can be used.
+    def restore_newest(self, room: Room) -> Checkpoint | None:
+        """Fill a learner's arrays from the newest checkpoint that can be used.
 
         One that cannot be used is left where it is, with a warning.
 
         Parameters
         ----------
-        state : dict of str to array
-            Of a kernel that has done nothing yet.
+        room : callable
+            Gives the arrays of a learner that has done nothing yet.
 
         Returns
         -------
@@ -181,50 +185,50 @@ class Checkpoints:
         """
         for path in reversed(self._paths()):
             try:
-                found = self._restore(path, state)
+                found = self._restore(path, room)
                 if found.progress.best is not None:
                     self._verify_best(found.progress.best)
             except (NotUsableError, OSError) as error:
                 _log.warning("the checkpoint %s is not used: %s", path, error)
-                for array in state.values():
+                for array in room({}).values():
                     array[...] = 0
             else:
                 self._last = found.progress
                 return found
         return None
 
-    def restore(self, checkpoint: Checkpoint, state: State) -> None:
-        """Fill a kernel's arrays from a checkpoint that `restore_newest` found.
+    def restore(self, checkpoint: Checkpoint, room: Room) -> None:
+        """Fill a learner's arrays from a checkpoint that `restore_newest` found.
 
         Raises
         ------
         PlatformError
             If it is no longer what it was.
         """
-        self._restore_again(checkpoint.path, state)
+        self._restore_again(checkpoint.path, room)
 
-    def restore_best(self, best: BestEpoch, state: State) -> None:
-        """Fill a kernel's arrays as they were after the best epoch.
+    def restore_best(self, best: BestEpoch, room: Room) -> None:
+        """Fill a learner's arrays as they were after the best epoch.
 
         Raises
         ------
         PlatformError
             If its checkpoint is no longer what it was.
         """
-        self._restore_again(self._best_path(best), state)
+        self._restore_again(self._best_path(best), room)
 
-    def _restore_again(self, path: Path, state: State) -> None:
+    def _restore_again(self, path: Path, room: Room) -> None:
         self.finish()
         try:
-            self._restore(path, state)
+            self._restore(path, room)
         except (NotUsableError, OSError) as error:
             raise PlatformError(f"the checkpoint {path} cannot be read again: {error}") from error
 
-    def _restore(self, path: Path, state: State) -> Checkpoint:
+    def _restore(self, path: Path, room: Room) -> Checkpoint:
         with path.open("rb") as file:
             reader = CheckpointReader(file)
             self._compare(path, reader.manifest.hyperparameters)
-            reader.read_into(state)
+            reader.read_into(room(reader.shapes))
         return Checkpoint(path, reader.manifest.progress, reader.manifest.notes)
 
     def _verify_best(self, best: BestEpoch) -> None:

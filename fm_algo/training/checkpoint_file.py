@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.artifacts.whole_file import write_pieces
-from fm_algo.training.gradient import SharedArray, State
 from fm_algo.training.progress import Notes, Progress
+from fm_algo.training.state import SharedArray, State
 
 FORMAT_VERSION = 1
 
@@ -52,7 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     progress : Progress
     notes : Notes
     arrays : list
-        The kernel's state: name, dtype and shape of each array, in the order of the file.
+        The learner's state: name, dtype and shape of each array, in the order of the file.
     """
 
     format_version: int
@@ -127,13 +127,18 @@ class CheckpointReader:
                 f"{FORMAT_VERSION}"
             )
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array, by name."""
+        return {array.name: array.shape for array in self.manifest.arrays}
+
     def read_into(self, state: State) -> None:
-        """Fill a kernel's arrays, once.
+        """Fill a learner's arrays, once.
 
         Raises
         ------
         NotUsableError
-            If the file is not whole, or of another kernel; the arrays may be filled in part.
+            If the file is not whole, or of another learner; the arrays may be filled in part.
         """
         if self.manifest.arrays != _describe(state):
             raise NotUsableError("it is of another kernel or release")

@@ -7,6 +7,7 @@ import numpy as np
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array
+from fm_algo.training.state import ParameterStore, WritableArray
 
 _BLOCK_NUMBERS = 1 << 22
 """Numbers drawn at once: the memory needed beside the model's own, 16 MB."""
@@ -25,13 +26,13 @@ def initial_model(hyperparameters: Hyperparameters) -> FMModel:
     return model
 
 
-def draw_initial(model: FMModel, hyperparameters: Hyperparameters) -> None:
+def draw_initial(model: ParameterStore, hyperparameters: Hyperparameters) -> None:
     """Draw the initial parameters in place: every feature's, also of those never seen in the data.
 
     Parameters
     ----------
-    model : FMModel
-        Its arrays are written to, block by block from the start; whatever takes that will do.
+    model : ParameterStore
+        Its arrays are written to, block by block from the start.
     hyperparameters : Hyperparameters
         Methods, their numbers and the seed. A group switched off by use_bias or use_linear is 0.
     """
@@ -40,7 +41,9 @@ def draw_initial(model: FMModel, hyperparameters: Hyperparameters) -> None:
         "linear": hyperparameters.use_linear,
         "factors": True,
     }
-    for group, values in (("bias", model.w0), ("linear", model.w), ("factors", model.V)):
+    groups: tuple[tuple[str, WritableArray], ...]
+    groups = (("bias", model.w0), ("linear", model.w), ("factors", model.V))
+    for group, values in groups:
         # The group's name in the seed keeps the groups' numbers apart whatever their shapes.
         random = np.random.default_rng([hyperparameters.seed, *group.encode()])
         rows = max(1, _BLOCK_NUMBERS // math.prod(values.shape[1:]))

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.sparse import CSRBatch, Int64Array
-from fm_algo.training.gradient import PreparedBatch
 
 
 class Peers(Protocol):
@@ -23,12 +22,11 @@ class Peers(Protocol):
         """Number of hosts."""
         ...
 
-    def in_step(self, prepared: Iterator[PreparedBatch]) -> Iterator[PreparedBatch]:
-        """Pass on this host's mini-batches, then empty ones until no host has any left."""
-        ...
-
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
-        """Do the same for rows to be scored; they may come out in smaller blocks."""
+        """Pass on rows to be scored, then empty blocks until no host has any left.
+
+        They may come out in smaller blocks.
+        """
         ...
 
     def add_up(self, numbers: NDArray[Any]) -> NDArray[Any]:
@@ -62,10 +60,6 @@ class Alone:
 
     def __init__(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         self._should_stop = should_stop
-
-    def in_step(self, prepared: Iterator[PreparedBatch]) -> Iterator[PreparedBatch]:
-        """Pass on the mini-batches."""
-        return prepared
 
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
         """Pass on the blocks."""

@@ -1,5 +1,7 @@
 """What a checkpoint remembers beside the kernel's arrays."""
 
+from typing import Self
+
 import msgspec
 
 from fm_algo.training.early_stopping import BestEpoch
@@ -47,3 +49,11 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     num_hosts: int = 1
     buffer_bytes: int | None = None
     rows: dict[str, str] = {}
+
+    def after(self, num_rows: int, num_batches: int) -> Self:
+        """Return the notes after one more whole epoch."""
+        return msgspec.structs.replace(
+            self,
+            records_seen=self.records_seen + num_rows,
+            batches_seen=self.batches_seen + num_batches,
+        )

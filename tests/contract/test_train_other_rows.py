@@ -3,7 +3,7 @@
 import pytest
 from training_tree import Rows, TrainingTree
 
-from container.training import train_job
+from container.training import job_rows, train_job
 from fm_algo.errors import UserError
 
 ROWS = Rows.draw(1, 200)
@@ -21,7 +21,7 @@ def tree(tmp_path):
 @pytest.fixture
 def small_machine(monkeypatch):
     """Until undone, no rows fit in memory."""
-    monkeypatch.setattr(train_job, "_memory_budget_bytes", lambda _: 0)
+    monkeypatch.setattr(job_rows, "_memory_budget_bytes", lambda _: 0)
     return monkeypatch
 
 

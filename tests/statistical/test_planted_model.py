@@ -5,10 +5,12 @@ import numpy as np
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.evaluation import evaluate
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import initial_model
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import evaluate, train
+from fm_algo.training.trainer import train
 
 FEATURE_DIM, NUM_FIELDS = 120, 6
 
@@ -54,7 +56,8 @@ def trained_kernel(predictor_type, **changes):
         }
     )
     kernel = CPUKernel.starting_from(initial_model(hyperparameters), hyperparameters)
-    for _report in train(kernel, CachedRows(rows, hyperparameters), hyperparameters):
+    source = CachedRows(rows, hyperparameters)
+    for _report in train(GradientLearner(kernel, hyperparameters, source), hyperparameters):
         pass
     return model, kernel
 

@@ -22,9 +22,10 @@ from fm_algo.training.distributed.group import DeviceGroup, HostGroup
 from fm_algo.training.distributed.host_kernel import of_part
 from fm_algo.training.distributed.joint_kernel import JointBatch, JointKernel, join_rows
 from fm_algo.training.distributed.placement import FactorPlacement
-from fm_algo.training.gradient import LateSums, PreparedBatch, State
+from fm_algo.training.gradient import LateSums, PreparedBatch
 from fm_algo.training.gradient.gpu import GPUKernel
 from fm_algo.training.gradient.gpu_rows import DeviceBatch
+from fm_algo.training.state import State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +115,10 @@ class GPUFactorKernel(JointKernel):
     def state(self) -> State:
         """Return this process's part of the state, as of `GPUKernel`."""
         return self._part.state()
+
+    def writable_state(self) -> State:
+        """Return the same, to be written to."""
+        return self._part.writable_state()
 
     def _lay_out(
         self, batch: CSRBatch, *joined: *tuple[CSRBatch, Int64Array, Int64Array]

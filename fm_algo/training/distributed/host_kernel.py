@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 from fm_algo.training.distributed.group import HostGroup
-from fm_algo.training.distributed.placement import Placement, WritableColumns
+from fm_algo.training.distributed.placement import PartOfModel, Placement, WritableColumns
 from fm_algo.training.gradient import Kernel, PreparedBatch
 from fm_algo.training.gradient.parameters import PARAMETER_ROWS
+from fm_algo.training.state import ParameterStore
 
 _SCORED_AT_ONCE = 4096
 """Rows of a host scored in one exchange."""
@@ -90,17 +90,21 @@ class HostKernel(Kernel):
 
     @property
     def own_parameters(self) -> Float32Array:
-        """The rows of this host's part, with optimiser state, as in `kernels.parameters`."""
+        """The rows of this host's part, with optimiser state, as in `gradient.parameters`."""
         return cast("Float32Array", self.state()[PARAMETER_ROWS])
 
-    def writable_model(self) -> FMModel:
+    @property
+    def writable_parameters(self) -> Float32Array:
+        """The same rows, to be written to."""
+        return cast("Float32Array", self.writable_state()[PARAMETER_ROWS])
+
+    def writable_model(self) -> ParameterStore:
         """Return what can be written to like the whole model; what is this host's is kept."""
-        own, layout = self.model(), self.placement.layout
-        w0 = own.w0 if self._hyperparameters.use_bias else np.zeros(1, np.float32)
-        here = self.own_parameters, self.placement, self.rank
+        layout = self.placement.layout
+        here = self.writable_parameters, self.placement, self.rank
+        w0 = self.model().w0 if self._hyperparameters.use_bias else np.zeros(1, np.float32)
         w = WritableColumns(*here, layout.w_at, layout.w_at + 1, is_flat=True)
-        V = WritableColumns(*here, 0, layout.num_factors)
-        return FMModel(own.predictor_type, w0, cast("Float32Array", w), cast("Float32Array", V))
+        return PartOfModel(w0, w, WritableColumns(*here, 0, layout.num_factors))
 
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
         """Pass on the rows of this host in small blocks, then empty ones until no host has any."""

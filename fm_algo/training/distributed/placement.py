@@ -150,6 +150,21 @@ class FactorPlacement:
         return columns
 
 
+@dataclass(frozen=True, slots=True)
+class PartOfModel:
+    """What a host keeps of a model, written to like the whole; a `ParameterStore`.
+
+    Attributes
+    ----------
+    w0 : float32, shape (1,)
+    w, V : WritableColumns
+    """
+
+    w0: Float32Array
+    w: "WritableColumns"
+    V: "WritableColumns"
+
+
 class WritableColumns:
     """What can be written to like an array with a row for each feature; keeps what is this host's.
 

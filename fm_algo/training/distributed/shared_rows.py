@@ -5,17 +5,18 @@ writes its own with: in blocks of the order of the features, so that nothing in 
 many hosts there were.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from fm_algo.model import FMModel
+from fm_algo.model import PredictorType
 from fm_algo.sparse import Float32Array, Int64Array
 from fm_algo.training.distributed.host_kernel import HostKernel
 from fm_algo.training.distributed.placement import Part
-from fm_algo.training.gradient import SharedArray, State
 from fm_algo.training.gradient.parameters import PARAMETER_ROWS
+from fm_algo.training.state import SharedArray, State
 
 _BLOCK_NUMBERS = 1 << 22
 """Numbers exchanged at once, 16 MB."""
@@ -41,17 +42,28 @@ class RowService:
         self._placement = kernel.placement
         self.num_features = kernel.placement.feature_dim
 
-    def model(self) -> FMModel:
-        """Return the whole model: w and V can be cut into slices, and slices assigned to."""
+    def model(self) -> "SharedModel":
+        """Return the whole model."""
         own, layout = self._kernel.model(), self._placement.layout
         w = SharedRows(self, layout.w_at, layout.w_at + 1, is_flat=True)
-        V = SharedRows(self, 0, layout.num_factors)
-        return FMModel(own.predictor_type, own.w0, cast("Float32Array", w), cast("Float32Array", V))
+        return SharedModel(own.predictor_type, own.w0, w, SharedRows(self, 0, layout.num_factors))
+
+    def writable_model(self) -> "SharedModel":
+        """Return the whole model, to be written to."""
+        self._kernel.writable_state()
+        return self.model()
 
     def state(self) -> State:
         """Return the state of one host that has all rows."""
+        return self._with_all_rows(self._kernel.state())
+
+    def writable_state(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> State:
+        """Return the same, to be written to."""
+        return self._with_all_rows(self._kernel.writable_state())
+
+    def _with_all_rows(self, own: State) -> State:
         parameters: SharedArray = SharedRows(self, 0, self._placement.layout.stride)
-        return {**self._kernel.state(), PARAMETER_ROWS: parameters}
+        return {**own, PARAMETER_ROWS: parameters}
 
     def read(self, *block: int) -> Float32Array:
         """Return a block of all rows: start, stop, and columns first, last; for the leader."""
@@ -116,11 +128,15 @@ class RowService:
         counts_in = np.zeros(self._group.size, np.int64)
         counts_in[0] = part.size
         numbers = self._group.exchange(sent, counts_out, counts_in).wait()
-        self._kernel.own_parameters[part.own] = numbers.reshape(part.shape)
+        self._kernel.writable_parameters[part.own] = numbers.reshape(part.shape)
 
     def _share_replicated(self) -> None:
+        self._kernel.state()  # brings a device's numbers here
         for array in self._kernel.replicated:
-            array[...] = self._group.gather(array)[0]
+            of_leader = self._group.gather(array)[0]
+            if not np.array_equal(array, of_leader):
+                self._kernel.writable_state()
+                array[...] = of_leader
 
 
 def _cut(numbers: Float32Array, parts: Sequence[Part]) -> Iterator[Float32Array]:
@@ -129,6 +145,23 @@ def _cut(numbers: Float32Array, parts: Sequence[Part]) -> Iterator[Float32Array]
     for part in parts:
         yield numbers[start : start + part.size].reshape(part.shape)
         start += part.size
+
+
+@dataclass(frozen=True, slots=True)
+class SharedModel:
+    """The whole model, for the leader: w and V can be cut into slices, and slices assigned to.
+
+    Attributes
+    ----------
+    predictor_type : {"regressor", "binary_classifier"}
+    w0 : float32, shape (1,)
+    w, V : SharedRows
+    """
+
+    predictor_type: PredictorType
+    w0: Float32Array
+    w: "SharedRows"
+    V: "SharedRows"
 
 
 class SharedRows:

@@ -10,8 +10,9 @@ from fm_algo.training.distributed.factor_kernel import FactorKernel
 from fm_algo.training.distributed.group import HostGroup, open_store
 from fm_algo.training.distributed.row_kernel import RowKernel
 from fm_algo.training.distributed.watch import Watch
+from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
-from fm_algo.training.row_source import CachedRows
+from fm_algo.training.rows import Rows
 from fm_algo.training.trainer import train
 
 
@@ -36,7 +37,8 @@ def main(rows: CSRBatch, hyperparameters: Hyperparameters) -> None:
     with lone_group() as group:
         for kind in (RowKernel, FactorKernel):
             kernel = kind(hyperparameters, group)
-            draw_initial(kernel.writable_model(), hyperparameters)
-            source = CachedRows(rows, hyperparameters)
-            for _report in train(kernel, source, hyperparameters, peers=kernel):
+            learner = GradientLearner(kernel, hyperparameters)
+            draw_initial(learner.writable_model(), hyperparameters)
+            learner.take_rows(Rows.in_memory(rows))
+            for _report in train(learner, hyperparameters, peers=kernel):
                 pass

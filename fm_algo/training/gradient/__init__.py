@@ -4,50 +4,13 @@ A kernel is made from an initial model and the hyperparameters, and holds parame
 state in whatever layout suits it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
-
-
-@runtime_checkable
-class SharedArray(Protocol):
-    """An array whose rows lie on several hosts; read and written in blocks of its bytes."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of each number."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Of the whole."""
-        ...
-
-    def __setitem__(self, rows: Any, values: Any) -> None:  # noqa: ANN401 - as NumPy's
-        ...
-
-    def blocks(self, block_bytes: int) -> Iterator[memoryview]:
-        """Yield the bytes of all rows, in order."""
-        ...
-
-    def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:
-        """Yield blocks of the same sizes; what is written to one is taken before the next."""
-        ...
-
-
-State = Mapping[str, NDArray[Any] | SharedArray]
-"""Arrays by name: int64 or float32, contiguous, any shape."""
+from fm_algo.training.state import ParameterStore, State
 
 Prepared = Any
 """What a kernel makes of a mini-batch ahead of its step: its own type, with `num_rows`; and with
@@ -108,7 +71,7 @@ class PreparedBatch:
 
 
 class Kernel(Protocol):
-    """What the trainer asks of a kernel."""
+    """What `learner.GradientLearner` asks of a kernel."""
 
     @property
     def description(self) -> str:
@@ -122,6 +85,10 @@ class Kernel(Protocol):
     def prepare(self, batch: CSRBatch) -> Prepared:
         """Do the part of a step that needs the data alone; may run beside another batch's step."""
         ...
+
+    def in_step(self, prepared: Iterator[Prepared]) -> Iterator[Prepared]:
+        """Pass on an epoch's mini-batches, as many as there are steps to be done."""
+        return prepared
 
     def step(self, prepared: Prepared) -> Float32Array | LateSums:
         """Update the parameters once from a mini-batch with labels.
@@ -139,16 +106,21 @@ class Kernel(Protocol):
         ...
 
     def model(self) -> FMModel:
-        """Return the present parameters; later steps may change them in place.
-
-        They may be written to until the next call of another method.
-        """
+        """Return the present parameters, to be read; later steps may change them in place."""
         ...
+
+    def writable_model(self) -> ParameterStore:
+        """Return the present parameters, to be written to until the next call of a method."""
+        return self.model()
 
     def state(self) -> State:
-        """Return all that later steps depend on: the kernel's own arrays, not copies.
-
-        Filled with the numbers of another kernel of the same hyperparameters, they make this one
-        go on where that one was.
-        """
+        """Return all that later steps depend on, to be read: the kernel's own arrays."""
         ...
+
+    def writable_state(self) -> State:
+        """Return `state()`, to be written to until the next call of another method.
+
+        Filled with the numbers of another kernel of the same hyperparameters, it makes this one go
+        on where that one was.
+        """
+        return self.state()

@@ -16,11 +16,12 @@ import numpy as np
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
-from fm_algo.training.gradient import Kernel, PreparedBatch, State, threads
+from fm_algo.training.gradient import Kernel, PreparedBatch, threads
 from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants, learning_rate
 from fm_algo.training.gradient.parameters import Parameters, aligned_rows
 from fm_algo.training.gradient.passes import forward_rows, update_columns
 from fm_algo.training.gradient.transpose import transpose
+from fm_algo.training.state import State
 
 _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""

@@ -22,13 +22,14 @@ from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
-from fm_algo.training.gradient import Kernel, LateSums, State, gpu_passes
+from fm_algo.training.gradient import Kernel, LateSums, gpu_passes
 from fm_algo.training.gradient.gpu_memory import check_room, device_errors, free_bytes
 from fm_algo.training.gradient.gpu_passes import TILE
 from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows, copy_to, plan_of, to_device
 from fm_algo.training.gradient.gpu_work import RecordedStep, Tiles, Work, padded
 from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants
 from fm_algo.training.gradient.parameters import Parameters
+from fm_algo.training.state import State
 
 _log = logging.getLogger(__name__)
 
@@ -58,10 +59,9 @@ _MOST_RECORDS = 16
 class GPUKernel(Kernel):
     """Mini-batch training; the formulas are `ReferenceKernel`'s.
 
-    All parameters and states are 0 at first: write the initial ones into `model()` before the
-    first step. What `model()` and `state()` return lies on the host and is `CPUKernel`'s, number
-    for number: either kernel can go on from the other's checkpoint. What was written there counts
-    from the next call of `step` or `margin` on.
+    All parameters and states are 0 at first: write the initial ones into `writable_model()` before
+    the first step. What `model()` and `state()` return lies on the host and is `CPUKernel`'s,
+    number for number: either kernel can go on from the other's checkpoint.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class GPUKernel(Kernel):
                 for name, array in self._host.state().items()
             }
             self._rates = torch.empty(2, device=self._device)
-        self._is_on_host = True
+        self._host_is_current, self._device_is_current = True, False
         self._tiles = Tiles.of(self._host.layout.width)
         self._work = Work(self._device, self._host.layout.width)
         self._records: dict[int, RecordedStep] = {}
@@ -102,7 +102,7 @@ class GPUKernel(Kernel):
     ) -> Self:
         """Make a kernel whose parameters are a copy of `model`'s."""
         kernel = cls(hyperparameters, device)
-        own = kernel.model()
+        own = kernel.writable_model()
         own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
         return kernel
 
@@ -194,6 +194,7 @@ class GPUKernel(Kernel):
             copy_to(self._work.plan, prepared.plan)
             launch = functools.partial(self._launch, prepared.rows, num_places, num_keys)
             self._run(launch, prepared, num_keys)
+            self._host_is_current = False
             return self._metric_sums(prepared.num_rows)
 
     def margin(self, batch: CSRBatch) -> Float32Array:
@@ -218,24 +219,36 @@ class GPUKernel(Kernel):
         self._to_host()
         return self._host.state()
 
+    def writable_model(self) -> FMModel:
+        """Return the present parameters, on the host; what is written there counts from then on."""
+        model = self.model()
+        self._device_is_current = False
+        return model
+
+    def writable_state(self) -> State:
+        """Return `state()`; what is written there counts from then on."""
+        state = self.state()
+        self._device_is_current = False
+        return state
+
     def _to_host(self) -> None:
-        """Make the host's numbers those that count."""
-        if self._is_on_host:
+        """Bring the host's numbers up to date."""
+        if self._host_is_current:
             return
         with device_errors(self._device, 0, "copying the parameters"):
             self._wait_for_device()
             for name, array in self._host.state().items():
                 torch.from_numpy(array).copy_(self._own[name])
-        self._is_on_host = True
+        self._host_is_current = True
 
     def _to_device(self) -> None:
-        """Make the device's numbers those that count."""
-        if not self._is_on_host:
+        """Bring the device's numbers up to date."""
+        if self._device_is_current:
             return
         self._host.before_first_step()
         for name, array in self._host.state().items():
             self._own[name].copy_(torch.from_numpy(array))
-        self._is_on_host = False
+        self._device_is_current = True
 
     def _run(self, launch: Callable[[], None], prepared: DeviceBatch, num_keys: int) -> None:
         """Launch a step; one that comes again and again, and is small, as a recorded whole."""

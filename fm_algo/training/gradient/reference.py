@@ -6,16 +6,17 @@ from numpy.typing import NDArray
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel, sigmoid
 from fm_algo.sparse import CSRBatch, Float32Array
-from fm_algo.training.gradient import PreparedBatch, State
+from fm_algo.training.gradient import Kernel, PreparedBatch
 from fm_algo.training.gradient.optimizers import (
     UPDATE_RULES,
     Constants,
     initial_ftrl_z,
     learning_rate,
 )
+from fm_algo.training.state import State
 
 
-class ReferenceKernel:
+class ReferenceKernel(Kernel):
     """Mini-batch training, by default as the built-in algorithm does it: MXNet's lazy Adam.
 
     Parameters

@@ -9,10 +9,14 @@ from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.metrics import metrics_for
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.evaluation import evaluate
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import initial_model
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import BatchReport, EpochReport, evaluate, train
+from fm_algo.training.peers import Alone
+from fm_algo.training.report import BatchReport, EpochReport
+from fm_algo.training.trainer import train
 
 NUM_ROWS = 25
 
@@ -97,10 +101,15 @@ class BreakingKernel(ReferenceKernel):
         return margin
 
 
+def training(kernel, hyperparameters, source=None, **how):
+    source = source or CachedRows(numbered_rows(), hyperparameters)
+    return train(GradientLearner(kernel, hyperparameters, source), hyperparameters, **how)
+
+
 def trained(**changes):
     hyperparameters = hyperparameters_of(**changes)
     kernel = RecordingKernel(hyperparameters)
-    reports = list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+    reports = list(training(kernel, hyperparameters))
     return kernel, reports
 
 
@@ -183,7 +192,7 @@ def test_sums_that_come_late_make_the_same_metrics():
     _, expected = trained(**changes)
     hyperparameters = hyperparameters_of(**changes)
     kernel = LateKernel(hyperparameters)
-    reports = list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+    reports = list(training(kernel, hyperparameters))
 
     for report, other in zip(reports, expected, strict=True):
         assert [metric.name for metric in report.metrics] == [m.name for m in other.metrics]
@@ -198,7 +207,7 @@ def test_how_far_training_is_counts_sums_that_come_late():
     kernel, late = RecordingKernel(hyperparameters), LateKernel(hyperparameters)
 
     def progress_after_two(kernel):
-        reports = train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters)
+        reports = training(kernel, hyperparameters)
         next(reports)
         return next(reports).progress
 
@@ -218,7 +227,7 @@ def test_a_late_loss_that_is_not_finite_is_reported_of_its_mini_batch():
     kernel = LateBreakingKernel(hyperparameters, breaks_at=0, group="w0")
 
     with pytest.raises(AlgorithmError, match="epoch 0, mini-batch 1: the loss is nan"):
-        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+        list(training(kernel, hyperparameters))
 
 
 @pytest.mark.parametrize("shuffle", ["true", "false"])
@@ -226,14 +235,15 @@ def test_a_kernel_that_holds_the_rows_is_given_their_numbers(shuffle):
     hyperparameters = hyperparameters_of(shuffle=shuffle)
     taken = []
     expected = RecordingKernel(hyperparameters)
-    list(train(expected, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+    list(training(expected, hyperparameters))
     kernel = RecordingKernel(hyperparameters)
 
     def take(numbers):
         taken.append(numbers.tolist())
         return kernel.prepare(numbered_rows().take(numbers))
 
-    list(train(kernel, CachedRows(numbered_rows(), hyperparameters, take), hyperparameters))
+    source = CachedRows(numbered_rows(), hyperparameters, take)
+    list(training(kernel, hyperparameters, source))
 
     assert taken == kernel.batches == expected.batches
 
@@ -252,8 +262,8 @@ def test_a_batchs_metrics_come_at_the_interval():
 def test_a_stop_ends_training_after_the_mini_batch():
     hyperparameters = hyperparameters_of()
     kernel = RecordingKernel(hyperparameters)
-    source = CachedRows(numbered_rows(), hyperparameters)
-    reports = list(train(kernel, source, hyperparameters, lambda: len(kernel.batches) == 5))
+    peers = Alone(lambda: len(kernel.batches) == 5)
+    reports = list(training(kernel, hyperparameters, peers=peers))
 
     assert len(kernel.batches) == 5
     assert [report.is_last for report in epochs_of(reports)] == [False, True]
@@ -265,8 +275,7 @@ def test_a_stop_between_epochs_leaves_the_next_one_untouched():
     kernel = RecordingKernel(hyperparameters)
     stop = threading.Event()
     epochs = []
-    source = CachedRows(numbered_rows(), hyperparameters)
-    for report in train(kernel, source, hyperparameters, stop.is_set):
+    for report in training(kernel, hyperparameters, peers=Alone(stop.is_set)):
         if isinstance(report, EpochReport):
             epochs.append(report.epoch)
             stop.set()
@@ -285,10 +294,11 @@ def test_training_goes_on_as_if_it_had_not_been_interrupted(predictor_type, num_
     whole, first, second = (RecordingKernel(hyperparameters) for _ in range(3))
 
     def run(kernel, **how):
-        return list(train(kernel, CachedRows(rows, hyperparameters), hyperparameters, **how))
+        source = CachedRows(rows, hyperparameters)
+        return list(training(kernel, hyperparameters, source, **how))
 
     expected = run(whole)
-    before = run(first, should_stop=lambda: len(first.batches) > num_batches)
+    before = run(first, peers=Alone(lambda: len(first.batches) > num_batches))
     for name, array in second.state().items():
         array[...] = first.state()[name]
     after = run(second, start=before[-1].progress)
@@ -305,7 +315,7 @@ def test_a_loss_that_is_not_finite_ends_training(batch):
     kernel = BreakingKernel(hyperparameters, breaks_at=3 + batch, group="w0")
 
     with pytest.raises(AlgorithmError) as caught:
-        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+        list(training(kernel, hyperparameters))
     assert caught.value.message == (
         f"training diverged in epoch 1, mini-batch {batch + 1}: the loss is nan; try lower "
         "bias_lr, linear_lr and factors_lr, scale the feature values to about 1, or set "
@@ -320,7 +330,7 @@ def test_parameters_that_no_loss_has_seen_are_checked(group, value):
     kernel = BreakingKernel(hyperparameters, breaks_at=2, group=group, value=value)
 
     with pytest.raises(AlgorithmError, match=f"diverged in epoch 0: {group} holds numbers"):
-        list(train(kernel, CachedRows(numbered_rows(), hyperparameters), hyperparameters))
+        list(training(kernel, hyperparameters))
 
 
 @pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
@@ -330,7 +340,7 @@ def test_evaluation_scores_every_row(monkeypatch, predictor_type):
     rows = numbered_rows()
     if predictor_type == "binary_classifier":
         rows.labels[:] = rows.labels > 0.5
-    monkeypatch.setattr("fm_algo.training.trainer._EVALUATED_AT_ONCE", 10)
+    monkeypatch.setattr("fm_algo.training.evaluation._EVALUATED_AT_ONCE", 10)
     expected = metrics_for(predictor_type, with_auc=True)
     expected.update(kernel.model().margin(rows), rows.labels)
 

@@ -80,7 +80,7 @@ job = TrainingJob(
     resources=Resources(),
 )
 with join(job, 7777, threading.Event()) as hosts:
-    hosts.writable_model()
+    hosts.learner.writable_model()
 print("torch" in sys.modules, hosts.peers.size)
 """
     done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 from container.training import logs
 from container.training.logs import JobLog
 from fm_algo.metrics import Metric
-from fm_algo.training.trainer import BatchReport, EpochReport
+from fm_algo.training.report import BatchReport, EpochReport
 
 PREFIX = r"\[\d\d/\d\d/\d{4} \d\d:\d\d:\d\d INFO \d+\] "
 MEASURED = r"[\d.]+(?:e-?\d+)?"

@@ -12,8 +12,9 @@ import numpy as np
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import initial_model
-from fm_algo.training.row_source import CachedRows
 from fm_algo.training.trainer import train
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -87,7 +88,7 @@ def assert_trained_as_one(directory, rows, num_hosts, hyperparameters):
     size = num_hosts * hyperparameters["mini_batch_size"]
     chosen = parse_hyperparameters({**hyperparameters, "mini_batch_size": size})
     one = CPUKernel.starting_from(initial_model(chosen), chosen)
-    reports = list(train(one, CachedRows(rows, chosen), chosen))
+    reports = list(train(GradientLearner(one, chosen, CachedRows(rows, chosen)), chosen))
     expected = [[metric.value for metric in report.metrics] for report in reports]
     expected = [values for values in expected if values]
 

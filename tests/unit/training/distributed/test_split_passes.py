@@ -7,10 +7,12 @@ import pytest
 
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.evaluation import evaluate
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import draw_initial, initial_model
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import evaluate, train
+from fm_algo.training.trainer import train
 
 FEATURE_DIM = 60
 
@@ -65,8 +67,9 @@ def test_several_hosts_passes_train_as_the_reference(group, split, changes):
     kernel = make(chosen, group)
     draw_initial(kernel.writable_model(), chosen)
 
-    expected = list(train(reference, CachedRows(rows, chosen), chosen))
-    reports = list(train(kernel, CachedRows(rows, chosen), chosen, peers=kernel))
+    expected = list(train(GradientLearner(reference, chosen, CachedRows(rows, chosen)), chosen))
+    learner = GradientLearner(kernel, chosen, CachedRows(rows, chosen))
+    reports = list(train(learner, chosen, peers=kernel))
 
     own, model = RowService(kernel).model(), reference.model()
     np.testing.assert_allclose(own.w0, model.w0, rtol=2e-5, atol=2e-5)

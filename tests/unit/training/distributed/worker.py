@@ -17,8 +17,9 @@ from fm_algo.training.distributed.group import HostGroup, open_store
 from fm_algo.training.distributed.select import make_kernel
 from fm_algo.training.distributed.shared_rows import RowService
 from fm_algo.training.distributed.watch import Watch
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import draw_initial
-from fm_algo.training.row_source import CachedRows
 from fm_algo.training.trainer import train
 
 
@@ -62,7 +63,8 @@ def main() -> None:
     if (directory / f"slow{rank}").exists():
         source = SlowRows(source)
     try:
-        reports = list(train(kernel, source, hyperparameters, peers=kernel))
+        learner = GradientLearner(kernel, hyperparameters, source)
+        reports = list(train(learner, hyperparameters, peers=kernel))
     except FMError as error:
         watch.report(error)
         sys.stderr.write(f"{error}\n")

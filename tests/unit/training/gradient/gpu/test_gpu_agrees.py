@@ -172,7 +172,7 @@ def test_one_kernel_goes_on_from_the_others_state(device, optimizer):
 def test_what_is_written_to_the_model_counts(device):
     kernel, batch = gpu_kernel(hyperparameters(), device), make_batch(0)
     before = kernel.margin(batch)
-    kernel.model().w0[:] += 1
+    kernel.writable_model().w0[:] += 1
 
     np.testing.assert_allclose(kernel.margin(batch), before + 1, **SAME)
 

@@ -11,6 +11,7 @@ from container.settings import Paths
 from container.training import cluster, train_job
 from fm_algo.artifacts.artifact import load_model
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.training import select
 from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.cpu import CPUKernel
 
@@ -55,7 +56,7 @@ def run(tmp_path, device, monkeypatch, caplog):
 
         return GPUKernel(hyperparameters, device)
 
-    monkeypatch.setattr(cluster, "make_kernel", make_kernel)
+    monkeypatch.setattr(select, "make_kernel", make_kernel)
     monkeypatch.setattr(cluster, "count_gpus", lambda *_: 1)
     caplog.set_level("INFO")
 

@@ -6,10 +6,13 @@ import pytest
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.evaluation import evaluate
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import draw_initial
-from fm_algo.training.row_source import CachedRows
-from fm_algo.training.trainer import EpochReport, evaluate, train
+from fm_algo.training.report import EpochReport
+from fm_algo.training.trainer import train
 
 FEATURE_DIM, NUM_ROWS, NUM_FIELDS = 20, 20, 2
 
@@ -49,10 +52,11 @@ HYPERPARAMETERS = parse_hyperparameters(
 
 def trained(kernel, *, is_held=True):
     """Train; return the kernel, each epoch's loss and the metrics of the rows afterwards."""
-    draw_initial(kernel.model(), HYPERPARAMETERS)
+    draw_initial(kernel.writable_model(), HYPERPARAMETERS)
     rows = planted_rows()
     take = kernel.hold(rows) if is_held else None
-    reports = train(kernel, CachedRows(rows, HYPERPARAMETERS, take), HYPERPARAMETERS)
+    source = CachedRows(rows, HYPERPARAMETERS, take)
+    reports = train(GradientLearner(kernel, HYPERPARAMETERS, source), HYPERPARAMETERS)
     losses = [
         {metric.name: metric.value for metric in report.metrics}
         for report in reports

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
-from fm_algo.training.row_source import CachedRows, ReadAhead, RowBuffer, StreamedRows
+from fm_algo.training.gradient.mini_batches import CachedRows, StreamedRows
 
 
 def numbered(first, count):
@@ -128,91 +128,6 @@ def test_closing_a_stream_early_ends_its_thread():
     next(batches)
     batches.close()
     assert threading.active_count() == before
-
-
-def test_what_is_left_of_a_buffer_stays():
-    buffer = RowBuffer(3)
-    buffer.append(numbered(0, 10))
-    assert flat([buffer.take(7)]) == [*range(7)]
-    buffer.append(numbered(10, 3))
-    rest = buffer.take(buffer.num_rows)
-    assert flat([rest]) == [*range(7, 13)]
-    assert_whole([rest])
-    assert buffer.num_rows == 0
-
-
-@given(st.lists(st.integers(0, 9), max_size=12))
-def test_a_buffer_holds_what_was_put_in(counts):
-    buffer = RowBuffer(3)
-    start = 0
-    for count in counts:
-        buffer.append(numbered(start, count))
-        start += count
-    rows, expected = buffer.take(buffer.num_rows), numbered(0, start)
-    for name in ("indptr", "indices", "values", "labels"):
-        assert getattr(rows, name).tolist() == getattr(expected, name).tolist()
-        assert getattr(rows, name).dtype == getattr(expected, name).dtype
-
-
-def test_reading_ahead_keeps_the_order_and_ends():
-    ahead = ReadAhead(iter(range(100)), 3)
-    assert list(ahead) == [*range(100)]
-    ahead.close()
-
-
-def test_reading_ahead_makes_no_more_than_asked():
-    made = []
-
-    def items():
-        for number in range(100):
-            made.append(number)
-            yield number
-
-    ahead = ReadAhead(items(), 3)
-    assert next(ahead) == 0
-    time.sleep(0.3)
-    assert len(made) <= 1 + 3 + 1  # taken, ready, and one in hand
-    ahead.close()
-
-
-def test_an_error_in_reading_ahead_comes_out_in_its_place():
-    def items():
-        yield 1
-        raise ValueError("broken")
-
-    ahead = ReadAhead(items(), 3)
-    assert next(ahead) == 1
-    with pytest.raises(ValueError, match="broken"):
-        next(ahead)
-    ahead.close()
-
-
-def test_closing_early_ends_the_thread():
-    before = threading.active_count()
-    ahead = ReadAhead(iter(range(10**9)), 2)
-    next(ahead)
-    ahead.close()
-    assert threading.active_count() == before
-
-
-def test_an_error_does_not_wait_for_an_item_that_never_comes():
-    never = threading.Event()
-
-    def items():
-        yield 1
-        never.wait()
-        yield 2
-
-    def use(ahead):
-        with ahead:
-            next(ahead)
-            raise ValueError("meanwhile")
-
-    ahead = ReadAhead(items(), 2)
-    with pytest.raises(ValueError, match="meanwhile"):
-        use(ahead)
-    never.set()
-    ahead.close()
 
 
 def test_epochs_may_come_in_any_order_where_the_next_one_is_drawn_ahead():

@@ -1,0 +1,35 @@
+"""The rows of a training, or of what is scored beside it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from fm_algo.sparse import CSRBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows with labels: in memory, or read again whenever they are wanted.
+
+    Attributes
+    ----------
+    read : callable
+        ``read(epoch)`` yields them once, in blocks of any size.
+    cached : CSRBatch or None
+        All of them; None where they are read again.
+    buffer_bytes : int
+        Memory for shuffling rows that are read again.
+    """
+
+    read: Callable[[int], Iterator[CSRBatch]]
+    cached: CSRBatch | None = None
+    buffer_bytes: int = 0
+
+    @classmethod
+    def in_memory(cls, rows: CSRBatch) -> Self:
+        """Return rows that are all in memory."""
+        return cls(lambda _epoch: iter([rows]), rows)
+
+    def blocks(self, epoch: int) -> Iterator[CSRBatch]:
+        """Return the rows for a pass over them, in blocks."""
+        return self.read(epoch) if self.cached is None else iter([self.cached])

@@ -1,0 +1,32 @@
+"""Which way of learning trains a job: the one place that knows them all."""
+
+from collections.abc import Callable
+
+from fm_algo.hyperparameters import Hyperparameters, Optimizer
+from fm_algo.training.gradient import Kernel
+from fm_algo.training.gradient.learner import GradientLearner
+from fm_algo.training.gradient.select import make_kernel
+from fm_algo.training.learner import Learner
+
+LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {}
+"""What makes the learner of an optimiser that does not turn gradients into updates."""
+
+
+def make_learner(hyperparameters: Hyperparameters, kernel: Kernel | None = None) -> Learner:
+    """Make the learner that the hyperparameter `optimizer` asks for, its parameters 0.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    kernel : Kernel, optional
+        One host's of several; by default `device` chooses one.
+
+    Raises
+    ------
+    UserError
+        If device is gpu and there is none, or its memory does not suffice.
+    """
+    make = LEARNERS.get(hyperparameters.optimizer)
+    if make is not None:
+        return make(hyperparameters)
+    return GradientLearner(kernel or make_kernel(hyperparameters), hyperparameters)

@@ -1,0 +1,35 @@
+"""Rows that are not trained on, drawn from those given."""
+
+import numpy as np
+
+from fm_algo.errors import UserError
+from fm_algo.sparse import CSRBatch
+from fm_algo.training.gradient.gather import gather_rows
+
+
+def split_rows(rows: CSRBatch, fraction: float, seed: int) -> tuple[CSRBatch, CSRBatch]:
+    """Draw a part of the rows; both parts keep the order of the rows.
+
+    Parameters
+    ----------
+    rows : CSRBatch
+        n rows, with labels.
+    fraction : float
+        Of the rows to be drawn: at least one row, and never all.
+    seed : int
+
+    Returns
+    -------
+    rest, drawn : CSRBatch
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two rows.
+    """
+    if rows.num_rows < 2:
+        raise UserError(f"{rows.num_rows} rows cannot be split in two")
+    count = min(max(round(fraction * rows.num_rows), 1), rows.num_rows - 1)
+    order = np.random.default_rng([seed, *b"validation"]).permutation(rows.num_rows)
+    rest, drawn = np.sort(order[count:]), np.sort(order[:count])
+    return gather_rows(rows, rest, 0, len(rest)), gather_rows(rows, drawn, 0, len(drawn))
