@@ -12,8 +12,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
 
 from container.settings import Paths, quiet_torch, take_errors_of_nccl, use_interface
 from container.training.job import Resources, TrainingJob
@@ -35,8 +35,8 @@ _LONGEST_PAUSE_S = 5.0
 _SIOCGIFADDR = 0x8915  # netdevice(7)
 
 
-class Cluster(contextlib.AbstractContextManager["Cluster"], Protocol):
-    """The hosts of a job, or processes, as seen by one of them; left together.
+class Cluster(Protocol):
+    """The hosts of a job, or processes, as seen by one of them.
 
     Attributes
     ----------
@@ -72,19 +72,10 @@ class OneHost:
         """Return what keeps the model."""
         return ModelKeeper(paths, self._job, self.learner)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nobody waits for anything."""
-
-
-def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1) -> Cluster | None:
+def join(
+    job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1
+) -> AbstractContextManager[Cluster] | None:
     """Find the other hosts of a job, if it has any, and start a process for each further GPU.
 
     Parameters
@@ -99,8 +90,8 @@ def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1)
 
     Returns
     -------
-    Cluster or None
-        None if `stop` was set before all were there.
+    context manager of a Cluster, or None
+        Its hosts leave together. None if `stop` was set before all were there.
 
     Raises
     ------
@@ -120,7 +111,7 @@ def join(job: TrainingJob, port: int, stop: threading.Event, most_gpus: int = 1)
     if num_hosts > 1:
         address = find_leader(job.resources, port, stop, deadline)
     elif job.gpu == 0 and own_gpus <= 1:
-        return OneHost(job, stop)
+        return contextlib.nullcontext(OneHost(job, stop))
     else:
         address, port = _LOOPBACK, port if job.gpu else 0
         use_interface("lo")

@@ -137,11 +137,11 @@ def run(
     """
     job = load_job(paths)  # from files that are alike on all hosts
     job = msgspec.structs.replace(job, gpu=gpu)
-    hosts = cluster.join(job, cluster_port, stop, most_gpus)
-    if hosts is None:
+    joined = cluster.join(job, cluster_port, stop, most_gpus)
+    if joined is None:
         _stop_early()
         return
-    with hosts:  # who hear of what is wrong on this one
+    with joined as hosts:  # who hear of what is wrong on this one
         _make_model_directory(paths)
         _train(paths, job, hosts, stop)
 

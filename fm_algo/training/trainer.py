@@ -83,10 +83,8 @@ def train(
             return  # nothing was done in this epoch
         elapsed_s = time.perf_counter() - began_at
         num_batches = progress.num_batches
-        validation = [] if peers.is_stopping() else validate(epoch)
+        validation = _validate_unless_stopped(validate, epoch, peers)
         is_stopped = peers.is_stopping()
-        if is_stopped:
-            validation = []  # of rows cut short, perhaps
         is_best = not is_stopped and early_stopping.judge(epoch, validation)
         if not is_stopped:
             progress = Progress(epoch=epoch + 1, best=early_stopping.best)
@@ -109,6 +107,13 @@ def train(
         )
         if is_last:
             return
+
+
+def _validate_unless_stopped(
+    validate: Callable[[int], list[Metric]], epoch: int, peers: Peers
+) -> list[Metric]:
+    metrics = [] if peers.is_stopping() else validate(epoch)
+    return [] if peers.is_stopping() else metrics  # of rows that a stop has cut short, perhaps
 
 
 def _train_epoch(
