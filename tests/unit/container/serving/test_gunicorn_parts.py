@@ -207,6 +207,14 @@ def test_a_connection_that_waits_for_its_first_request_is_called_readable(runnin
     assert calls == waits + readable, changed("the order of calls")
 
 
+def test_a_request_that_was_read_with_another_is_handled_when_that_is_finished(running):
+    with running(Traced, hello, threads=2) as served, served.connect() as client:
+        client.sendall(2 * REQUEST)
+        calls = traced_calls(served, 2 * len(FIRST) - 1)
+
+    assert calls == FIRST + FIRST[1:], changed("ThreadWorker.finish_request")
+
+
 def test_what_is_finished_well_waits_among_the_kept_alive(running):
     with running(ThreadWorker, hello, threads=2) as served, served.connect() as client:
         ask(client)
