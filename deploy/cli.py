@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from deploy import algorithm, delete, endpoint, push, train, transform, tune
-from deploy.aws import Aws
+from deploy.aws.call import Aws
+from deploy.commands import algorithm, delete, endpoint, push, train, transform, tune
 from deploy.console import say, say_json
 from deploy.settings import Settings
 from fm_algo.errors import FMError

@@ -4,14 +4,14 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy import model
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import check_name, content_name
+from deploy.aws.wait import Answer, Patience, wait_until
+from deploy.commands import arguments as flags
+from deploy.commands import model
+from deploy.commands.model import Model
 from deploy.console import Progress, say
-from deploy.model import Model
-from deploy.names import check_name, content_name
 from deploy.settings import Settings
-from deploy.wait import Answer, Patience, wait_until
 from fm_algo.errors import AlgorithmError, UserError
 
 _LIMIT_S = 1800

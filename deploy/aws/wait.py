@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.aws import CallError
+from deploy.aws.call import CallError
 from fm_algo.errors import UserError
 
 Answer = Mapping[str, Any]

@@ -4,15 +4,16 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy import job, model
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import check_name, timed_name
+from deploy.aws.uploads import Upload
+from deploy.aws.wait import Answer, Patience
+from deploy.commands import arguments as flags
+from deploy.commands import model
+from deploy.commands.model import Model
 from deploy.console import Progress, say
-from deploy.model import Model
-from deploy.names import check_name, timed_name
 from deploy.settings import Settings
-from deploy.uploads import Upload
-from deploy.wait import Answer, Patience
 from fm_algo.data.formats.content_type import CSV, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
 
 _LIMIT_S = 24 * 3600

@@ -4,15 +4,15 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import check_name
+from deploy.aws.wait import Answer, Patience, wait_until
+from deploy.commands import arguments as flags
+from deploy.commands.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
 from deploy.console import say
 from deploy.hyperparameter_specification import specifications
 from deploy.metric_definitions import METRIC_DEFINITIONS, OBJECTIVES
-from deploy.names import check_name
 from deploy.settings import Settings
-from deploy.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
-from deploy.wait import Answer, Patience, wait_until
 from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
 from fm_algo.errors import AlgorithmError
 

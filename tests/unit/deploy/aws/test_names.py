@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from deploy.names import check_name, content_name, is_content_name, timed_name
+from deploy.aws.names import check_name, content_name, is_content_name, timed_name
 from fm_algo.errors import UserError
 
 

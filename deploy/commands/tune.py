@@ -4,16 +4,17 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy import arguments as flags
-from deploy import job, training_request
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import check_name, timed_name
+from deploy.aws.wait import Answer, Patience
+from deploy.commands import arguments as flags
+from deploy.commands import training_request
+from deploy.commands.training_request import TrainingRequest
 from deploy.console import Progress, say_table
 from deploy.hyperparameter_specification import Tunable, tunables
 from deploy.metric_definitions import OBJECTIVES
-from deploy.names import check_name, timed_name
 from deploy.settings import Settings
-from deploy.training_request import TrainingRequest
-from deploy.wait import Answer, Patience
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 

@@ -6,16 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy import job, training_request
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.job_log import TRAINING_LOG, JobLog
+from deploy.aws.names import check_name, timed_name
+from deploy.aws.wait import Answer, Patience
+from deploy.commands import arguments as flags
+from deploy.commands import training_request
+from deploy.commands.training_request import TrainingRequest
 from deploy.console import Progress, say, say_table
-from deploy.job_log import TRAINING_LOG, JobLog
 from deploy.metric_definitions import PROGRESS
-from deploy.names import check_name, timed_name
 from deploy.settings import Settings
-from deploy.training_request import TrainingRequest
-from deploy.wait import Answer, Patience
 
 _LIMIT_S = 26 * 3600
 """A day, the default of a job's runtime, and time to start."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
+from deploy.aws.wait import Answer, Patience, wait_until
 from deploy.console import say
-from deploy.wait import Answer, Patience, wait_until
 from fm_algo.errors import AlgorithmError, UserError
 
 _ENDS = ("Completed", "Failed", "Stopped")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import arguments as flags
+from deploy.aws.uploads import Upload
+from deploy.commands import arguments as flags
 from deploy.metric_definitions import METRIC_DEFINITIONS
 from deploy.settings import Settings
-from deploy.uploads import Upload
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from deploy.aws.uploads import Upload, plan_upload
+from deploy.aws.wait import Patience
 from deploy.settings import Settings
-from deploy.uploads import Upload, plan_upload
-from deploy.wait import Patience
 from fm_algo.errors import UserError
 
 FOLDER = "fm-algo"

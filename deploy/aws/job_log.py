@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from deploy.aws import Aws
+from deploy.aws.call import Aws
 
 TRAINING_LOG = "/aws/sagemaker/TrainingJobs"
 
