@@ -8,7 +8,7 @@ TRAINING_LOG = "/aws/sagemaker/TrainingJobs"
 
 
 class JobLog:
-    """The streams of one job, one or more a host.
+    """The streams of one job, one or more per host.
 
     Parameters
     ----------

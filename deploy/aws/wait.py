@@ -27,6 +27,11 @@ class Patience:
     poll_s: float
 
 
+def failure_reason(answer: Answer) -> str:
+    """Return why AWS says that a thing failed, in one line."""
+    return " ".join(answer.get("FailureReason", "AWS gives no reason").split())
+
+
 def wait_until(
     ask: Callable[[], Answer], is_done: Callable[[Answer], bool], what: str, patience: Patience
 ) -> Answer:
