@@ -1,11 +1,11 @@
 """gunicorn's threaded worker, with two differences.
 
-A client that dawdles loses its connection and not our thread: a thread is busy from the first byte
-of a request to the last of its answer, and few clients that send or read a byte now and then could
-keep all of them. So whoever is slower than a slow line is cut off, and a connection on which
-nothing has come yet waits without a thread.
+A client that dawdles loses its connection, and we do not lose a thread. A thread is busy from the
+first byte of a request to the last of its answer. A few clients that send or read a byte now and
+then could keep all threads. So whoever is slower than a slow line is cut off, and a connection on
+which nothing has come yet waits without a thread.
 
-A request that is quick and has come as a whole is answered in the main loop: to hand it to a thread
+A request that is quick and has come as a whole is answered in the main loop. To hand it to a thread
 and its connection back costs more than its answer, and threads that all want the interpreter lock
 hinder each other.
 
