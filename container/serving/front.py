@@ -1,6 +1,6 @@
-"""The way in: invocations and /ping are answered here, by what WSGI gives; all else by Flask.
+"""The way in: answers invocations and /ping by what WSGI gives, and leaves all else to Flask.
 
-Flask takes as long over a request as one instance takes to be decoded and scored.
+Flask takes as long for a request as it takes to decode and score one instance.
 """
 
 import time

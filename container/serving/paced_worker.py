@@ -57,7 +57,7 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
 
     def on_pending_socket_readable(self, connection: Connection, client: PacedSocket) -> None:
         """Answer the first request of a connection, in the main loop or a thread."""
-        if self._is_answered_here(connection):
+        if self._answer_here(connection):
             self._keep(connection, self.pending_conns)
             readable = partial(self.on_client_socket_readable, connection)
             self.poller.modify(client, EVENT_READ, readable)
@@ -66,7 +66,7 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
 
     def on_client_socket_readable(self, connection: Connection, client: PacedSocket) -> None:
         """Answer a further request of a connection, in the main loop or a thread."""
-        if self._is_answered_here(connection):
+        if self._answer_here(connection):
             self._keep(connection, self.keepalived_conns)
         else:
             super().on_client_socket_readable(connection, client)
@@ -99,8 +99,8 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
         connection.sock.flush()
         return goes_on
 
-    def _is_answered_here(self, connection: Connection) -> bool:
-        """Answer if the request is quick; tell whether nothing is left that a thread has to do."""
+    def _answer_here(self, connection: Connection) -> bool:
+        """Answer a quick request; tell whether that was done, and nothing is left for a thread."""
         client = connection.sock
         if not quick_request.is_quick(client.peek(quick_request.MAX_BYTES)):
             return False

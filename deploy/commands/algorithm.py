@@ -39,7 +39,7 @@ _TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class RegisterAlgorithm:
-    """The command.
+    """Make the image an algorithm of the account.
 
     Attributes
     ----------

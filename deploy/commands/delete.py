@@ -14,7 +14,7 @@ from deploy.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The command.
+    """Delete a thing, or stop a job.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ _LIMIT_S = 1800
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The command.
+    """Let a model answer requests, at an endpoint that is created or moved to it.
 
     Attributes
     ----------

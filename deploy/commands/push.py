@@ -65,7 +65,7 @@ class DockerCommand:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """The command.
+    """Push a local image to ECR.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ _LOG_DELAY_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """The command.
+    """Run one training job.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ _SPLITS = {RECORDIO_PROTOBUF: "RecordIO", JSONLINES: "Line", CSV: "Line"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
-    """The command.
+    """Score files in S3 by a transform job.
 
     Attributes
     ----------

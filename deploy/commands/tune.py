@@ -54,7 +54,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tune:
-    """The command.
+    """Search hyperparameters by a tuning job.
 
     Attributes
     ----------
