@@ -7,13 +7,15 @@
 It needs the program `wrk` on the PATH (Debian: apt-get install wrk). The classic stack needs
 nginx and pandas, and is left out, with a word, where they are not.
 
-    latency    requests a second, p50 and p99 of one instance of 39 entries in JSON, at 1 and 16
+    latency    requests per second, p50 and p99 of one instance of 39 entries in JSON, at 1 and 16
                connections: this server; Flask under gunicorn that answers a constant, with as many
                workers, once of the threaded class with this server's settings, which keeps
                connections, once of gunicorn's default class (sync), which closes each; nginx,
                gunicorn, Flask and pandas (the row as CSV), as in the samples from which people make
                their own containers. The peers take turns.
-    rows       rows a second of requests of 5 MB in each format, and the share of the time that is
+    quick      the same of one row in JSON and in CSV, with and without answering quick requests in
+               a worker's main loop (container/serving/quick_request.py), in turns
+    rows       rows per second of requests of 5 MB in each format, and the share of the time that is
                not scoring (the model's time is measured on the same rows in this process)
     start      seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
                4 workers and their master, beside that of one copy of the model
@@ -26,6 +28,7 @@ import contextlib
 import getpass
 import http.client
 import io
+import itertools
 import json
 import os
 import re
@@ -37,7 +40,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +88,13 @@ def transformation():
     pd.DataFrame({"results": predictions}).to_csv(out, header=False, index=False)
     return flask.Response(out.getvalue(), status=200, mimetype="text/csv")
 """
+
+ALL_IN_THREADS = """
+from container.serving import quick_request, server
+quick_request.is_quick = lambda data: False
+server.main()
+"""
+"""./serve, had it no quick requests."""
 
 NGINX_CONF = """
 user {user}; worker_processes 1; daemon off; pid {base}/nginx.pid; error_log {base}/error.log;
@@ -155,15 +165,17 @@ def is_up(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def own_server(base: Path, workers: int) -> Iterator[tuple[int, int, float]]:
-    """Run ./serve; give its port, its pid and how long it took to start."""
+def own_server(
+    base: Path, workers: int, command: Sequence[str] = (str(ROOT / "serve"),)
+) -> Iterator[tuple[int, int, float]]:
+    """Run ./serve or a stand-in; give its port, its pid and how long it took to start."""
     port = free_port()
     variables = {
         "SAGEMAKER_BASE_DIR": str(base),
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers),
     }
-    with running([str(ROOT / "serve")], port, **variables) as (pid, start_s):
+    with running([*command], port, **variables) as (pid, start_s):
         yield port, pid, start_s
 
 
@@ -217,7 +229,7 @@ def classic_server(base: Path, workers: int) -> Iterator[int]:
 def wrk(
     port: int, connections: int, seconds: float, body: bytes, content_type: str
 ) -> dict[str, float]:
-    """Load a server with one body; return requests a second, p50 and p99 in ms, and failures."""
+    """Load a server with one body; return requests per second, p50 and p99 in ms, and failures."""
     script = (
         f"wrk.method = 'POST'\nwrk.body = [==[{body.decode()}]==]\n"
         f"wrk.headers['Content-Type'] = '{content_type}'\n"
@@ -252,7 +264,7 @@ def milliseconds(text: str) -> float:
 
 
 def measure_latency(options: argparse.Namespace, base: Path) -> None:
-    """Compare requests a second of one instance."""
+    """Compare requests per second of one instance."""
     rng = np.random.default_rng(1)
     keys = sorted(rng.choice(100_000, NUM_ENTRIES, replace=False).tolist())
     features = {"keys": keys, "shape": [100_000], "values": [1] * NUM_ENTRIES}
@@ -293,6 +305,38 @@ def measure_latency(options: argparse.Namespace, base: Path) -> None:
                 )
 
 
+def measure_quick(options: argparse.Namespace, base: Path) -> None:
+    """Compare requests per second of one row with and without quick requests."""
+    make_model(base / "ml", DENSE_DIM)
+    row = make_rows(np.random.default_rng(1), 1, DENSE_DIM)
+    bodies = {
+        "json": (encode("json", row), "application/json"),
+        "csv": (encode("csv", row), "text/csv"),
+    }
+    commands = {"quick": [str(ROOT / "serve")], "threads": [sys.executable, "-c", ALL_IN_THREADS]}
+    with contextlib.ExitStack() as stack:
+        ports = {
+            name: stack.enter_context(own_server(base / "ml", options.workers, command))[0]
+            for name, command in commands.items()
+        }
+        for format_name, connections in itertools.product(bodies, (1, 16)):
+            runs: dict[str, list[dict[str, float]]] = {name: [] for name in ports}
+            for _ in range(options.runs):
+                for name, port in ports.items():
+                    load = wrk(port, connections, options.seconds, *bodies[format_name])
+                    runs[name].append(load)
+            for name, of_one in runs.items():
+                tell(
+                    options,
+                    "quick",
+                    workers=options.workers,
+                    answered_in="main loop" if name == "quick" else "threads",
+                    format=format_name,
+                    connections=connections,
+                    **summarize(of_one),
+                )
+
+
 def has_pandas() -> bool:
     """Tell whether the classic stack can run."""
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pandas') is None)"
@@ -305,7 +349,7 @@ def summarize(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def measure_rows(options: argparse.Namespace, base: Path) -> None:
-    """Measure rows a second of large requests."""
+    """Measure rows per second of large requests."""
     rng = np.random.default_rng(2)
     sparse, dense = make_model(base / "sparse", 100_000), make_model(base / "dense", DENSE_DIM)
     for format_name in ("json", "jsonlines", "csv", "recordio"):
@@ -437,7 +481,12 @@ def commit() -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
-PARTS = {"latency": measure_latency, "rows": measure_rows, "start": measure_start}
+PARTS = {
+    "latency": measure_latency,
+    "quick": measure_quick,
+    "rows": measure_rows,
+    "start": measure_start,
+}
 
 
 def main() -> None:

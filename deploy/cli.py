@@ -2,11 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
-from deploy import algorithm, delete, endpoint, push, train, transform, tune
-from deploy.aws import Aws
+from deploy.aws.call import Aws
+from deploy.commands import algorithm, delete, endpoint, push, train, transform, tune
 from deploy.console import say, say_json
 from deploy.settings import Settings
 from fm_algo.errors import FMError
@@ -36,24 +36,26 @@ class Command(Protocol):
         ...
 
 
-_Adder = Callable[[argparse.ArgumentParser], None]
-_Maker = Callable[[argparse.Namespace, Settings], Command]
-_COMMANDS: dict[str, tuple[str, _Adder, _Maker]] = {
-    "push": ("push the image to ECR", push.add_arguments, push.from_arguments),
-    "train": ("run a training job", train.add_arguments, train.from_arguments),
-    "tune": ("search hyperparameters", tune.add_arguments, tune.from_arguments),
-    "endpoint": (
-        "serve a model: real time, serverless, async, or many models",
-        endpoint.add_arguments,
-        endpoint.from_arguments,
-    ),
-    "transform": ("score files in S3", transform.add_arguments, transform.from_arguments),
-    "register-algorithm": (
-        "make the image an algorithm of the account",
-        algorithm.add_arguments,
-        algorithm.from_arguments,
-    ),
-    "delete": ("delete an endpoint, stop a job, ...", delete.add_arguments, delete.from_arguments),
+class CommandModule(Protocol):
+    """A file of `deploy.commands`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the flags of the command."""
+        ...
+
+    def from_arguments(self, arguments: argparse.Namespace, settings: Settings) -> Command:
+        """Turn the flags into the command."""
+        ...
+
+
+_COMMANDS: dict[str, tuple[CommandModule, str]] = {
+    "push": (push, "push the image to ECR"),
+    "train": (train, "run a training job"),
+    "tune": (tune, "search hyperparameters"),
+    "endpoint": (endpoint, "serve a model: real time, serverless, async, or many models"),
+    "transform": (transform, "score files in S3"),
+    "register-algorithm": (algorithm, "make the image an algorithm of the account"),
+    "delete": (delete, "delete an endpoint, stop a job, ..."),
 }
 
 
@@ -72,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     settings = Settings.from_environment()
-    make: _Maker = arguments.make
+    module: CommandModule = arguments.module
     try:
-        command = make(arguments, settings)
+        command = module.from_arguments(arguments, settings)
         if arguments.dry_run:
             _dry_run(command)
         else:
@@ -105,8 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m deploy", description="Factorization machines on SageMaker."
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (text, add_arguments, make) in _COMMANDS.items():
+    for name, (module, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text, parents=[common])
-        add_arguments(command)
-        command.set_defaults(make=make)
+        module.add_arguments(command)
+        command.set_defaults(module=module)
     return parser

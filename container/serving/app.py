@@ -1,8 +1,9 @@
-"""The server: which path is answered by what."""
+"""The web application: which path is answered by what."""
 
 import importlib.metadata
 import logging
 import platform
+from pathlib import Path
 
 import flask
 import msgspec
@@ -55,7 +56,13 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     app.register_error_handler(Exception, _answer_error)
     app.after_request(_pass_custom_attributes_back)
     metrics = RequestMetrics(settings.metrics_directory)
-    served, what = _find_served(app, settings)
+    served: Served
+    if settings.is_multi_model:
+        models = ModelRegistry(settings.paths.models)
+        _add_routes_of_many(app, models)
+        served, what = ModelsByName(models), "models are loaded on demand"
+    else:
+        served, what = _load_one_model(settings.paths.model)
     # Flask never gets to answer these, but has to know them where it tells of methods and paths.
     app.add_url_rule("/ping", "ping", methods=["GET"])
     app.add_url_rule(served.rule, "invocations", methods=["POST"])
@@ -85,21 +92,17 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
     return app
 
 
-def _find_served(app: flask.Flask, settings: Settings) -> tuple[Served, str]:
-    """Return what is served, and a line that describes it."""
-    if settings.is_multi_model:
-        models = ModelRegistry(settings.paths.models)
-        _add_routes_of_many(app, models)
-        return ModelsByName(models), "models are loaded on demand"
+def _load_one_model(directory: Path) -> tuple[OneModel, str]:
+    """Load the model of an ordinary endpoint; say for the log what it is."""
     try:
-        model = load_any_model(settings.paths.model)
+        model = load_any_model(directory)
     except FMError as error:
         # Not the end of the server: the platform asks it, and its users read the answer.
         reason = f"Unable to load model: {error.message}"
         _log.error("%s", reason)
-        return OneModel(None, reason), reason
+        return OneModel(None, reason=reason), reason
     sizes = f"feature_dim {model.feature_dim}, num_factors {model.num_factors}"
-    return OneModel(model, ""), f"{model.predictor_type} of {sizes}"
+    return OneModel(model), f"{model.predictor_type} of {sizes}"
 
 
 def _add_routes_of_many(app: flask.Flask, models: ModelRegistry) -> None:

@@ -1,6 +1,6 @@
-"""The way in: invocations and /ping are answered here, by what WSGI gives; all else by Flask.
+"""The way in: answers invocations and /ping by what WSGI gives, and leaves all else to Flask.
 
-Flask takes as long over a request as one instance takes to be decoded and scored.
+Flask takes as long for a request as it takes to decode and score one instance.
 """
 
 import time
@@ -24,7 +24,7 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 
 
 class Front:
-    """A WSGI application.
+    """The WSGI application that gunicorn calls.
 
     Parameters
     ----------
@@ -80,5 +80,8 @@ class Front:
         except Exception as error:  # noqa: BLE001 - a WSGI application is where they end
             reply = error_reply(error, f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         elapsed_s = time.perf_counter() - started
-        self._metrics.count(Answered(known_name, reply.status, num_rows, elapsed_s))
+        answered = Answered(
+            model=known_name, status=reply.status, num_rows=num_rows, elapsed_s=elapsed_s
+        )
+        self._metrics.count(answered)
         return reply

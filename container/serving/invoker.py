@@ -32,7 +32,7 @@ _RETRY_AFTER_S = 1
 
 
 class Invoker:
-    """Answers invocations: so many at once that the machine can bear it, and /ping is answered.
+    """Answers invocations, as many at once as leave the machine able to answer /ping.
 
     Parameters
     ----------
@@ -81,8 +81,9 @@ class Invoker:
             self._slots.give_back(1)
             raise
         # The slot is free once the answer has been sent.
-        body = _Sent(answer, partial(self._slots.give_back, 1))
-        return Reply(200, scorer.answer_type, body, num_bytes), scorer.num_rows
+        body = _AnswerBody(answer, when_sent=partial(self._slots.give_back, 1))
+        reply = Reply(status=200, content_type=scorer.answer_type, body=body, num_bytes=num_bytes)
+        return reply, scorer.num_rows
 
     def _answer(
         self, model: FMModel, environ: "WSGIEnvironment"
@@ -138,18 +139,18 @@ class Invoker:
             self._scored.release()
 
 
-class _Sent:
+class _AnswerBody:
     """The pieces of an answer, and what is to be done when they have been sent."""
 
-    def __init__(self, pieces: Iterable[bytes], then: Callable[[], object]) -> None:
+    def __init__(self, pieces: Iterable[bytes], *, when_sent: Callable[[], object]) -> None:
         self._pieces = pieces
-        self._then = then
+        self._when_sent = when_sent
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._pieces)
 
     def close(self) -> None:
-        self._then()
+        self._when_sent()
 
 
 def _read_out(spool: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
@@ -159,7 +160,7 @@ def _read_out(spool: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
 
 
 class _Budget:
-    """So much of something is there; who wants more is refused, rather than made to wait."""
+    """A supply of something; who wants more than is left is refused, rather than made to wait."""
 
     def __init__(self, size: int, what: str) -> None:
         self._size = self._left = size
@@ -178,7 +179,7 @@ class _Budget:
 
 
 class _Share:
-    """What one request has of a budget, until the end of the `with` block."""
+    """What one request has taken of a budget; the end of the `with` block gives it back."""
 
     def __init__(self, budget: _Budget) -> None:
         self._budget = budget

@@ -19,7 +19,7 @@ class _MediaRange(NamedTuple):
     quality: float
 
     def specificity(self, name: str) -> int:
-        """How exactly this range names a MIME type: 3 fully, 2 half of it, 1 as any, 0 not."""
+        """Tell how exactly this range names a MIME type: 3 fully, 2 half of it, 1 as any, 0 not."""
         if self.name == name:
             return 3
         if self.name == f"{name.partition('/')[0]}/*":
@@ -28,7 +28,7 @@ class _MediaRange(NamedTuple):
 
 
 def default_answer_type(request_type: str, *, is_batch: bool) -> str:
-    """Type of the answer to a request that leaves it open.
+    """Return the type of the answer to a request that leaves it open.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def negotiate(accept: str | None, default: str) -> str:
 
 
 def _rank(ranges: Sequence[_MediaRange], name: str) -> tuple[float, int]:
-    """Quality of a type by the range that names it most exactly; then the earlier range first."""
+    """Return a type's quality by the range that names it most exactly; then, earlier is more."""
     covering = [
         (media.specificity(name), -place, media.quality)
         for place, media in enumerate(ranges)

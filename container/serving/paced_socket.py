@@ -15,8 +15,8 @@ GRACE_S = 5.0
 
 One that stands still is cut off after so many seconds."""
 
-MIN_RATE = 1 << 16
-"""The pace, in bytes a second: half a megabit."""
+MIN_BYTES_PER_S = 1 << 16
+"""The pace: half a megabit per second."""
 
 _SENT_AT_ONCE = 1 << 16
 _MAX_BUFFERS = 512
@@ -27,11 +27,13 @@ _MAX_LINGERED = 1 << 20
 
 
 class PacedSocket(socket.socket):
-    """A socket for gunicorn, which takes a client that `recv` and `flush` find too slow for gone.
+    """A socket that cuts off a client that sends or reads too slowly.
 
-    It never blocks in the kernel: to wait is a matter of the pace, not of gunicorn's time-outs.
-    What is sent is kept until it is much or `flush` is called, so that header and body of most
-    answers leave together.
+    `recv` and `flush` then raise ConnectionResetError, so gunicorn takes the client for gone.
+
+    It never blocks in the kernel: the pace says how long to wait, not gunicorn's time-outs. What is
+    sent is kept until it is much or `flush` is called, so header and body of most answers leave
+    together.
     """
 
     def __init__(self, accepted: socket.socket) -> None:
@@ -51,12 +53,12 @@ class PacedSocket(socket.socket):
         """Do nothing: see the class."""
 
     def begin(self) -> None:
-        """Say that the client's turn begins."""
+        """Give the client its grace anew, and wait for it again after `hold`."""
         self._deadline = time.monotonic() + GRACE_S
         self._is_held = self._is_answered = False
 
     def hold(self) -> None:
-        """Until `begin` wait for nothing: what is not there does not come, what is sent is kept."""
+        """Wait for nothing until `begin`: only what has come is received, what is sent is kept."""
         self._deadline = 0.0
         self._is_held = True
 
@@ -117,7 +119,7 @@ class PacedSocket(socket.socket):
             raise
 
     def send_now(self) -> bool:
-        """Send of what was kept as much as goes without waiting; tell whether that was all."""
+        """Send as much of what was kept as goes without waiting; tell whether that was all."""
         while self._unsent:
             try:
                 num_sent = self.sendmsg(self._unsent[:_MAX_BUFFERS])
@@ -148,10 +150,10 @@ class PacedSocket(socket.socket):
     def _earn(self, num_bytes: int) -> None:
         """Give time for what has come through, but never more than one starts with."""
         if self._deadline:
-            earned = self._deadline + num_bytes / MIN_RATE
+            earned = self._deadline + num_bytes / MIN_BYTES_PER_S
             self._deadline = min(earned, time.monotonic() + GRACE_S)
 
     def _too_slow(self) -> ConnectionResetError:
         self._is_over = True
-        reason = f"the client is too slow: {GRACE_S:g} s behind {MIN_RATE} bytes/s"
+        reason = f"the client is too slow: {GRACE_S:g} s behind {MIN_BYTES_PER_S} bytes/s"
         return ConnectionResetError(errno.ECONNRESET, reason)

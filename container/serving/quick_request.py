@@ -1,9 +1,12 @@
-"""Which requests take no longer than handing them to another thread would."""
+"""Which requests take no longer than handing them to another thread would.
+
+docs/performance.md, "Serving", says what it gains to answer them in the main loop.
+"""
 
 import re
 
 MAX_BYTES = 1 << 14
-"""Of header and body. What so few rows cost is bounded, unless they ask for more than scores."""
+"""Of header and body. So few rows cost little, unless they ask for more than scores."""
 
 _REQUEST_LINE = re.compile(
     rb"(?:GET /ping|POST /invocations|POST /models/[^ ?]+/invoke) HTTP/1\.1\r\n"
@@ -17,8 +20,8 @@ _FRAMING = re.compile(
 def is_quick(data: bytes) -> bool:
     """Tell whether the bytes are one whole invocation that only asks for scores, or a ping.
 
-    What it says decides where a request is answered, never how: whoever answers reads it by the
-    rules of HTTP, and this knows the common case alone.
+    The result decides where a request is answered, never how. Whoever answers reads it by the rules
+    of HTTP; this function knows the common case alone.
 
     Parameters
     ----------

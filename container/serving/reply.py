@@ -1,4 +1,4 @@
-"""What is sent back, whoever sends it: the fast way in front of Flask, or Flask."""
+"""What the server sends back, be it by the fast way in front of Flask or by Flask."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -35,11 +35,21 @@ class Reply:
 def plain(status: int, line: str, headers: Iterable[tuple[str, str]] = ()) -> Reply:
     """Answer with a line of text."""
     body = line.encode()
-    return Reply(status, "text/plain; charset=utf-8", [body], len(body), [*headers])
+    return Reply(
+        status=status,
+        content_type="text/plain; charset=utf-8",
+        body=[body],
+        num_bytes=len(body),
+        headers=[*headers],
+    )
 
 
 def passed_back(attributes: str) -> list[tuple[str, str]]:
-    """Return the header that callers get back only if the container repeats it, or nothing."""
+    """Return the header of custom attributes, which callers get back only if we repeat it.
+
+    Nothing comes back of what the platform would not have sent: more than 1,024 characters, or
+    others than printable ASCII.
+    """
     if not attributes or len(attributes) > _MAX_ATTRIBUTES:
         return []
     is_text = attributes.isascii() and attributes.isprintable()

@@ -36,7 +36,7 @@ class Answered:
 
 
 class RequestMetrics:
-    """Counters of all workers together.
+    """Counts invocations, and tells the counts of all workers together.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _HEALTHY = plain(200, "")
 
 
 class Served(Protocol):
-    """What `Front` asks.
+    """Finds the model of an invocation and answers /ping, for `Front`.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class OneModel:
     ----------
     model : FMModel or None
     reason : str
-        Why there is none, where there is none: each invocation is answered so.
+        Why there is none, where there is none: the answer to each invocation.
     """
 
     rule = "/invocations"
 
-    def __init__(self, model: FMModel | None, reason: str) -> None:
+    def __init__(self, model: FMModel | None, reason: str = "") -> None:
         self._model = model
         self._reason = reason
 

@@ -13,7 +13,7 @@ from container.serving.paced_socket import PacedSocket
 def pair(monkeypatch):
     """A paced end, where half a second is the grace and 1,000 bytes a second the pace; a client."""
     monkeypatch.setattr(paced_socket, "GRACE_S", 0.5)
-    monkeypatch.setattr(paced_socket, "MIN_RATE", 1000)
+    monkeypatch.setattr(paced_socket, "MIN_BYTES_PER_S", 1000)
     ours, client = socket.socketpair()
     client.settimeout(10)
     paced = PacedSocket(ours)

@@ -4,17 +4,17 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from deploy import job
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.job import JobKind
+from deploy.aws.names import is_content_name
 from deploy.console import say
-from deploy.job import JobKind
-from deploy.names import is_content_name
 from deploy.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The command.
+    """Delete a thing, or stop a job.
 
     Attributes
     ----------

@@ -4,10 +4,10 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import content_name
+from deploy.commands import arguments as flags
 from deploy.console import say
-from deploy.names import content_name
 from deploy.settings import Settings
 from fm_algo.errors import UserError
 

@@ -2,7 +2,14 @@ import re
 
 import pytest
 
-from deploy.names import check_name, content_name, is_content_name, timed_name
+from deploy.aws.names import (
+    LONGEST_BASE,
+    LONGEST_NAME,
+    check_name,
+    content_name,
+    is_content_name,
+    timed_name,
+)
 from fm_algo.errors import UserError
 
 
@@ -36,3 +43,9 @@ def test_a_content_name_is_known_by_its_base():
     assert not is_content_name(name, "f")
     assert not is_content_name("fm-other-12345678", "fm")
     assert not is_content_name("fm", "fm")
+
+
+def test_a_name_made_from_the_longest_base_is_one_that_aws_takes():
+    name = content_name("b" * LONGEST_BASE, {"a": 1})
+
+    assert len(check_name(name, LONGEST_NAME)) == LONGEST_NAME

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.aws import Aws, Call
-from deploy.console import say
-from deploy.wait import Answer, Patience, wait_until
+from deploy.aws.call import Aws, Call
+from deploy.aws.wait import Answer, Patience, failure_reason, wait_until
+from deploy.console import Progress, say
 from fm_algo.errors import AlgorithmError, UserError
 
 _ENDS = ("Completed", "Failed", "Stopped")
@@ -79,11 +79,11 @@ def finish(
     kind: JobKind,
     name: str,
     patience: Patience,
-    watch: Callable[[Answer], None] = lambda _: None,
+    watch: Callable[[Answer, Progress], None],
 ) -> Answer:
     """Wait until the job ends, and return what AWS knows of it then.
 
-    `watch` sees each answer, the last one included.
+    `watch` gets each answer, the last one included, and the bar to show it on.
 
     Raises
     ------
@@ -92,17 +92,17 @@ def finish(
     UserError
         If it was stopped, or the wait reaches its limit.
     """
+    with Progress(name) as progress:
 
-    def ask() -> Answer:
-        answer = aws.call("sagemaker", f"describe_{kind.calls}", **{f"{kind.field}Name": name})
-        watch(answer)
-        return answer
+        def ask() -> Answer:
+            answer = aws.call("sagemaker", f"describe_{kind.calls}", **{f"{kind.field}Name": name})
+            watch(answer, progress)
+            return answer
 
-    answer = wait_until(ask, kind.is_over, f"{kind.words} {name}", patience)
+        answer = wait_until(ask, kind.is_over, f"{kind.words} {name}", patience)
     status = kind.status(answer)
     if status == "Failed":
-        reason = " ".join(answer.get("FailureReason", "AWS gives no reason").split())
-        raise AlgorithmError(f"{kind.words} {name} failed: {reason}")
+        raise AlgorithmError(f"{kind.words} {name} failed: {failure_reason(answer)}")
     if status == "Stopped":
         raise UserError(f"{kind.words} {name} was stopped before its end")
     return answer

@@ -5,7 +5,7 @@ import base64
 import subprocess
 from dataclasses import dataclass
 
-from deploy.aws import Aws, Call, CallError
+from deploy.aws.call import Aws, Call, CallError
 from deploy.console import say
 from deploy.settings import Settings
 from fm_algo.errors import UserError
@@ -65,7 +65,7 @@ class DockerCommand:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """The command.
+    """Push a local image to ECR.
 
     Attributes
     ----------

@@ -4,24 +4,22 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy import model
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import LONGEST_BASE, check_name, content_name
+from deploy.aws.wait import Answer, Patience, failure_reason, wait_until
+from deploy.commands import arguments as flags
+from deploy.commands import model
+from deploy.commands.model import Model
 from deploy.console import Progress, say
-from deploy.model import Model
-from deploy.names import check_name, content_name
 from deploy.settings import Settings
-from deploy.wait import Answer, Patience, wait_until
 from fm_algo.errors import AlgorithmError, UserError
 
 _LIMIT_S = 1800
-_LONGEST_NAME = 63 - 9
-"""A model's name is the endpoint's, a hyphen and eight digits more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """The command.
+    """Let a model answer requests, at an endpoint that is created or moved to it.
 
     Attributes
     ----------
@@ -148,7 +146,7 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Endpoin
     chosen = [flag for flag, is_chosen in modes.items() if is_chosen]
     if len(chosen) > 1:
         raise UserError(f"{' and '.join(chosen)} do not go together: choose one")
-    name = check_name(arguments.name, _LONGEST_NAME)
+    name = check_name(arguments.name, LONGEST_BASE)
     return Endpoint(
         name=name,
         model=model.from_arguments(arguments, settings, name, is_multi_model=arguments.multi_model),
@@ -176,8 +174,7 @@ def _is_settled(answer: Answer) -> bool:
 
 
 def _failure(name: str, answer: Answer) -> AlgorithmError:
-    reason = " ".join(answer.get("FailureReason", "AWS gives no reason").split())
     return AlgorithmError(
-        f"endpoint {name} is {answer['EndpointStatus']}: {reason}; its log is "
+        f"endpoint {name} is {answer['EndpointStatus']}: {failure_reason(answer)}; its log is "
         f"/aws/sagemaker/Endpoints/{name}; delete it with `python -m deploy delete endpoint {name}`"
     )

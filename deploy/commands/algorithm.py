@@ -4,15 +4,15 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import LONGEST_NAME, check_name
+from deploy.aws.wait import Answer, Patience, wait_until
+from deploy.commands import arguments as flags
+from deploy.commands.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
 from deploy.console import say
 from deploy.hyperparameter_specification import specifications
 from deploy.metric_definitions import METRIC_DEFINITIONS, OBJECTIVES
-from deploy.names import check_name
 from deploy.settings import Settings
-from deploy.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
-from deploy.wait import Answer, Patience, wait_until
 from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
 from fm_algo.errors import AlgorithmError
 
@@ -39,7 +39,7 @@ _TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class RegisterAlgorithm:
-    """The command.
+    """Make the image an algorithm of the account.
 
     Attributes
     ----------
@@ -118,14 +118,14 @@ class RegisterAlgorithm:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     parser.add_argument("--name", default="fm-algo", help="default %(default)s")
-    parser.add_argument("--image", help="image in ECR; default FM_IMAGE_URI")
+    flags.add_image(parser)
     flags.add_waiting(parser, _LIMIT_S)
 
 
 def from_arguments(arguments: argparse.Namespace, settings: Settings) -> RegisterAlgorithm:
     """Turn the flags into the command."""
     return RegisterAlgorithm(
-        name=check_name(arguments.name, longest=63),
+        name=check_name(arguments.name, LONGEST_NAME),
         image=flags.image(arguments, settings),
         patience=flags.patience(arguments),
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.aws import CallError
+from deploy.aws.call import CallError
 from fm_algo.errors import UserError
 
 Answer = Mapping[str, Any]
@@ -25,6 +25,11 @@ class Patience:
 
     limit_s: float
     poll_s: float
+
+
+def failure_reason(answer: Answer) -> str:
+    """Return why AWS says that a thing failed, in one line."""
+    return " ".join(answer.get("FailureReason", "AWS gives no reason").split())
 
 
 def wait_until(

@@ -1,6 +1,6 @@
 import pytest
 
-from deploy.uploads import plan_upload
+from deploy.aws.uploads import plan_upload
 from fm_algo.errors import UserError
 
 

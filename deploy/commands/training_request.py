@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import arguments as flags
+from deploy.aws.call import Aws, Call
+from deploy.aws.uploads import Upload
+from deploy.commands import arguments as flags
 from deploy.metric_definitions import METRIC_DEFINITIONS
 from deploy.settings import Settings
-from deploy.uploads import Upload
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 
@@ -128,6 +129,15 @@ class TrainingRequest:
             request["CheckpointConfig"] = {"S3Uri": self.checkpoints}
         return request
 
+    def upload_calls(self) -> list[Call]:
+        """Return the calls that bring local data to S3."""
+        return [call for upload in self.uploads for call in upload.calls()]
+
+    def upload(self, aws: Aws) -> None:
+        """Bring to S3 the local data that is not there yet."""
+        for upload in self.uploads:
+            upload.make(aws)
+
     def resources(self) -> dict[str, Any]:
         """Return what the job runs on."""
         return {
@@ -178,7 +188,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hyperparameters", type=Path, metavar="FILE", help="JSON object; -H goes before it"
     )
-    parser.add_argument("--output", metavar="S3_URI", help="default a folder of the bucket")
+    flags.add_output(parser)
     parser.add_argument("--volume-gb", type=int, default=30, help="disk; default %(default)s")
     parser.add_argument(
         "--max-runtime-s", type=int, default=_MAX_RUNTIME_S, help="default %(default)s"

@@ -12,6 +12,12 @@ from fm_algo.errors import UserError
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 _DIGEST_LENGTH = 8
 
+LONGEST_NAME = 63
+"""Of most things at AWS, in characters."""
+
+LONGEST_BASE = LONGEST_NAME - 1 - _DIGEST_LENGTH
+"""Of what `content_name` makes a name from."""
+
 
 def check_name(name: str, longest: int) -> str:
     """Return a name that AWS takes.

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from deploy.aws import Aws
+from deploy.aws.call import Aws
 
 TRAINING_LOG = "/aws/sagemaker/TrainingJobs"
 
 
 class JobLog:
-    """The streams of one job, one or more a host.
+    """The streams of one job, one or more per host.
 
     Parameters
     ----------

@@ -4,26 +4,26 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy import job, model
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.names import LONGEST_BASE
+from deploy.aws.uploads import Upload
+from deploy.aws.wait import Answer, Patience
+from deploy.commands import arguments as flags
+from deploy.commands import model
+from deploy.commands.model import Model
 from deploy.console import Progress, say
-from deploy.model import Model
-from deploy.names import check_name, timed_name
 from deploy.settings import Settings
-from deploy.uploads import Upload
-from deploy.wait import Answer, Patience
 from fm_algo.data.formats.content_type import CSV, JSONLINES, RECORDIO_PROTOBUF, parse_content_type
 
 _LIMIT_S = 24 * 3600
-_LONGEST_NAME = 63 - 9
 _SPLITS = {RECORDIO_PROTOBUF: "RecordIO", JSONLINES: "Line", CSV: "Line"}
 """How each type of data is cut into records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
-    """The command.
+    """Score files in S3 by a transform job.
 
     Attributes
     ----------
@@ -55,15 +55,9 @@ class Transform:
             self.upload.make(aws)
         self.model.make(aws)
         job.create(aws, job.TRANSFORM, self._create())
-        if self.patience is None:
-            return
-        with Progress(self.name) as progress:
-
-            def watch(answer: Answer) -> None:
-                progress.show(answer["TransformJobStatus"])
-
-            answer = job.finish(aws, job.TRANSFORM, self.name, self.patience, watch)
-        say(f"answers are in {answer['TransformOutput']['S3OutputPath']}, one .out file each")
+        if self.patience is not None:
+            answer = job.finish(aws, job.TRANSFORM, self.name, self.patience, _show)
+            say(f"answers are in {answer['TransformOutput']['S3OutputPath']}, one .out file each")
 
     def _create(self) -> Call:
         names = {"TransformJobName": self.name, "ModelName": self.model.name}
@@ -72,13 +66,13 @@ class Transform:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
-    parser.add_argument("--name", help="of the job; default made from the time")
+    flags.add_name(parser, "job")
     model.add_arguments(parser)
     flags.add_instances(parser, "ml.m5.large")
     parser.add_argument(
         "--input", required=True, metavar="PATH_OR_S3_URI", help="local files are uploaded"
     )
-    parser.add_argument("--output", metavar="S3_URI", help="default a folder of the bucket")
+    flags.add_output(parser)
     parser.add_argument("--content-type", default=RECORDIO_PROTOBUF, help="default %(default)s")
     parser.add_argument(
         "--split",
@@ -96,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Transform:
     """Turn the flags into the command."""
-    name = check_name(arguments.name or timed_name("fm"), _LONGEST_NAME)
+    name = flags.name(arguments, LONGEST_BASE)
     uri, upload = flags.data(arguments.input, arguments, settings)
     split = arguments.split or _SPLITS.get(parse_content_type(arguments.content_type).name, "None")
     given = {
@@ -126,3 +120,7 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Transfo
         },
         patience=flags.patience(arguments),
     )
+
+
+def _show(answer: Answer, progress: Progress) -> None:
+    progress.show(answer["TransformJobStatus"])

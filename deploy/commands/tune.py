@@ -4,20 +4,21 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deploy import arguments as flags
-from deploy import job, training_request
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.wait import Answer, Patience
+from deploy.commands import arguments as flags
+from deploy.commands import training_request
+from deploy.commands.training_request import TrainingRequest
 from deploy.console import Progress, say_table
 from deploy.hyperparameter_specification import Tunable, tunables
 from deploy.metric_definitions import OBJECTIVES
-from deploy.names import check_name, timed_name
 from deploy.settings import Settings
-from deploy.training_request import TrainingRequest
-from deploy.wait import Answer, Patience
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 
 _LIMIT_S = 72 * 3600
+_LONGEST_NAME = 32
 _SCALES = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
 _DEFAULT_OBJECTIVES = {"regressor": "rmse", "binary_classifier": "binary_classification_accuracy"}
 
@@ -53,7 +54,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tune:
-    """The command.
+    """Search hyperparameters by a tuning job.
 
     Attributes
     ----------
@@ -84,23 +85,18 @@ class Tune:
 
     def calls(self) -> list[Call]:
         """Return the calls: uploads, then the tuning job."""
-        uploads = [call for upload in self.request.uploads for call in upload.calls()]
-        return [*uploads, self._create()]
+        return [*self.request.upload_calls(), self._create()]
 
     def run(self, aws: Aws) -> None:
         """Upload what is not in S3 yet, create the job, wait for the end, print the best."""
-        for upload in self.request.uploads:
-            upload.make(aws)
+        self.request.upload(aws)
         job.create(aws, job.TUNING, self._create())
-        if self.patience is None:
-            return
-        with Progress(self.name) as progress:
+        if self.patience is not None:
+            _report(job.finish(aws, job.TUNING, self.name, self.patience, self._show))
 
-            def watch(answer: Answer) -> None:
-                ended = sum(answer.get("TrainingJobStatusCounters", {}).values())
-                progress.show(f"{ended} jobs of {self.max_jobs}")
-
-            _report(job.finish(aws, job.TUNING, self.name, self.patience, watch))
+    def _show(self, answer: Answer, progress: Progress) -> None:
+        ended = sum(answer.get("TrainingJobStatusCounters", {}).values())
+        progress.show(f"{ended} jobs of {self.max_jobs}")
 
     def _create(self) -> Call:
         searched = {one.name for one in self.ranges}
@@ -142,7 +138,7 @@ class Tune:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
-    parser.add_argument("--name", help="of the tuning job; default made from the time")
+    flags.add_name(parser, "tuning job")
     training_request.add_arguments(parser)
     parser.add_argument(
         "--range",
@@ -179,7 +175,7 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Tune:
     for ends in ({one.name: one.low for one in ranges}, {one.name: one.high for one in ranges}):
         parse_hyperparameters({**request.hyperparameters, **ends})
     return Tune(
-        name=check_name(arguments.name or timed_name("fm"), longest=32),
+        name=flags.name(arguments, _LONGEST_NAME),
         request=request,
         ranges=ranges,
         objective=arguments.objective or _default_objective(request),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.aws import Aws, Call
+from deploy.aws.call import Aws, Call
 from deploy.console import say
 from fm_algo.errors import UserError
 

@@ -5,24 +5,40 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from deploy.aws.names import check_name, timed_name
+from deploy.aws.uploads import Upload, plan_upload
+from deploy.aws.wait import Patience
 from deploy.settings import Settings
-from deploy.uploads import Upload, plan_upload
-from deploy.wait import Patience
 from fm_algo.errors import UserError
 
 FOLDER = "fm-algo"
 """Everything in the bucket is below this prefix."""
 
 
+def add_name(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the flag of a job's name."""
+    parser.add_argument("--name", help=f"of the {what}; default made from the time")
+
+
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of the image."""
+    parser.add_argument("--image", help="image in ECR; default FM_IMAGE_URI")
+
+
 def add_role(parser: argparse.ArgumentParser) -> None:
     """Add the flags of what runs at SageMaker: image and role."""
-    parser.add_argument("--image", help="image in ECR; default FM_IMAGE_URI")
+    add_image(parser)
     parser.add_argument("--role", help="ARN of the role SageMaker takes on; default FM_ROLE_ARN")
 
 
 def add_bucket(parser: argparse.ArgumentParser) -> None:
     """Add the flag of the bucket."""
     parser.add_argument("--bucket", help="for data and models; default FM_BUCKET")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the flag of where results go."""
+    parser.add_argument("--output", metavar="S3_URI", help="default a folder of the bucket")
 
 
 def add_instances(parser: argparse.ArgumentParser, instance_type: str) -> None:
@@ -60,6 +76,17 @@ def required(value: str | None, flag: str, variable: str) -> str:
     if value is None:
         raise UserError(f"no {flag.removeprefix('--')} is given: add {flag} or set {variable}")
     return value
+
+
+def name(arguments: argparse.Namespace, longest: int) -> str:
+    """Return the name of a job, checked: --name, or one made from the time.
+
+    Raises
+    ------
+    UserError
+        If AWS does not take the name.
+    """
+    return check_name(arguments.name or timed_name("fm"), longest)
 
 
 def image(arguments: argparse.Namespace, settings: Settings) -> str:
@@ -103,10 +130,10 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name or name in found:
+        key, equals, value = text.partition("=")
+        if not equals or not key or key in found:
             raise UserError(f"{flag} {text}: give NAME=VALUE, each name once")
-        found[name] = value
+        found[key] = value
     return found
 
 
@@ -124,4 +151,4 @@ def read_strings(path: Path) -> dict[str, str]:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}, a JSON object is expected")
-    return {name: str(value) for name, value in content.items()}
+    return {key: str(value) for key, value in content.items()}

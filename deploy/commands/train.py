@@ -6,16 +6,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deploy import arguments as flags
-from deploy import job, training_request
-from deploy.aws import Aws, Call
+from deploy.aws import job
+from deploy.aws.call import Aws, Call
+from deploy.aws.job_log import TRAINING_LOG, JobLog
+from deploy.aws.names import LONGEST_NAME
+from deploy.aws.wait import Answer, Patience
+from deploy.commands import arguments as flags
+from deploy.commands import training_request
+from deploy.commands.training_request import TrainingRequest
 from deploy.console import Progress, say, say_table
-from deploy.job_log import TRAINING_LOG, JobLog
 from deploy.metric_definitions import PROGRESS
-from deploy.names import check_name, timed_name
 from deploy.settings import Settings
-from deploy.training_request import TrainingRequest
-from deploy.wait import Answer, Patience
 
 _LIMIT_S = 26 * 3600
 """A day, the default of a job's runtime, and time to start."""
@@ -25,7 +26,7 @@ _LOG_DELAY_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """The command.
+    """Run one training job.
 
     Attributes
     ----------
@@ -45,13 +46,11 @@ class Train:
 
     def calls(self) -> list[Call]:
         """Return the calls: uploads, then the job."""
-        uploads = [call for upload in self.request.uploads for call in upload.calls()]
-        return [*uploads, self._create()]
+        return [*self.request.upload_calls(), self._create()]
 
     def run(self, aws: Aws) -> None:
         """Upload what is not in S3 yet, create the job, follow its log, print what came out."""
-        for upload in self.request.uploads:
-            upload.make(aws)
+        self.request.upload(aws)
         job.create(aws, job.TRAINING, self._create())
         if self.patience is not None:
             _report(self._follow(aws, self.patience))
@@ -71,24 +70,23 @@ class Train:
 
     def _follow(self, aws: Aws, patience: Patience) -> Answer:
         log = JobLog(aws, TRAINING_LOG, self.name)
-        with Progress(self.name) as progress:
 
-            def watch(answer: Answer) -> None:
-                progress.show(answer.get("SecondaryStatus", answer["TrainingJobStatus"]))
-                if job.TRAINING.is_over(answer):
-                    time.sleep(min(patience.poll_s, _LOG_DELAY_S))
-                for line in log.new_lines():
-                    say(line)
-                    found = re.search(PROGRESS.regex, line)
-                    if found:
-                        progress.show("Training", float(found[1]))
+        def watch(answer: Answer, progress: Progress) -> None:
+            progress.show(answer.get("SecondaryStatus", answer["TrainingJobStatus"]))
+            if job.TRAINING.is_over(answer):
+                time.sleep(min(patience.poll_s, _LOG_DELAY_S))
+            for line in log.new_lines():
+                say(line)
+                found = re.search(PROGRESS.regex, line)
+                if found:
+                    progress.show("Training", float(found[1]))
 
-            return job.finish(aws, job.TRAINING, self.name, patience, watch)
+        return job.finish(aws, job.TRAINING, self.name, patience, watch)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
-    parser.add_argument("--name", help="of the job; default made from the time")
+    flags.add_name(parser, "job")
     training_request.add_arguments(parser)
     parser.add_argument(
         "--no-debugger",
@@ -101,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Train:
     """Turn the flags into the command."""
     return Train(
-        name=check_name(arguments.name or timed_name("fm"), longest=63),
+        name=flags.name(arguments, LONGEST_NAME),
         request=training_request.from_arguments(arguments, settings),
         with_debugger=not arguments.no_debugger,
         patience=flags.patience(arguments),

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from werkzeug.exceptions import InternalServerError
+
+from container.serving.model_registry import ModelRegistry
+from container.serving.served import ModelsByName, OneModel
+from fm_algo.artifacts.artifact import save_model
+from fm_algo.errors import UserError
+from fm_algo.model import FMModel
+
+
+def model_of(bias):
+    zeros = np.zeros(1, np.float32)
+    return FMModel("regressor", np.array([bias], np.float32), zeros, np.zeros((1, 1), np.float32))
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return ModelRegistry(tmp_path)
+
+
+def test_one_model_is_found_at_its_path_alone():
+    model = model_of(1)
+    served = OneModel(model)
+
+    name, borrowed = served.find("/invocations")
+    with borrowed as found:
+        assert (name, found) == ("", model)
+    assert served.find("/invocations/") is None
+    assert served.find("/models/a/invoke") is None
+    assert served.ping().status == 200
+
+
+def test_no_model_is_unhealthy_and_each_invocation_says_why():
+    served = OneModel(None, reason="there is no file")
+
+    reply = served.ping()
+    assert (reply.status, b"".join(reply.body)) == (503, b"there is no file")
+    _, borrowed = served.find("/invocations")
+    with pytest.raises(InternalServerError, match="there is no file"), borrowed:
+        pass
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "invoke", "caf\xe9", "a/invoke"])
+def test_a_model_is_found_by_its_name_as_wsgi_spells_it(registry, tmp_path, name):
+    save_model(tmp_path, model_of(2), {})
+    registry.load(name, str(tmp_path))
+
+    found, borrowed = ModelsByName(registry).find(
+        f"/models/{name}/invoke".encode().decode("latin-1")
+    )
+
+    assert found == name
+    with borrowed as model:
+        assert model.w0[0] == 2
+
+
+@pytest.mark.parametrize(
+    "path", ["/invocations", "/models", "/models/a", "/models//invoke", "/models/invoke"]
+)
+def test_other_paths_invoke_no_model(registry, path):
+    assert ModelsByName(registry).find(path) is None
+
+
+def test_that_a_model_is_not_loaded_is_seen_by_who_borrows_it(registry):
+    served = ModelsByName(registry)
+    assert served.ping().status == 200
+
+    _, borrowed = served.find("/models/a/invoke")
+    with pytest.raises(UserError, match="'a' is not loaded"), borrowed:
+        pass
