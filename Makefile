@@ -7,12 +7,15 @@ DEVICE ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-LOCKER := .cache/locker
+UV := .cache/uv/bin/uv
+FLOORS := .cache/floors
+# These need torch, whose one version is no floor.
+NEED_TORCH := $(addprefix tests/unit/training/,distributed gradient/gpu gradient/test_select.py)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench docs image local-test hosts-test lock clean
+.PHONY: help setup check test floors-test demo bench docs image local-test hosts-test lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +40,11 @@ test: check ## check, then every test that needs no Docker and no hosts
 hosts-test: setup ## test several hosts; kills, freezes and cuts them off where root may
 	$(BIN)/pytest -n 4 -rs -m 'hosts and not docker'
 
+floors-test: $(UV) ## the unit tests with the oldest dependencies that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(FLOORS)
+	$(UV) pip install --quiet --python $(FLOORS) --resolution lowest-direct --editable '.[test]'
+	$(FLOORS)/bin/pytest -n 2 -m 'not docker and not hosts' tests/unit $(addprefix --ignore=,$(NEED_TORCH))
+
 demo: setup ## train and serve on MovieLens-100k
 	@$(BIN)/python local_test/demo.py
 
@@ -56,12 +64,14 @@ image: ## build the image; DEVICE=gpu: one that trains on GPUs, too
 local-test: setup image ## build the image and test it as SageMaker would run it
 	FM_IMAGE=$(IMAGE) $(BIN)/pytest -n 2 -m docker -rs
 
-lock: ## renew requirements.lock
-	$(PYTHON) -m venv $(LOCKER)
-	$(LOCKER)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	UV_CUSTOM_COMPILE_COMMAND='make lock' $(LOCKER)/bin/uv pip compile --quiet --upgrade \
+lock: $(UV) ## renew requirements.lock
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV) pip compile --quiet --upgrade \
 	  --python-version 3.11 --python-platform linux --no-strip-markers --generate-hashes \
 	  --output-file requirements.lock pyproject.toml
+
+$(UV):
+	$(PYTHON) -m venv $(@D)/..
+	$(@D)/python -m pip install --quiet --disable-pip-version-check uv
 
 clean: ## remove what was built; .venv stays
 	rm -rf build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

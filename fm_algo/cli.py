@@ -1,9 +1,11 @@
 """The command line: models from one layout into another, vectors, scores, data from S3.
 
 Exit code 0: done. 1: not done, one line on standard error says why. 2: the command is not right.
+130: interrupted.
 """
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -73,10 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         options.command(options)
-    except FMError as error:
+    except (FMError, OSError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     except MemoryError:
         parser.exit(1, f"{parser.prog}: not enough memory for this model\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"{parser.prog}: interrupted\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,19 +100,24 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=command)
-        added.add_argument("source", metavar="SRC", help="the model, or the data to fetch")
+        added.add_argument(
+            "source", type=_location, metavar="SRC", help="the model, or the data to fetch"
+        )
         return added
 
     convert = add("convert", _CONVERT, _convert)
     convert.add_argument(
         "target",
+        type=_location,
         metavar="DST",
         help="a directory, which is made if need be; or an archive to be: a name in .tar.gz",
     )
     convert.add_argument("--to", choices=_LAYOUTS, default="ours", help="default: %(default)s")
 
     vectors = add("export-vectors", _EXPORT_VECTORS, _export_vectors)
-    vectors.add_argument("target", metavar="DST", help="a directory, or an archive as for convert")
+    vectors.add_argument(
+        "target", type=_location, metavar="DST", help="a directory, or an archive as for convert"
+    )
     vectors.add_argument(
         "--items", type=_range, required=True, metavar="FIRST:STOP", help="features of the items"
     )
@@ -117,10 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     fetch = add("fetch", _FETCH, _fetch)
-    fetch.add_argument("target", metavar="DST", help="a directory, which is made if need be")
+    fetch.add_argument(
+        "target", type=_location, metavar="DST", help="a directory, which is made if need be"
+    )
 
     score = add("score", _SCORE, _score)
-    score.add_argument("data", metavar="DATA", help="a file of rows")
+    score.add_argument("data", type=_location, metavar="DATA", help="a file of rows")
     score.add_argument(
         "--content-type",
         default=RECORDIO_PROTOBUF,
@@ -154,13 +165,11 @@ def _export_vectors(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     target = Path(options.target)
     with local_source(options.source, bool) as source:
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            files = [source] if source.is_file() else filter(Path.is_file, sorted(source.iterdir()))
-            for file in files:
-                shutil.copyfile(file, target / file.name)
-        except OSError as error:
-            raise PlatformError(str(error)) from error
+        _make_directory(target)
+        is_file = source.is_file()
+        files = [source] if is_file else filter(Path.is_file, sorted(source.iterdir()))
+        for file in files:
+            shutil.copyfile(os.fspath(file), os.fspath(target / file.name))
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -174,15 +183,18 @@ def _score(options: argparse.Namespace) -> None:
                 while block := file.read(_BLOCK_BYTES):
                     _print_scores(model, decoder.feed(block))
                 _print_scores(model, decoder.close())
-        except OSError as error:
-            raise PlatformError(str(error)) from error
         except UserError as error:
             raise error.within(options.data) from error
 
 
 def _print_scores(model: FMModel, rows: CSRBatch) -> None:
     score = model.score(rows)
-    sys.stdout.write(encode_jsonlines(score, model.predicted_label(score)).decode())
+    lines = memoryview(encode_jsonlines(score, model.predicted_label(score)))
+    # Past Python's buffer, which would fail once more when the process ends. What is unbuffered (by
+    # PYTHONUNBUFFERED, too) may take less than it is given; a full disk says so only the next time.
+    out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    while lines:
+        lines = lines[out.write(lines) :]
 
 
 def _write(location: str, save: Callable[[Path], object]) -> None:
@@ -203,6 +215,13 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PlatformError(f"{path} cannot be made a directory: {error.strerror}") from error
+
+
+def _location(text: str) -> str:
+    """Refuse an empty path: it would mean the working directory, and comes of an unset variable."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return text
 
 
 def _range(text: str) -> range:

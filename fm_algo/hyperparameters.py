@@ -6,12 +6,14 @@ those of the SageMaker built-in Factorization Machines algorithm (its pages "hyp
 """
 
 import difflib
+import functools
 import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
 from fm_algo.errors import UserError
 from fm_algo.sparse import MAX_FEATURE_DIM
@@ -43,16 +45,34 @@ _CONTINUOUS = (1e-8, 512.0)
 """The range the built-in's tuning page gives for each of its continuous hyperparameters."""
 
 
-def _text(description: str, *, tunable: tuple[float, float] | None = None) -> msgspec.Meta:
-    """Describe one hyperparameter; `tunable` is the range a tuner is advised to search."""
-    return msgspec.Meta(description=description, extra={"tunable": tunable})
+def _text(
+    description: str,
+    *,
+    tunable: tuple[float, float] | None = None,
+    shapes_model: bool = True,
+) -> msgspec.Meta:
+    """Describe one hyperparameter.
+
+    `tunable` is the range a tuner is advised to search; `shapes_model` says whether another value
+    makes another model of the same mini-batches.
+    """
+    extra = {"tunable": tunable, "shapes_model": shapes_model}
+    return msgspec.Meta(description=description, extra=extra)
 
 
 class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The hyperparameters of one job, checked.
+    """The hyperparameters of one job, checked whichever way they are made.
 
     Each field's annotation carries its bounds, its text and, where tuning makes sense, its range.
     None means not set.
+
+    Raises
+    ------
+    UserError
+        With every value that is not allowed: name, value and what is allowed.
+    TypeError
+        If one is missing that is required, or a name is unknown; `parse_hyperparameters` reports
+        these with all the others.
     """
 
     feature_dim: Annotated[FeatureCount, _text("Number of features of a row.")]
@@ -65,7 +85,12 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
     epochs: Annotated[
-        Count, _text("Passes over the training data. `epoch` is taken as well.", tunable=(1, 1000))
+        Count,
+        _text(
+            "Passes over the training data. `epoch` is taken as well.",
+            tunable=(1, 1000),
+            shapes_model=False,
+        ),
     ] = 1
     mini_batch_size: Annotated[
         Count, _text("Rows of one optimiser step.", tunable=(100, 10_000))
@@ -157,7 +182,10 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     batch_metrics_publish_interval: Annotated[
         Count,
-        _text("Batches between metric lines within an epoch. Undocumented in the built-in."),
+        _text(
+            "Batches between metric lines within an epoch. Undocumented in the built-in.",
+            shapes_model=False,
+        ),
     ] = 500
 
     optimizer: Annotated[
@@ -172,7 +200,8 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         Count | None,
         _text(
             "Ours. MiB of decoded rows kept in memory; what does not fit is read again each epoch. "
-            "By default half of what the container may use."
+            "By default half of what the container may use.",
+            shapes_model=False,
         ),
     ] = None
     seed: Annotated[
@@ -189,30 +218,37 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         Device,
         _text(
             "Ours. Where training runs; auto takes a GPU where there is one. Either can go on from "
-            "the other's checkpoints."
+            "the other's checkpoints.",
+            shapes_model=False,
         ),
     ] = "auto"
     num_threads: Annotated[
         ThreadCount | None,
         _text(
             "Ours. Threads of the CPU kernel, by default one a usable processor. "
-            "The model does not depend on it."
+            "The model does not depend on it.",
+            shapes_model=False,
         ),
     ] = None
     checkpoint_interval: Annotated[
         Positive,
-        _text("Ours. Seconds between checkpoints; there is one at the end of each epoch, too."),
+        _text(
+            "Ours. Seconds between checkpoints; there is one at the end of each epoch, too.",
+            shapes_model=False,
+        ),
     ] = 300.0
-    checkpoint_keep: Annotated[Count, _text("Ours. Checkpoints kept.")] = 2
+    checkpoint_keep: Annotated[Count, _text("Ours. Checkpoints kept.", shapes_model=False)] = 2
     early_stopping_patience: Annotated[
         Count | None,
         _text(
             "Ours. End after so many epochs without a better one, and save the best epoch's model. "
-            "Judged on the validation channel or on validation_split."
+            "Judged on the validation channel or on validation_split.",
+            shapes_model=False,
         ),
     ] = None
     early_stopping_tolerance: Annotated[
-        NotNegative, _text("Ours. By how much an epoch must be better to count as better.")
+        NotNegative,
+        _text("Ours. By how much an epoch must be better to count as better.", shapes_model=False),
     ] = 0.0
     early_stopping_metric: Annotated[
         MetricName | None,
@@ -228,6 +264,22 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "after each epoch."
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        """Check every value, also of a copy with changes: msgspec calls this for each of them."""
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, annotation in _annotations().items():
+            given = getattr(self, name)
+            try:
+                values[name] = _check(given, annotation)
+            except msgspec.ValidationError:
+                problems.append(f"{name}={given!r} is not {describe_range(annotation)}")
+            else:
+                msgspec.structs.force_setattr(self, name, values[name])
+        set_values = {name: value for name, value in values.items() if value is not None}
+        problems += _missing_init_values(set_values, problems)
+        _report(problems)
 
 
 _ALIASES = {"epoch": "epochs"}  # the built-in's tuning page spells it so
@@ -282,10 +334,26 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
         if field.required and field.name not in values and not _mentioned(field.name, problems)
     ]
     problems += _missing_init_values(values, problems)
-    if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UserError(f"{count} in the hyperparameters: {'; '.join(problems)}")
+    _report(problems)
     return Hyperparameters(**values)
+
+
+def shapes_model(name: str) -> bool:
+    """Tell whether another value of a hyperparameter makes another model of the same mini-batches.
+
+    Parameters
+    ----------
+    name : str
+        Of a hyperparameter.
+
+    Returns
+    -------
+    bool
+        False of those that say how long, where or how watched a job runs: a checkpoint of another
+        value can be gone on from.
+    """
+    declared = _annotations()[name].__metadata__[-1]  # what `_text` made
+    return bool(declared.extra["shapes_model"])
 
 
 def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation has no type of its own
@@ -329,11 +397,38 @@ def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
     msgspec.ValidationError
         If it is not one of the allowed values.
     """
-    value: object = msgspec.convert(_plain_number(text), annotation, strict=False)
+    return _finite(msgspec.convert(_plain_number(text), annotation, strict=False))
+
+
+def _check(value: object, annotation: Any) -> object:  # noqa: ANN401 - as above
+    """Check a value of Python or NumPy; return it as the annotated type.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        If it is not one of the allowed values.
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    return _finite(msgspec.convert(plain, annotation))
+
+
+def _finite(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         # msgspec lets inf through where no bound forbids it.
         raise msgspec.ValidationError("not finite")
     return value
+
+
+def _report(problems: list[str]) -> None:
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UserError(f"{count} in the hyperparameters: {'; '.join(problems)}")
+
+
+@functools.cache
+def _annotations() -> Mapping[str, Any]:
+    """Name to annotation, in the order of declaration; looked up once, which takes a while."""
+    return {field.name: field.type for field in msgspec.structs.fields(Hyperparameters)}
 
 
 def _plain_number(text: str) -> str:

@@ -5,16 +5,29 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fm_algo.errors import UserError
+from fm_algo.matrix import (
+    MAX_FEATURE_DIM,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    Matrix,
+    check_entries,
+    find_entries,
+    is_sparse,
+    to_labels,
+)
 
-Float32Array = NDArray[np.float32]
-Int32Array = NDArray[np.int32]
-Int64Array = NDArray[np.int64]
-
-MAX_FEATURE_DIM = 2**31 - 1
-"""Feature numbers are int32 throughout: half the memory of int64, and wide enough."""
+__all__ = [
+    "MAX_FEATURE_DIM",
+    "CSRBatch",
+    "Float32Array",
+    "Int32Array",
+    "Int64Array",
+    "to_float32",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +36,9 @@ class CSRBatch:
 
     Row r holds the entries `indptr[r]:indptr[r + 1]`. Within a row the features may stand in any
     order but each at most once (`combine_duplicates` makes it so). An empty row is a row.
+
+    The constructor checks nothing, and compiled code trusts what it is given: it is for the inside
+    of this library only. `CSRBatch.of` is the way in for all else.
 
     Attributes
     ----------
@@ -59,6 +75,55 @@ class CSRBatch:
         """Memory of the arrays."""
         labels_bytes = 0 if self.labels is None else self.labels.nbytes
         return self.indptr.nbytes + self.indices.nbytes + self.values.nbytes + labels_bytes
+
+    @classmethod
+    def of(
+        cls,
+        X: "CSRBatch | Matrix",
+        y: ArrayLike | None = None,
+        feature_dim: int | None = None,
+        *,
+        binary: bool = False,
+    ) -> Self:
+        """Make a batch of a matrix, checked.
+
+        Parameters
+        ----------
+        X : sparse matrix or array of scipy, or array of numbers; shape (num_rows, num_columns)
+            Explicit zeros of a sparse one stay entries; values of a feature that stands twice in a
+            row are added up. A CSRBatch is checked again, and its labels are used.
+        y : numbers, shape (num_rows,), optional
+            The labels.
+        feature_dim : int, optional
+            Number of features, num_columns unless given. Of a sparse matrix it may be more, of a
+            dense one not.
+        binary : bool, optional
+            Whether labels must be 0 or 1, those of a binary_classifier.
+
+        Returns
+        -------
+        CSRBatch
+            Arrays of the right types already are shared with X and y, others are copied once.
+
+        Raises
+        ------
+        UserError
+            If X is no matrix of finite real numbers, is damaged or does not fit feature_dim; or if
+            the labels are not one per row, or one is not allowed.
+        """
+        if isinstance(X, CSRBatch):
+            shape = (X.num_rows, X.feature_dim)
+            entries = check_entries(X.indptr, X.indices, X.values, shape)
+            y = X.labels if y is None else y
+        else:
+            entries = find_entries(X)
+        indptr, indices, values, num_columns = entries
+        if feature_dim is None:
+            feature_dim = num_columns
+        is_dense = not (isinstance(X, CSRBatch) or is_sparse(X))
+        _check_width(num_columns, feature_dim, is_dense=is_dense)
+        labels = None if y is None else to_labels(y, len(indptr) - 1, binary=binary)
+        return cls(indptr, indices, values, labels, int(feature_dim)).combine_duplicates()
 
     @classmethod
     def empty(cls, feature_dim: int, *, labelled: bool) -> Self:
@@ -137,18 +202,14 @@ class CSRBatch:
         UserError
             If a sum is too large for float32.
         """
-        if self.num_entries < 2:
-            return self
-        if self.num_rows == 1 and (self.indices[1:] > self.indices[:-1]).all():
+        if self.num_entries < 2 or self._is_ascending():
             return self
         row_of = np.repeat(np.arange(self.num_rows), np.diff(self.indptr))
-        same_row = row_of[1:] == row_of[:-1]
-        if not np.any(same_row & (self.indices[1:] <= self.indices[:-1])):
-            return self  # strictly ascending: the common case, one pass
         keys = row_of * np.int64(self.feature_dim) + self.indices
-        _, first, place = np.unique(keys, return_index=True, return_inverse=True)
-        if len(first) == len(keys):
+        in_order = np.sort(keys)
+        if not (in_order[1:] == in_order[:-1]).any():
             return self
+        _, first, place = np.unique(keys, return_index=True, return_inverse=True)
         with np.errstate(over="ignore"):
             sums = np.bincount(place, self.values).astype(np.float32)
         order = np.argsort(first)  # an entry stays where its feature first stood
@@ -162,6 +223,14 @@ class CSRBatch:
         indptr = np.zeros(self.num_rows + 1, np.int64)
         np.cumsum(np.bincount(row_of[kept], minlength=self.num_rows), out=indptr[1:])
         return type(self)(indptr, self.indices[kept], values, self.labels, self.feature_dim)
+
+    def _is_ascending(self) -> bool:
+        """Tell whether features rise within each row: the common case, one pass."""
+        falls = self.indices[1:] <= self.indices[:-1]
+        if self.num_rows > 1:  # from row to row they may fall
+            starts = self.indptr[1:-1]
+            falls[starts[(starts > 0) & (starts < self.num_entries)] - 1] = False
+        return not falls.any()
 
     def require_labels(self) -> Float32Array:
         """Return the labels, float32, shape (num_rows,).
@@ -188,6 +257,19 @@ class CSRBatch:
                 f"rows of feature_dim {self.feature_dim} were given to a model of feature_dim "
                 f"{feature_dim}"
             )
+
+
+def _check_width(num_columns: int, feature_dim: int, *, is_dense: bool) -> None:
+    is_number = isinstance(feature_dim, int | np.integer) and not isinstance(feature_dim, bool)
+    if not is_number or not 0 <= feature_dim <= MAX_FEATURE_DIM:
+        raise UserError(
+            f"feature_dim {feature_dim!r}, allowed are whole numbers from 0 to {MAX_FEATURE_DIM}"
+        )
+    if num_columns > feature_dim or (is_dense and num_columns < feature_dim):
+        most = "" if is_dense else "at most "
+        raise UserError(
+            f"rows of {num_columns} columns, allowed are {most}{feature_dim} = feature_dim"
+        )
 
 
 def to_float32(numbers: NDArray[np.float64]) -> Float32Array:

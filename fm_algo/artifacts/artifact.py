@@ -147,7 +147,7 @@ def load_model(directory: Path) -> FMModel:
     if tensors.keys() != {"w0", "w", "V"}:
         raise UserError(f"{path} holds the tensors {sorted(tensors)}, expected V, w and w0")
     w0, w, V = tensors["w0"], tensors["w"], tensors["V"]
-    if w0.shape != (1,) or V.ndim != 2 or w.shape != (V.shape[0],):
+    if w0.shape != (1,) or V.ndim != 2 or w.shape != (V.shape[0],) or 0 in V.shape:
         raise UserError(
             f"{path} holds w0 {w0.shape}, w {w.shape} and V {V.shape}; expected (1,), "
             "(feature_dim,) and (feature_dim, num_factors)"
@@ -177,8 +177,12 @@ def load_manifest(directory: Path) -> Manifest:
         raise UserError(f"no model in {directory}: expected a file {MODEL_FILE}")
     try:
         with safetensors.safe_open(path, framework="numpy") as opened:  # checks sizes and offsets
-            metadata = opened.metadata() or {}
-        manifest = msgspec.json.decode(metadata.get(_METADATA_KEY, ""), type=Manifest)
+            written = (opened.metadata() or {}).get(_METADATA_KEY)
+        if written is None:
+            raise UserError(
+                f"{path} is not a model file of this library: no {_METADATA_KEY} in its metadata"
+            )
+        manifest = msgspec.json.decode(written, type=Manifest)
     except (OSError, safetensors.SafetensorError, msgspec.MsgspecError) as error:
         raise UserError(f"{path} is not a model file of this library: {error}") from error
     if manifest.format_version > FORMAT_VERSION:

@@ -8,7 +8,6 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
@@ -18,12 +17,13 @@ from numpy.typing import ArrayLike
 from fm_algo.data.formats.record import RecordIODecoder, survey_records
 from fm_algo.data.formats.record_rows import encode_dense_rows, encode_sparse_rows
 from fm_algo.errors import UserError
-from fm_algo.sparse import MAX_FEATURE_DIM, CSRBatch, Float32Array
+from fm_algo.matrix import Matrix, check_is_matrix, is_sparse, to_finite_float32, to_labels
+from fm_algo.sparse import CSRBatch, Float32Array
 
 if TYPE_CHECKING:
     import scipy.sparse
 
-Rows: TypeAlias = "CSRBatch | scipy.sparse.sparray | scipy.sparse.spmatrix | ArrayLike"
+Rows: TypeAlias = "CSRBatch | Matrix"
 """What `write_recordio` takes."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -41,16 +41,17 @@ def write_recordio(
     target : path or binary file
         A file at a path appears whole or not at all.
     rows : CSRBatch, sparse matrix of scipy, or array of numbers
-        Sparse rows become sparse records, with their entries as they are stored; an array, shape
-        (num_rows, feature_dim) or (feature_dim,) for one row, becomes dense records.
+        Sparse rows become sparse records, with their entries as they are stored, save that values
+        of a feature that stands twice in a row are added up; an array, shape (num_rows,
+        feature_dim) or (feature_dim,) for one row, becomes dense records.
     labels : numbers, shape (num_rows,), optional
         A label a row; default those of a CSRBatch.
 
     Raises
     ------
     UserError
-        If the rows are no matrix of real numbers, a number is not finite as a float32, or labels
-        and rows differ in number.
+        If the rows are no matrix of real numbers or a damaged one, a number is not finite as a
+        float32, or labels and rows differ in number.
 
     Notes
     -----
@@ -126,51 +127,9 @@ def _decode(data: bytes, feature_dim: int | None) -> CSRBatch:
 
 def _encode(rows: Rows, labels: ArrayLike | None) -> Iterator[bytes]:
     """Check everything, then return an iterator over the framed records."""
-    if isinstance(rows, CSRBatch):
-        batch = rows
-    elif hasattr(rows, "tocsr"):  # a sparse matrix or array; scipy need not be imported to know
-        csr = rows.tocsr()
-        _check_is_matrix(csr.shape)
-        batch = CSRBatch(csr.indptr, csr.indices, csr.data, None, csr.shape[1])
-    else:
-        values = _finite_float32("rows", rows)
-        values = values[np.newaxis] if values.ndim == 1 else values
-        _check_is_matrix(values.shape)
-        return encode_dense_rows(values, _label_of_each(len(values), labels))
-    labels = _label_of_each(batch.num_rows, batch.labels if labels is None else labels)
-    return encode_sparse_rows(
-        replace(batch, values=_finite_float32("rows", batch.values), labels=labels)
-    )
-
-
-def _check_is_matrix(shape: tuple[int, ...]) -> None:
-    if len(shape) != 2:
-        raise UserError(
-            f"rows of {len(shape)} dimensions, allowed are two: (num_rows, feature_dim)"
-        )
-    if shape[1] > MAX_FEATURE_DIM:
-        raise UserError(f"rows of {shape[1]} columns, allowed are {MAX_FEATURE_DIM}")
-
-
-def _label_of_each(num_rows: int, labels: ArrayLike | None) -> Float32Array | None:
-    if labels is None:
-        return None
-    numbers = _finite_float32("labels", labels)
-    if numbers.shape != (num_rows,):
-        raise UserError(f"labels of shape {numbers.shape}, allowed is one a row: ({num_rows},)")
-    return numbers
-
-
-def _finite_float32(name: str, numbers: ArrayLike) -> Float32Array:
-    array = np.asarray(numbers)
-    if array.dtype.kind not in "biuf":
-        raise UserError(f"{name} of dtype {array.dtype}, allowed are real numbers")
-    with np.errstate(over="ignore"):  # becomes inf
-        narrow = array.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(narrow))
-    if len(bad):
-        place = tuple(bad[0].tolist())
-        raise UserError(
-            f"{name} hold {array[place]} at {place}, allowed are finite float32 numbers"
-        )
-    return narrow
+    if isinstance(rows, CSRBatch) or is_sparse(rows):
+        return encode_sparse_rows(CSRBatch.of(rows, labels))
+    values = to_finite_float32("rows", rows)
+    values = values[np.newaxis] if values.ndim == 1 else values
+    check_is_matrix(values.shape)
+    return encode_dense_rows(values, None if labels is None else to_labels(labels, len(values)))

@@ -19,7 +19,7 @@ import msgspec
 
 from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.errors import PlatformError, UserError
-from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.hyperparameters import Hyperparameters, shapes_model
 from fm_algo.training.checkpoint_file import CheckpointReader, NotUsableError, write_checkpoint
 from fm_algo.training.early_stopping import BestEpoch
 from fm_algo.training.progress import Notes, Progress
@@ -35,19 +35,6 @@ _IGNORED, _UPLOADING, _UPLOADED = (
 
 Room = Callable[[Mapping[str, tuple[int, ...]]], State]
 """Gives the arrays to be filled, of these shapes where they depend on the training rows."""
-
-_MAY_DIFFER = {
-    "epochs",
-    "device",
-    "num_threads",
-    "memory_budget_mb",
-    "batch_metrics_publish_interval",
-    "checkpoint_interval",
-    "checkpoint_keep",
-    "early_stopping_patience",
-    "early_stopping_tolerance",
-}
-"""Hyperparameters that do not make another model of the same mini-batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +227,7 @@ class Checkpoints:
         differences = [
             f"{name}={_show(written[name])} there, {_show(own[name])} here"
             for name in own
-            if name not in _MAY_DIFFER and name in written and written[name] != own[name]
+            if shapes_model(name) and name in written and written[name] != own[name]
         ]
         if differences:
             raise UserError(

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,3 +82,18 @@ def test_combined_duplicates_are_sums_in_order_of_appearance(rows, labelled):
     assert rows_of(combined) == expected
     assert (combined.labels is not None) == labelled
     assert combined.combine_duplicates() is combined
+
+
+@given(rows_with_duplicates, st.sampled_from(["csr", "csc", "coo"]), st.booleans())
+def test_a_matrix_in_any_layout_is_the_sum_of_its_entries(rows, layout, dense):
+    stored = batch_of(rows)
+    shape = (len(rows), FEATURE_DIM)
+    matrix = scipy.sparse.csr_array((stored.values, stored.indices, stored.indptr), shape=shape)
+    expected = matrix.toarray()
+
+    made = CSRBatch.of(expected if dense else matrix.asformat(layout), stored.labels)
+
+    assert np.array_equal(made.combine_duplicates().indices, made.indices)
+    arrays = (made.values, made.indices, made.indptr)
+    assert np.array_equal(scipy.sparse.csr_array(arrays, shape=shape).toarray(), expected)
+    assert made.labels.tolist() == list(range(len(rows)))

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -126,10 +127,106 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys):
         assert line.count("\n") == 1
 
 
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Work in a directory that has one of everything that is no model and no rows."""
+    monkeypatch.chdir(tmp_path)
+    run("convert", PACKED, "good")
+    Path("text").write_text("hello\n")
+    Path("empty").touch()
+    Path("directory").mkdir()
+    Path("loop").symlink_to("loop")
+    Path("cut.tar.gz").write_bytes(Path(PACKED).read_bytes()[:500])
+    Path("cut").mkdir()
+    Path("cut/model.safetensors").write_bytes(Path("good/model.safetensors").read_bytes()[:-1])
+    Path("rows").write_text("1 3:1\n")
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("convert none new", "no model in none: expected a file model.safetensors, or"),
+        ("convert directory new", "no model in directory: expected a file model.safetensors, or"),
+        ("convert loop new", "no model in loop: expected"),
+        ("convert text new", "text is no model: expected model.safetensors, model_algo-1 or"),
+        ("convert empty new", "empty is no model: expected model.safetensors, model_algo-1 or"),
+        ("convert text/x new", "no model in text/x: expected"),
+        ("convert cut new", "cut/model.safetensors is not a model file of this library: "),
+        ("convert cut.tar.gz new", "cut.tar.gz is not a tar archive that can be read: "),
+        (f"convert {LONG} new", "[Errno 36] File name too long: "),
+        (f"convert good {LONG}", f"{LONG} cannot be made a directory: File name too long"),
+        ("convert good text/new", "text/new cannot be made a directory: Not a directory"),
+        ("convert good text/new.tar.gz", "text cannot be made a directory: File exists"),
+        ("export-vectors good text --items 1:5", "text cannot be made a directory: File exists"),
+        ("score good directory", "[Errno 21] Is a directory: 'directory'"),
+        ("score good text", "text, record 0 (byte offset 0): truncated: 6 of the 8 bytes"),
+        ("score good text --content-type text/csv", "text, line 1: 1 columns, expected 100: "),
+        ("score good text --content-type application/json", "content type 'application/json' is"),
+        ("score directory rows", "no model in directory: expected"),
+        ("fetch none new", "[Errno 2] No such file or directory: 'none'"),
+        ("fetch good text", "text cannot be made a directory: File exists"),
+        ("fetch rows .", "'rows' and 'rows' are the same file"),
+    ],
+)
+@pytest.mark.usefixtures("places")
+def test_what_is_not_there_or_something_else_is_said_in_one_line(command, message, capsys):
+    code, line = failure(capsys, *command.split())
+
+    assert code == 1
+    assert line.startswith(f"python -m fm_algo: {message}")
+    assert line.count("\n") == 1
+    assert not Path("new/model.safetensors").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+@pytest.mark.usefixtures("places")
+def test_what_may_not_be_read_is_said_in_one_line(capsys):
+    Path("good").chmod(0)
+
+    code, line = failure(capsys, "convert", "good/model.safetensors", "new")
+
+    assert code == 1
+    assert line == ("python -m fm_algo: [Errno 13] Permission denied: 'good/model.safetensors'\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.usefixtures("places")
+def test_scores_that_nobody_takes_are_said_in_one_line(unbuffered):
+    Path("rows").write_text("1 3:1\n" * 20_000)  # more than a pipe holds
+    command = [sys.executable, "-m", "fm_algo", "score", "good", "rows"]
+    with subprocess.Popen(
+        ["env", f"PYTHONUNBUFFERED={unbuffered}", *command, "--content-type", "text/libsvm"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as scoring:
+        scoring.stdout.readline()
+        scoring.stdout.close()
+        said = scoring.stderr.read()
+
+    assert scoring.returncode == 1
+    assert said == b"python -m fm_algo: [Errno 32] Broken pipe\n"
+
+
+def test_an_interrupted_command_ends_in_one_line(monkeypatch, capsys):
+    def interrupt(_path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "read_any_model", interrupt)
+
+    assert failure(capsys, "convert", PACKED, "x") == (130, "python -m fm_algo: interrupted\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         (),
+        ("convert", "", "x"),
+        ("convert", PACKED, ""),
+        ("fetch", "", "x"),
+        ("score", PACKED, ""),
         ("convert", PACKED),
         ("convert", PACKED, "x", "--to", "pickle"),
         ("export-vectors", PACKED, "x"),

@@ -1,8 +1,14 @@
 import msgspec
+import numpy as np
 import pytest
 
 from fm_algo.errors import UserError
-from fm_algo.hyperparameters import Hyperparameters, describe_range, parse_hyperparameters
+from fm_algo.hyperparameters import (
+    Hyperparameters,
+    describe_range,
+    parse_hyperparameters,
+    shapes_model,
+)
 
 REQUIRED = {"feature_dim": "2625", "num_factors": "64", "predictor_type": "regressor"}
 
@@ -270,6 +276,86 @@ def test_every_mistake_is_told_at_once():
         "use_bias='perhaps'",
     ):
         assert part in message
+
+
+TYPED = {"feature_dim": 2625, "num_factors": 64, "predictor_type": "regressor"}
+
+
+def test_typed_values_make_what_their_texts_make():
+    made = Hyperparameters(**TYPED, bias_lr=1, epochs=np.int64(3), linear_lr=np.float32(0.5))
+
+    assert made == parse(bias_lr="1", epochs="3", linear_lr="0.5")
+    assert [type(value) for value in (made.bias_lr, made.epochs, made.linear_lr)] == [
+        float,
+        int,
+        float,
+    ]
+
+
+MISTAKES = {"num_factors": -3, "epochs": 2.5, "use_bias": 1, "factors_init_method": "uniform"}
+TOLD = (
+    "4 problems in the hyperparameters: "
+    "num_factors=-3 is not a whole number >= 1 and <= 1000000; "
+    "epochs=2.5 is not a whole number >= 1 and <= 2147483647; "
+    "use_bias=1 is not true or false; "
+    "factors_init_scale is required when factors_init_method is uniform"
+)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda values: Hyperparameters(**TYPED | values),
+        lambda values: msgspec.structs.replace(parse(), **values),
+    ],
+    ids=["made", "changed"],
+)
+def test_wrong_ones_can_neither_be_made_nor_come_of_a_change(make):
+    with pytest.raises(UserError) as caught:
+        make(MISTAKES)
+
+    assert caught.value.message == TOLD
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused_decoded_ones_too(value):
+    told = f"1 problem in the hyperparameters: clip_gradient={value} is not a finite number"
+    for make in (lambda **values: msgspec.convert(values, Hyperparameters), Hyperparameters):
+        with pytest.raises(UserError) as caught:
+            make(**TYPED, clip_gradient=value)
+        assert caught.value.message == told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("feature_dim", True),
+        ("feature_dim", "5"),
+        ("feature_dim", 2**31),
+        ("epochs", None),
+        ("eps", 0.0),
+        ("optimizer", "lbfgs"),
+        ("seed", -1),
+        ("validation_split", 1.0),
+    ],
+)
+def test_a_typed_value_out_of_range_is_told_with_the_range(name, value):
+    with pytest.raises(UserError, match=f"1 problem.*: {name}={value!r} is not (a|one of) "):
+        Hyperparameters(**TYPED | {name: value})
+
+
+def test_these_do_not_shape_the_model():
+    assert {name for name in Hyperparameters.__struct_fields__ if not shapes_model(name)} == {
+        "epochs",
+        "device",
+        "num_threads",
+        "memory_budget_mb",
+        "batch_metrics_publish_interval",
+        "checkpoint_interval",
+        "checkpoint_keep",
+        "early_stopping_patience",
+        "early_stopping_tolerance",
+    }
 
 
 def test_every_range_has_words():

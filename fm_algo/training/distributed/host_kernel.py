@@ -5,6 +5,7 @@ hosts do the same at the same one.
 """
 
 import abc
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -166,5 +167,9 @@ def of_part(hyperparameters: Hyperparameters, num_hosts: int, **own: object) -> 
     **own : object
         What else is other than the job's.
     """
+    # Not checked as a job's are: a host may own no feature.
+    part = copy.copy(hyperparameters)
     of_all = num_hosts * hyperparameters.mini_batch_size
-    return msgspec.structs.replace(hyperparameters, mini_batch_size=of_all, **own)
+    for name, value in {"mini_batch_size": of_all, **own}.items():
+        msgspec.structs.force_setattr(part, name, value)
+    return part

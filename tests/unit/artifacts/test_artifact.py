@@ -161,6 +161,21 @@ def test_a_file_without_a_proper_manifest_is_refused(tmp_path, model, manifest, 
         load_model(tmp_path)
 
 
+def test_a_file_of_another_program_is_told_by_what_it_lacks(tmp_path, model):
+    write(tmp_path, tensors_of(model), MANIFEST, "other")
+
+    with pytest.raises(UserError, match=r": no fm_algo in its metadata$"):
+        load_model(tmp_path)
+
+
+def test_a_model_of_no_factors_is_refused(tmp_path):
+    tensors = {"w0": np.zeros(1, np.float32), "w": np.zeros(3, np.float32)}
+    write(tmp_path, tensors | {"V": np.zeros((3, 0), np.float32)}, MANIFEST, "fm_algo")
+
+    with pytest.raises(UserError, match=r"V \(3, 0\); expected"):
+        load_model(tmp_path)
+
+
 def test_fields_of_a_later_release_are_passed_over(tmp_path, model):
     write(tmp_path, tensors_of(model), MANIFEST | {"trained_on": "a Sunday"})
 

@@ -93,6 +93,13 @@ def test_a_batch_is_written_with_its_labels_or_those_given():
     assert read_recordio(io.BytesIO(written(batch, [7, 8])))[1].tolist() == [7, 8]
 
 
+def test_values_of_a_feature_that_stands_twice_are_added_up():
+    rows = scipy.sparse.csr_array((np.float32([1, 2, 4]), [2, 0, 2], [0, 3]), shape=(1, 3))
+    assert written(rows) == written(
+        scipy.sparse.csr_array((np.float32([5, 2]), [2, 0], [0, 2]), shape=(1, 3))
+    )
+
+
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
 def test_matrices_without_rows_or_columns_are_matrices(shape):
     for rows in (np.zeros(shape, np.float32), scipy.sparse.csr_array(np.zeros(shape, np.float32))):
@@ -174,6 +181,12 @@ def test_records_with_and_without_labels_are_not_mixed():
         ([[1]], [[1]], r"labels of shape \(1, 1\), allowed is one a row: \(1,\)"),
         ([[1]], [np.nan], r"labels hold nan at \(0,\), allowed are finite float32 numbers"),
         (scipy.sparse.coo_array((1, 2**31)), None, "rows of 2147483648 columns, allowed are 2147"),
+        ([[1], [1, 2]], None, "rows are no array of numbers"),
+        (
+            CSRBatch(np.int64([0, 1]), np.int32([5]), np.float32([1]), None, 5),
+            None,
+            r"row 0: feature 5 is outside \[0, 5\)",
+        ),
     ],
 )
 def test_rows_that_no_reader_would_take_are_not_written(tmp_path, rows, labels, problem):
