@@ -42,7 +42,7 @@ def transpose(batch: CSRBatch) -> Columns:
         features,
         starts,
         rows,
-        values,
+        values if has_values else None,
     )
     return Columns(features[:num_columns], starts[: num_columns + 1], rows, values)
 
@@ -79,12 +79,12 @@ def _sort_by_feature(
     features: Int32Array,
     starts: Int32Array,
     rows: Int32Array,
-    values: Float32Array,
+    values: Float32Array | None,
 ) -> int:
     """Radix sort of the entries, lowest digit first: stable, so rows stay in order.
 
-    `source` and `target` are memory to work in. Without `batch_values` none are carried along, and
-    `values` stay as they are. Unsigned numbers spare Numba's test for a negative index.
+    `source` and `target` are memory to work in. `batch_values` are carried along to `values`, if
+    there are both. Unsigned numbers spare Numba's test for a negative index.
 
     Returns the number of columns.
     """
@@ -94,10 +94,7 @@ def _sort_by_feature(
     for digit in range(1, len(places)):
         _sort_by_digit(source, places[digit], np.uint32(digit * digit_bits), mask, target)
         source, target = target, source
-    if len(indices) == 0:
-        starts[0] = 0
-        return 0
-    return _write_columns(source, features, starts, rows, None if batch_values is None else values)
+    return _write_columns(source, features, starts, rows, values)
 
 
 @njit(nogil=True, cache=True)
@@ -153,9 +150,11 @@ def _write_columns(
     rows: Int32Array,
     values: Float32Array | None,
 ) -> int:
-    """Take sorted records apart, at least one; return the number of columns."""
+    """Take sorted records apart; return the number of columns."""
     # Written again and again until the next column begins: no branch to be guessed wrong.
     starts[0] = 0
+    if len(source) == 0:
+        return 0
     column, last = np.uint64(0), source[0]["feature"]
     for e in range(np.uint64(len(source))):
         feature = source[e]["feature"]
