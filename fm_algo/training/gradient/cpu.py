@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.gradient import Kernel, PreparedBatch, State, threads
@@ -46,6 +47,7 @@ class CPUKernel(Kernel):
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         self.num_threads = threads.set_up(hyperparameters.num_threads)
         self._hyperparameters = hyperparameters
+        self._loss = LOSSES[hyperparameters.predictor_type]
         self._parameters = Parameters(hyperparameters)
 
     @classmethod
@@ -112,10 +114,9 @@ class CPUKernel(Kernel):
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
         factor_sums = aligned_rows(np.empty, n, self._parameters.layout.width)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
-        is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
             self._parameters.bias[0, 0], rows, w_at, self._hyperparameters.use_linear,
-            is_classifier, margin, residual, factor_sums,
+            self._loss.is_classifier, margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums

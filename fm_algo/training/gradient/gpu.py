@@ -21,6 +21,7 @@ import triton
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 from fm_algo.training.gradient import Kernel, LateSums, State, gpu_passes
@@ -79,6 +80,7 @@ class GPUKernel(Kernel):
 
     def __init__(self, hyperparameters: Hyperparameters, device: str = "cuda") -> None:
         self._hyperparameters = hyperparameters
+        self._loss = LOSSES[hyperparameters.predictor_type]
         self._constants = Constants.of(hyperparameters)
         self._device = torch.device(device)
         self._host = Parameters(hyperparameters)
@@ -113,10 +115,6 @@ class GPUKernel(Kernel):
         if not self._is_cuda:
             return "Triton's interpreter"
         return f"GPU {torch.cuda.get_device_name(self._device)}"
-
-    @property
-    def _is_classifier(self) -> bool:
-        return self._hyperparameters.predictor_type == "binary_classifier"
 
     @property
     def _is_cuda(self) -> bool:
@@ -267,7 +265,7 @@ class GPUKernel(Kernel):
             bias_lr=hyperparameters.bias_lr, bias_wd=hyperparameters.bias_wd,
             linear_lr=hyperparameters.linear_lr, factors_lr=hyperparameters.factors_lr,
             **constants,
-            IS_CLASSIFIER=self._is_classifier, USE_BIAS=hyperparameters.use_bias,
+            IS_CLASSIFIER=self._loss.is_classifier, USE_BIAS=hyperparameters.use_bias,
             OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
         )  # fmt: skip
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
@@ -307,7 +305,7 @@ class GPUKernel(Kernel):
             stride=layout.stride, w_at=layout.w_at, width=layout.width,
             margin=margin, residual=work.residual, factor_sums=work.factor_sums,
             row_labels=work.row_labels, keys=work.keys, rows=work.rows, weights=work.weights,
-            IS_CLASSIFIER=self._is_classifier, HAS_VALUES=rows.values is not None,
+            IS_CLASSIFIER=self._loss.is_classifier, HAS_VALUES=rows.values is not None,
             IS_TRAINING=is_training,
             ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
         )  # fmt: skip
@@ -331,7 +329,7 @@ class GPUKernel(Kernel):
             if done is not None:
                 with device_errors(self._device, 0, "a mini-batch"):
                     self._wait(done)
-            names = _CLASSIFICATION_SUMS if self._is_classifier else _REGRESSION_SUMS
+            names = _CLASSIFICATION_SUMS if self._loss.is_classifier else _REGRESSION_SUMS
             return {"rows": num_rows} | dict(zip(names, fetched.tolist(), strict=False))
 
         return wait

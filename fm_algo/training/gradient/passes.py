@@ -43,7 +43,7 @@ _Number = Any  # a float32 or a vector of them
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def residual_of(margin: np.float32, label: np.float32, is_classifier: bool) -> np.float32:
-    """Score less label: how the loss changes with the margin."""
+    """Score less label: how the loss changes with the margin (`Loss.residual`)."""
     if not is_classifier:
         return margin - label
     small = np.exp(-abs(margin))  # never overflows
