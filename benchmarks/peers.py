@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fm_algo.model import sigmoid
+from fm_algo.loss import sigmoid
 from fm_algo.sparse import CSRBatch, Float32Array
 
 NUM_FIELDS = 39

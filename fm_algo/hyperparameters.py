@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from fm_algo.errors import UserError
+from fm_algo.loss import PredictorType
 from fm_algo.sparse import MAX_FEATURE_DIM
 
 InitMethod = Literal["normal", "uniform", "constant"]
@@ -80,8 +81,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         FactorCount, _text("Number of factors of a feature; 64 is a good start.")
     ]
     predictor_type: Annotated[
-        Literal["binary_classifier", "regressor"],
-        _text("What is predicted: the probability of label 1, or a number."),
+        PredictorType, _text("What is predicted: the probability of label 1, or a number.")
     ]
 
     epochs: Annotated[

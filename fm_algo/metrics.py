@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.model import PredictorType
+from fm_algo.loss import LOSSES, PredictorType
 from fm_algo.sparse import Float32Array, Int64Array
 
 
@@ -35,7 +35,7 @@ class Metric:
 
 def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
     """Name the metrics of rows that are not trained on."""
-    if predictor_type == "regressor":
+    if not LOSSES[predictor_type].is_classifier:
         return ("rmse", "mse", "absolute_loss")
     return (
         "binary_classification_accuracy",
@@ -92,7 +92,7 @@ def added_up(
 
 def metrics_for(predictor_type: PredictorType, *, with_auc: bool = False) -> MetricSums:
     """Make the sums for a predictor type; `with_auc` adds roc_auc_score for a classifier."""
-    if predictor_type == "regressor":
+    if not LOSSES[predictor_type].is_classifier:
         return RegressionSums()
     return ClassificationSums(AUCHistogram() if with_auc else None)
 

@@ -1,14 +1,14 @@
 """The factorization machine itself: three parameter groups and how a row is scored."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_algo.loss import LOSSES, PredictorType
 from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
-PredictorType = Literal["regressor", "binary_classifier"]
+__all__ = ["FMModel", "PredictorType"]
 
 _GATHERED_NUMBERS = 1 << 17
 """How many factors are held at once while scoring: 1 MB as float64, which a cache holds."""
@@ -127,32 +127,16 @@ class FMModel:
 
     def link(self, margin: Float32Array) -> Float32Array:
         """Score of each margin: itself for a regressor, its sigmoid for a classifier."""
-        return sigmoid(margin) if self.predictor_type == "binary_classifier" else margin
+        return LOSSES[self.predictor_type].link(margin)
 
     def predicted_label(self, score: Float32Array) -> Float32Array | None:
         """Class of each score: 1.0 from 0.5 up, else 0.0; None for a regressor.
 
         The threshold is the built-in's (contract of its inference page, checked on its output).
         """
-        if self.predictor_type == "regressor":
+        if not LOSSES[self.predictor_type].is_classifier:
             return None
         return (score >= 0.5).astype(np.float32)
-
-
-def sigmoid(margin: Float32Array) -> Float32Array:
-    """1 / (1 + exp(-margin)), without overflow at either end.
-
-    Parameters
-    ----------
-    margin : float32, any shape
-
-    Returns
-    -------
-    float32, same shape
-    """
-    small = np.exp(-np.abs(margin))  # in (0, 1]: never overflows
-    score: Float32Array = np.where(margin >= 0, np.float32(1), small) / (1 + small)
-    return score
 
 
 def _sum_by_row(entries: NDArray[np.float64], batch: CSRBatch) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 import msgspec
-import numpy as np
 
 from container.settings import Paths
 from container.training.fifo import open_fifo
@@ -17,7 +16,7 @@ from container.training.job import TrainingJob
 from fm_algo.data.bulk.factory import make_bulk_decoder
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.errors import PlatformError, UserError
-from fm_algo.model import PredictorType
+from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
 
 _READ_BYTES = 8 << 20
@@ -156,19 +155,19 @@ def _read(
         feature_dim=hyperparameters.feature_dim,
         labelled=True,
     )
-    num_rows = 0
+    loss, num_rows = LOSSES[hyperparameters.predictor_type], 0
     unpacked = _unpack(stream)
     while data := unpacked.read(_READ_BYTES):
         if should_stop():
             return
         batch = decoder.feed(data)
-        _check_labels(batch, hyperparameters.predictor_type, num_rows)
+        loss.check_labels(batch.require_labels(), num_rows)
         num_rows += batch.num_rows
         yield batch
     if should_stop():
         return
     batch = decoder.close()
-    _check_labels(batch, hyperparameters.predictor_type, num_rows)
+    loss.check_labels(batch.require_labels(), num_rows)
     yield batch
 
 
@@ -177,17 +176,3 @@ def _unpack(stream: BinaryIO) -> BinaryIO:
     peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
     is_gzip = peeked.startswith(_GZIP_MAGIC)
     return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip else stream
-
-
-def _check_labels(batch: CSRBatch, predictor_type: PredictorType, first_row: int) -> None:
-    """Check what a classifier's labels may be; decoders have refused nan and inf already."""
-    if predictor_type == "regressor":
-        return
-    labels = batch.require_labels()
-    wrong = np.flatnonzero((labels != 0) & (labels != 1))
-    if len(wrong):
-        row = int(wrong[0])
-        raise UserError(
-            f"record {first_row + row}: label {labels[row]:g} is not 0 or 1, the labels of a "
-            "binary_classifier"
-        )

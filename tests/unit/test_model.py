@@ -3,7 +3,8 @@ import pytest
 
 from fm_algo import model as model_module
 from fm_algo.errors import UserError
-from fm_algo.model import FMModel, sigmoid
+from fm_algo.loss import sigmoid
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
 

@@ -63,8 +63,7 @@ class FactorKernel(JointKernel, CPUKernel):
         part, _, factor_sums = self._forward_own(prepared.joint)
         margin = self._add_up_parts(part, counts)
         own_residual = np.empty_like(margin)
-        is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
-        find_residuals(margin, prepared.labels, is_classifier, own_residual)
+        find_residuals(margin, prepared.labels, self._loss.is_classifier, own_residual)
         residual = self.group.spread(own_residual, counts).wait()
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,

@@ -138,7 +138,7 @@ class _PartKernel(GPUKernel):
         margin, residual = self._work.margin[:num_places], self._work.residual[:num_places]
         self._complete_margin(margin)
         residual.copy_(margin)
-        if self._is_classifier:
+        if self._loss.is_classifier:
             residual.sigmoid_()
         residual.sub_(self._work.row_labels[:num_places])
 

@@ -9,15 +9,16 @@ Each number is computed by one thread in one order, so that the result does not 
 threads there are.
 """
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.gradient import Kernel, PreparedBatch, threads
-from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants, learning_rate
+from fm_algo.training.gradient.optimizers import StepConstants
 from fm_algo.training.gradient.parameters import Parameters, aligned_rows
 from fm_algo.training.gradient.passes import forward_rows, update_columns
 from fm_algo.training.gradient.transpose import transpose
@@ -47,7 +48,7 @@ class CPUKernel(Kernel):
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         self.num_threads = threads.set_up(hyperparameters.num_threads)
         self._hyperparameters = hyperparameters
-        self._constants = Constants.of(hyperparameters)
+        self._loss = LOSSES[hyperparameters.predictor_type]
         self._parameters = Parameters(hyperparameters)
 
     @classmethod
@@ -80,25 +81,13 @@ class CPUKernel(Kernel):
         )  # fmt: skip
         return margin
 
-    def _begin_update(self) -> tuple[Any, ...]:
+    def _begin_update(self) -> tuple[Float32Array, Float32Array, int, StepConstants]:
         """Count the step; return what a pass that updates takes after what gradients come from."""
         parameters = self._parameters
         parameters.before_first_step()
         parameters.num_steps += 1
-        hyperparameters, constants = self._hyperparameters, self._constants
-        optimizer, step = hyperparameters.optimizer, int(parameters.num_steps[0])
-        return (
-            parameters.bias, parameters.rows, parameters.layout.w_at, hyperparameters.num_factors,
-            OPTIMIZER_CODES[optimizer], hyperparameters.use_bias, hyperparameters.use_linear,
-            np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
-            np.float32(hyperparameters.bias_wd),
-            np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
-            np.float32(hyperparameters.linear_wd),
-            np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
-            np.float32(hyperparameters.factors_wd),
-            np.float32(constants.rescale), np.float32(constants.clip),
-            np.float32(constants.epsilon), np.float32(constants.l1),
-        )  # fmt: skip
+        constants = StepConstants.of(self._hyperparameters, int(parameters.num_steps[0]))
+        return parameters.bias, parameters.rows, parameters.layout.w_at, constants
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row under the present parameters, float32, (num_rows,)."""
@@ -126,10 +115,9 @@ class CPUKernel(Kernel):
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
         factor_sums = aligned_rows(np.empty, n, self._parameters.layout.width)
         labels = np.zeros(n, np.float32) if batch.labels is None else batch.labels
-        is_classifier = self._hyperparameters.predictor_type == "binary_classifier"
         forward_rows(
             batch.indptr, batch.indices, batch.values, labels,
             self._parameters.bias[0, 0], rows, w_at, self._hyperparameters.use_linear,
-            is_classifier, margin, residual, factor_sums,
+            self._loss.is_classifier, margin, residual, factor_sums,
         )  # fmt: skip
         return margin, residual, factor_sums

@@ -9,6 +9,7 @@ else each mini-batch's are copied there ahead of its step. The host is not waite
 given to the device as a whole, and the sums of its metrics are fetched when they are wanted.
 """
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import triton
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 from fm_algo.training.gradient import Kernel, LateSums, gpu_passes
@@ -78,6 +80,7 @@ class GPUKernel(Kernel):
 
     def __init__(self, hyperparameters: Hyperparameters, device: str = "cuda") -> None:
         self._hyperparameters = hyperparameters
+        self._loss = LOSSES[hyperparameters.predictor_type]
         self._constants = Constants.of(hyperparameters)
         self._device = torch.device(device)
         self._host = Parameters(hyperparameters)
@@ -112,10 +115,6 @@ class GPUKernel(Kernel):
         if not self._is_cuda:
             return "Triton's interpreter"
         return f"GPU {torch.cuda.get_device_name(self._device)}"
-
-    @property
-    def _is_classifier(self) -> bool:
-        return self._hyperparameters.predictor_type == "binary_classifier"
 
     @property
     def _is_cuda(self) -> bool:
@@ -262,40 +261,44 @@ class GPUKernel(Kernel):
 
     def _launch(self, rows: DeviceRows, num_places: int, num_keys: int) -> None:
         """Give the device one step; the plan is there already."""
-        hyperparameters, constants = self._hyperparameters, self._constants
+        hyperparameters = self._hyperparameters
         own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
         has_values = rows.values is not None
         keys, order = work.sorted_keys[:num_keys], work.order[:num_keys]
-        rules = (constants.rescale, constants.clip, constants.epsilon, constants.l1)
+        constants = dataclasses.asdict(self._constants)
         optimizer = OPTIMIZER_CODES[hyperparameters.optimizer]
 
         work.keys[:num_keys].fill_(gpu_passes.NO_FEATURE)
         self._forward(rows, work.plan, num_places, work.margin, is_training=True)
         self._complete(num_places)
         gpu_passes.begin_step[1,](
-            work.plan, work.margin, work.row_labels, work.residual, num_places, work.metric_sums,
-            own["bias_row"], own["num_steps"], self._rates,
-            hyperparameters.bias_lr, hyperparameters.bias_wd,
-            hyperparameters.linear_lr, hyperparameters.factors_lr, *rules,
-            IS_CLASSIFIER=self._is_classifier,
-            USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
+            chosen=work.plan, margin=work.margin, row_labels=work.row_labels,
+            residual=work.residual, num_rows=num_places, metric_sums=work.metric_sums,
+            bias=own["bias_row"], num_steps=own["num_steps"], rates=self._rates,
+            bias_lr=hyperparameters.bias_lr, bias_wd=hyperparameters.bias_wd,
+            linear_lr=hyperparameters.linear_lr, factors_lr=hyperparameters.factors_lr,
+            **constants,
+            IS_CLASSIFIER=self._loss.is_classifier, USE_BIAS=hyperparameters.use_bias,
+            OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
         )  # fmt: skip
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
-        pairs = (work.pair_rows, work.pair_gradients, work.pair_values)
+        shared = {
+            "keys": keys, "pair_rows": work.pair_rows, "pair_gradients": work.pair_gradients,
+            "pair_values": work.pair_values, "factor_sums": work.factor_sums,
+            "tile_factors": work.tile_factors, "tile_sums": work.tile_sums,
+            "width": layout.width, "HAS_VALUES": has_values,
+            "PAIRS": tiles.pairs, "FACTORS": tiles.factors, "TILE": TILE, "num_warps": 1,
+        }  # fmt: skip
         gpu_passes.arrange_pairs[num_keys // TILE,](
-            keys, order, work.rows, work.weights, work.residual, work.factor_sums, layout.width,
-            *pairs, work.tile_factors, work.tile_sums,
-            HAS_VALUES=has_values, PAIRS=tiles.pairs, FACTORS=tiles.factors,
-            TILE=TILE, num_warps=1,
-        )  # fmt: skip
+            order=order, rows=work.rows, weights=work.weights, residual=work.residual, **shared
+        )
         gpu_passes.update_columns[triton.cdiv(num_keys, _KEYS_A_PROGRAM),](
-            keys, num_keys, *pairs, work.factor_sums, work.tile_factors, work.tile_sums,
-            own["parameter_rows"], layout.stride, layout.w_at, layout.states_at, layout.width,
-            hyperparameters.num_factors, self._rates,
-            hyperparameters.linear_wd, hyperparameters.factors_wd, *rules,
-            OPTIMIZER=optimizer, USE_LINEAR=hyperparameters.use_linear, HAS_VALUES=has_values,
-            KEYS=_KEYS_A_PROGRAM, PAIRS=tiles.pairs, FACTORS=tiles.factors,
-            TILE=TILE, num_warps=1,
+            num_keys=num_keys, parameters=own["parameter_rows"], rates=self._rates,
+            stride=layout.stride, w_at=layout.w_at, states_at=layout.states_at,
+            num_factors=hyperparameters.num_factors,
+            linear_wd=hyperparameters.linear_wd, factors_wd=hyperparameters.factors_wd,
+            **constants, **shared,
+            OPTIMIZER=optimizer, USE_LINEAR=hyperparameters.use_linear, KEYS=_KEYS_A_PROGRAM,
         )  # fmt: skip
 
     def _forward(
@@ -309,13 +312,13 @@ class GPUKernel(Kernel):
     ) -> None:
         layout, work, tiles = self._host.layout, self._work, self._tiles
         gpu_passes.forward_rows[num_places,](
-            plan, plan[num_places:], rows.indptr, rows.indices,
-            rows.labels if rows.values is None else rows.values, rows.labels,
-            self._own["bias_row"], self._own["parameter_rows"],
-            layout.stride, layout.w_at, layout.width,
-            margin, work.residual, work.factor_sums, work.row_labels,
-            work.keys, work.rows, work.weights,
-            IS_CLASSIFIER=self._is_classifier, HAS_VALUES=rows.values is not None,
+            chosen=plan, starts=plan[num_places:], indptr=rows.indptr, indices=rows.indices,
+            values=rows.labels if rows.values is None else rows.values, labels=rows.labels,
+            bias=self._own["bias_row"], parameters=self._own["parameter_rows"],
+            stride=layout.stride, w_at=layout.w_at, width=layout.width,
+            margin=margin, residual=work.residual, factor_sums=work.factor_sums,
+            row_labels=work.row_labels, keys=work.keys, rows=work.rows, weights=work.weights,
+            IS_CLASSIFIER=self._loss.is_classifier, HAS_VALUES=rows.values is not None,
             IS_TRAINING=is_training,
             ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
         )  # fmt: skip
@@ -339,7 +342,7 @@ class GPUKernel(Kernel):
             if done is not None:
                 with device_errors(self._device, 0, "a mini-batch"):
                     self._wait(done)
-            names = _CLASSIFICATION_SUMS if self._is_classifier else _REGRESSION_SUMS
+            names = _CLASSIFICATION_SUMS if self._loss.is_classifier else _REGRESSION_SUMS
             return {"rows": num_rows} | dict(zip(names, fetched.tolist(), strict=False))
 
         return wait

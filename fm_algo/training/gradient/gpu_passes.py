@@ -6,6 +6,7 @@ a slice of the factors; both powers of two, as Triton wants them.
 """
 
 import math
+from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
@@ -50,16 +51,16 @@ def forward_rows(
     start = tl.load(starts + row)
     num_entries = (tl.load(starts + row + 1) - start).to(tl.int32)
     first = tl.load(indptr + source)
+    indices, values = indices + first, values + first
     width = tl.multiple_of(width, 8)
-
     linear = tl.zeros((32,), tl.float32)
     for begin in range(0, num_entries, 32):
         at = begin + tl.arange(0, 32)
         is_entry = at < num_entries
-        i = tl.load(indices + first + at, is_entry, other=0)
+        i = tl.load(indices + at, is_entry, other=0)
         w = tl.load(parameters + i.to(tl.int64) * stride + w_at, is_entry, other=0.0)
         if HAS_VALUES:
-            x = tl.load(values + first + at, is_entry, other=0.0)
+            x = tl.load(values + at, is_entry, other=0.0)
             w *= x
             if IS_TRAINING:
                 tl.store(weights + start + at, x, is_entry)
@@ -67,41 +68,58 @@ def forward_rows(
         if IS_TRAINING:
             tl.store(keys + start + at, i, is_entry)
             tl.store(rows + start + at, i * 0 + row, is_entry)
-
     pairwise = 0.0
     for factor in range(0, width, FACTORS):
         factors = factor + tl.arange(0, FACTORS)
         is_factor = factors < width
-        sums = tl.zeros((ENTRIES, FACTORS), tl.float32)
-        squares = tl.zeros((ENTRIES, FACTORS), tl.float32)
-        for begin in range(0, num_entries, ENTRIES):
-            at = begin + tl.arange(0, ENTRIES)
-            is_entry = at < num_entries
-            i = tl.load(indices + first + at, is_entry, other=0).to(tl.int64)
-            term = tl.load(
-                parameters + i[:, None] * stride + factors[None, :],
-                is_entry[:, None] & is_factor[None, :],
-                other=0.0,
-            )
-            if HAS_VALUES:
-                term *= tl.load(values + first + at, is_entry, other=0.0)[:, None]
-            sums += term
-            squares += term * term
-        total = tl.sum(sums, axis=0)  # (FACTORS,)
-        pairwise += tl.sum(total * total - tl.sum(squares, axis=0), axis=0)
+        total, squares = _sums_of_row(
+            indices, values, num_entries, parameters, stride, factors, is_factor,
+            HAS_VALUES=HAS_VALUES, ENTRIES=ENTRIES, FACTORS=FACTORS,
+        )  # fmt: skip
+        pairwise += tl.sum(total * total - squares, axis=0)
         if IS_TRAINING:
             tl.store(factor_sums + row.to(tl.int64) * width + factors, total, is_factor)
 
     m = tl.load(bias) + tl.sum(linear, axis=0) + 0.5 * pairwise
     tl.store(margin + row, m)
     if IS_TRAINING:
-        score = m
-        if IS_CLASSIFIER:
-            small = tl.exp(-tl.abs(m))  # never overflows
-            score = tl.where(m >= 0, 1.0, small) / (1.0 + small)
+        score = _score_of(m, IS_CLASSIFIER)
         label = tl.load(labels + source)
         tl.store(row_labels + row, label)
         tl.store(residual + row, score - label)
+
+
+@triton.jit
+def _sums_of_row(
+    indices, values, num_entries, parameters, stride, factors, is_factor,
+    HAS_VALUES: constexpr, ENTRIES: constexpr, FACTORS: constexpr,
+):  # fmt: skip
+    """Σ v x and Σ v² x² over a row's entries, of a slice of the factors: twice (FACTORS,)."""
+    sums = tl.zeros((ENTRIES, FACTORS), tl.float32)
+    squares = tl.zeros((ENTRIES, FACTORS), tl.float32)
+    for begin in range(0, num_entries, ENTRIES):
+        at = begin + tl.arange(0, ENTRIES)
+        is_entry = at < num_entries
+        i = tl.load(indices + at, is_entry, other=0).to(tl.int64)
+        term = tl.load(
+            parameters + i[:, None] * stride + factors[None, :],
+            is_entry[:, None] & is_factor[None, :],
+            other=0.0,
+        )
+        if HAS_VALUES:
+            term *= tl.load(values + at, is_entry, other=0.0)[:, None]
+        sums += term
+        squares += term * term
+    return tl.sum(sums, axis=0), tl.sum(squares, axis=0)
+
+
+@triton.jit
+def _score_of(margin, IS_CLASSIFIER: constexpr):
+    """Return the score of a margin."""
+    if not IS_CLASSIFIER:
+        return margin
+    small = tl.exp(-tl.abs(margin))  # never overflows
+    return tl.where(margin >= 0, 1.0, small) / (1.0 + small)
 
 
 @triton.jit
@@ -213,6 +231,22 @@ def arrange_pairs(
         )
 
 
+class _Column(NamedTuple):
+    """A feature's sorted pairs, from `at` on, and what they refer to."""
+
+    at: Any
+    key: Any
+    keys: Any
+    num_keys: Any
+    pair_rows: Any
+    pair_gradients: Any
+    pair_values: Any
+    factor_sums: Any
+    tile_factors: Any
+    tile_sums: Any
+    width: Any
+
+
 @triton.jit
 def update_columns(
     keys, num_keys, pair_rows, pair_gradients, pair_values, factor_sums, tile_factors, tile_sums,
@@ -236,21 +270,18 @@ def update_columns(
         key = tl.load(keys + at, at < num_keys, other=_NO_FEATURE)
         before = tl.load(keys + at - 1, (at > 0) & (at < num_keys), other=-1)
         if (key != before) & (key != _NO_FEATURE):
+            column = _Column(
+                at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
+                factor_sums, tile_factors, tile_sums, width,
+            )  # fmt: skip
             own = parameters + key.to(tl.int64) * stride
             w, w_a, w_b = _load_number(own + w_at, OPTIMIZER)
             row_state = 0.0
             if OPTIMIZER == _ROWWISE_ADAGRAD:  # what all factors of a feature share comes first
-                for factor in range(0, width, FACTORS):
-                    factors = factor + tl.arange(0, FACTORS)
-                    v = tl.load(own + factors, factors < width, other=0.0)
-                    sums, squares, _linear = _sums_of_column(
-                        at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
-                        factor_sums, tile_factors, tile_sums, width, factors,
-                        HAS_VALUES, PAIRS, FACTORS, TILE,
-                    )  # fmt: skip
-                    g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
-                    row_state += tl.sum(g * g, axis=0)
-                row_state = tl.load(own + w_at + 2) + row_state / num_factors
+                squares = _gradient_squares(
+                    own, column, factors_wd, rescale, clip, HAS_VALUES, PAIRS, FACTORS, TILE
+                )
+                row_state = tl.load(own + w_at + 2) + squares / num_factors
                 tl.store(own + w_at + 2, row_state)
             linear = 0.0
             for factor in range(0, width, FACTORS):
@@ -264,10 +295,8 @@ def update_columns(
                 if HAS_B:
                     b = tl.load(own + states_at + width + factors, is_factor, other=0.0)
                 sums, squares, linear = _sums_of_column(
-                    at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
-                    factor_sums, tile_factors, tile_sums, width, factors,
-                    HAS_VALUES, PAIRS, FACTORS, TILE,
-                )  # fmt: skip
+                    column, factors, HAS_VALUES, PAIRS, FACTORS, TILE
+                )
                 g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
                 v, a, b = _apply(v, a, b, g, tl.load(rates + 1), epsilon, l1, OPTIMIZER)
                 tl.store(own + factors, v, is_factor)
@@ -281,17 +310,33 @@ def update_columns(
 
 
 @triton.jit
-def _sums_of_column(
-    at, key, keys, num_keys, pair_rows, pair_gradients, pair_values,
-    factor_sums, tile_factors, tile_sums, width, factors,
+def _gradient_squares(
+    own, column, factors_wd, rescale, clip,
     HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Σ g x S (FACTORS,), Σ g x² and Σ g x of the feature whose pairs begin at `at`."""
+    """Σ_f g_f² of the factors that stand at `own`."""
+    total = 0.0
+    for factor in range(0, column.width, FACTORS):
+        factors = factor + tl.arange(0, FACTORS)
+        v = tl.load(own + factors, factors < column.width, other=0.0)
+        sums, squares, _linear = _sums_of_column(column, factors, HAS_VALUES, PAIRS, FACTORS, TILE)
+        g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
+        total += tl.sum(g * g, axis=0)
+    return total
+
+
+@triton.jit
+def _sums_of_column(
+    column, factors,
+    HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
+):  # fmt: skip
+    """Σ g x S (FACTORS,), Σ g x² and Σ g x of a column, for a slice of the factors."""
+    key, keys, num_keys, width = column.key, column.keys, column.num_keys, column.width
     is_factor = factors < width
     sums = tl.zeros((PAIRS, FACTORS), tl.float32)
     linear = tl.zeros((PAIRS,), tl.float32)
     squares = tl.zeros((PAIRS,), tl.float32)
-    place = at
+    place = column.at
     is_more = True
     while is_more:
         # As many whole tiles of this feature as come next, at most PAIRS of them.
@@ -302,12 +347,12 @@ def _sums_of_column(
             is_tile = tl.load(keys + last, last < num_keys, other=_NO_FEATURE) == key
             num_tiles = tl.sum(is_tile.to(tl.int32), axis=0)
             sums += tl.load(
-                tile_factors + tiles.to(tl.int64)[:, None] * width + factors[None, :],
+                column.tile_factors + tiles.to(tl.int64)[:, None] * width + factors[None, :],
                 is_tile[:, None] & is_factor[None, :],
                 other=0.0,
             )
-            linear += tl.load(tile_sums + 2 * tiles, is_tile, other=0.0)
-            squares += tl.load(tile_sums + 2 * tiles + 1, is_tile, other=0.0)
+            linear += tl.load(column.tile_sums + 2 * tiles, is_tile, other=0.0)
+            squares += tl.load(column.tile_sums + 2 * tiles + 1, is_tile, other=0.0)
         if num_tiles > 0:
             place += num_tiles * TILE
         else:  # single pairs, up to the next tile
@@ -315,16 +360,16 @@ def _sums_of_column(
             stop = (place // TILE + 1) * TILE
             is_pair = pairs < tl.minimum(stop, num_keys)
             is_pair = is_pair & (tl.load(keys + pairs, is_pair, other=_NO_FEATURE) == key)
-            row = tl.load(pair_rows + pairs, is_pair, other=0).to(tl.int64)
-            gradient = tl.load(pair_gradients + pairs, is_pair, other=0.0)
+            row = tl.load(column.pair_rows + pairs, is_pair, other=0).to(tl.int64)
+            gradient = tl.load(column.pair_gradients + pairs, is_pair, other=0.0)
             sums += gradient[:, None] * tl.load(
-                factor_sums + row[:, None] * width + factors[None, :],
+                column.factor_sums + row[:, None] * width + factors[None, :],
                 is_pair[:, None] & is_factor[None, :],
                 other=0.0,
             )
             linear += gradient
             if HAS_VALUES:
-                gradient *= tl.load(pair_values + pairs, is_pair, other=0.0)
+                gradient *= tl.load(column.pair_values + pairs, is_pair, other=0.0)
             squares += gradient
             place = tl.minimum(place + PAIRS, stop)
         is_more = tl.load(keys + place, place < num_keys, other=_NO_FEATURE) == key

@@ -8,7 +8,7 @@ after it, as in MXNet's optimisers (apache/mxnet 1.3, optimizer_op-inl.h).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,59 @@ def learning_rate(optimizer: Optimizer, lr: float, step: int) -> float:
     One count serves all parameters, present in the batch or not, as in MXNet.
     """
     return lr * math.sqrt(1 - BETA2**step) / (1 - BETA1**step) if optimizer == "adam" else lr
+
+
+class StepConstants(NamedTuple):
+    """What turns a step's gradients into updates, as compiled code takes it: a tuple of numbers.
+
+    Attributes
+    ----------
+    optimizer : int
+        By `OPTIMIZER_CODES`.
+    num_factors : int
+    use_bias, use_linear : bool
+    bias_lr, linear_lr, factors_lr : float32
+        Rates at this step, as of `learning_rate`.
+    bias_wd, linear_wd, factors_wd : float32
+    rescale, clip, epsilon, l1 : float32
+        As of `Constants`.
+    """
+
+    optimizer: int
+    num_factors: int
+    use_bias: bool
+    use_linear: bool
+    bias_lr: np.float32
+    linear_lr: np.float32
+    factors_lr: np.float32
+    bias_wd: np.float32
+    linear_wd: np.float32
+    factors_wd: np.float32
+    rescale: np.float32
+    clip: np.float32
+    epsilon: np.float32
+    l1: np.float32
+
+    @classmethod
+    def of(cls, hyperparameters: Hyperparameters, step: int) -> Self:
+        """Take those of step 1, 2, … from the hyperparameters."""
+        optimizer, constants = hyperparameters.optimizer, Constants.of(hyperparameters)
+        return cls(
+            optimizer=OPTIMIZER_CODES[optimizer],
+            num_factors=hyperparameters.num_factors,
+            use_bias=hyperparameters.use_bias,
+            use_linear=hyperparameters.use_linear,
+            bias_lr=np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
+            linear_lr=np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
+            factors_lr=np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
+            bias_wd=np.float32(hyperparameters.bias_wd),
+            linear_wd=np.float32(hyperparameters.linear_wd),
+            factors_wd=np.float32(hyperparameters.factors_wd),
+            rescale=np.float32(constants.rescale),
+            clip=np.float32(constants.clip),
+            epsilon=np.float32(constants.epsilon),
+            l1=np.float32(constants.l1),
+        )
 
 
 def initial_ftrl_z(theta: Float32Array, lr: float, l1: float) -> Float32Array:

@@ -6,7 +6,13 @@ import numpy as np
 
 from fm_algo.runtime.jit import njit, prange
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
-from fm_algo.training.gradient.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
+from fm_algo.training.gradient.optimizers import (
+    BETA1,
+    BETA2,
+    FTRL_BETA,
+    OPTIMIZER_CODES,
+    StepConstants,
+)
 from fm_algo.training.gradient.parameters import CACHE_LINE, WIDTH
 from fm_algo.training.gradient.simd import clip, load, prefetch, splat, square_root, store, total
 
@@ -37,7 +43,7 @@ _Number = Any  # a float32 or a vector of them
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def residual_of(margin: np.float32, label: np.float32, is_classifier: bool) -> np.float32:
-    """Score less label: how the loss changes with the margin."""
+    """Score less label: how the loss changes with the margin (`Loss.residual`)."""
     if not is_classifier:
         return margin - label
     small = np.exp(-abs(margin))  # never overflows
@@ -112,8 +118,7 @@ def _apply(
     b: _Number,
     g: _Number,
     lr: np.float32,
-    epsilon: np.float32,
-    l1: np.float32,
+    constants: StepConstants,
 ) -> tuple[_Number, _Number, _Number]:
     """Update a parameter and its two states, as numbers or as vectors of them.
 
@@ -122,15 +127,15 @@ def _apply(
     if optimizer == _ADAM:
         a = _beta1 * a + _one_minus_beta1 * g
         b = _beta2 * b + _one_minus_beta2 * g * g
-        theta = theta - lr * a / (square_root(b) + epsilon)
+        theta = theta - lr * a / (square_root(b) + constants.epsilon)
     elif optimizer == _ADAGRAD:
         a = a + g * g
-        theta = theta - lr * g / (square_root(a) + epsilon)
+        theta = theta - lr * g / (square_root(a) + constants.epsilon)
     elif optimizer == _FTRL:
         n = b + g * g
         a = a + lr * g - (square_root(n) - square_root(b)) * theta
         b = n
-        theta = (clip(a, lr * l1) - a) / (square_root(n) + _ftrl_beta)
+        theta = (clip(a, lr * constants.l1) - a) / (square_root(n) + _ftrl_beta)
     else:
         theta = theta - lr * g
     return theta, a, b
@@ -141,24 +146,22 @@ def update_w(
     parameters: Float32Array,
     i: int,
     w_at: int,
-    optimizer: int,
     gradient: np.float32,
-    wd: np.float32,
     lr: np.float32,
-    clip_limit: np.float32,
-    epsilon: np.float32,
-    l1: np.float32,
+    wd: np.float32,
+    constants: StepConstants,
 ) -> None:
     """Update the linear weight of feature i, or the bias, from its rescaled gradient."""
+    optimizer = constants.optimizer
     w = parameters[i, w_at]
-    g = clip(gradient + wd * w, clip_limit)
+    g = clip(gradient + wd * w, constants.clip)
     a = b = _float32(0)
     if optimizer != _SGD:
         a = parameters[i, w_at + 1]
     if optimizer in (_ADAM, _FTRL):
         b = parameters[i, w_at + 2]
     rule = _ADAGRAD if optimizer == _ROWWISE_ADAGRAD else optimizer  # a row of one number
-    w, a, b = _apply(rule, w, a, b, g, lr, epsilon, l1)
+    w, a, b = _apply(rule, w, a, b, g, lr, constants)
     parameters[i, w_at] = w
     if optimizer != _SGD:
         parameters[i, w_at + 1] = a
@@ -171,29 +174,24 @@ def update_v(
     parameters: Float32Array,
     i: int,
     w_at: int,
-    num_factors: int,
-    optimizer: int,
     sums: Float32Array,
-    rescale: np.float32,
     decay: np.float32,
-    clip_limit: np.float32,
-    lr: np.float32,
-    epsilon: np.float32,
-    l1: np.float32,
+    constants: StepConstants,
 ) -> None:
     """Update the factors of feature i, whose gradient is rescale · sums + decay · v, (1, width)."""
+    optimizer, rescale, lr = constants.optimizer, constants.rescale, constants.factors_lr
     width, states_at = sums.shape[1], w_at + WIDTH
     zero = splat(_float32(0))
     if optimizer == _ROWWISE_ADAGRAD:
         squares = zero
         for j in range(0, width, WIDTH):
-            g = clip(rescale * load(sums, 0, j) + decay * load(parameters, i, j), clip_limit)
+            g = clip(rescale * load(sums, 0, j) + decay * load(parameters, i, j), constants.clip)
             squares = squares + g * g
-        parameters[i, w_at + 2] += total(squares) / _float32(num_factors)
-        row_lr = lr / (square_root(parameters[i, w_at + 2]) + epsilon)
+        parameters[i, w_at + 2] += total(squares) / _float32(constants.num_factors)
+        row_lr = lr / (square_root(parameters[i, w_at + 2]) + constants.epsilon)
         for j in range(0, width, WIDTH):
             v = load(parameters, i, j)
-            g = clip(rescale * load(sums, 0, j) + decay * v, clip_limit)
+            g = clip(rescale * load(sums, 0, j) + decay * v, constants.clip)
             store(parameters, i, j, v - row_lr * g)
         return
     for j in range(0, width, WIDTH):
@@ -203,8 +201,8 @@ def update_v(
         if optimizer in (_ADAM, _FTRL):
             b = load(parameters, i, states_at + width + j)
         v = load(parameters, i, j)
-        g = clip(rescale * load(sums, 0, j) + decay * v, clip_limit)
-        v, a, b = _apply(optimizer, v, a, b, g, lr, epsilon, l1)
+        g = clip(rescale * load(sums, 0, j) + decay * v, constants.clip)
+        v, a, b = _apply(optimizer, v, a, b, g, lr, constants)
         store(parameters, i, j, v)
         if optimizer != _SGD:
             store(parameters, i, states_at + j, a)
@@ -279,27 +277,13 @@ def update_columns(
     bias: Float32Array,
     parameters: Float32Array,
     w_at: int,
-    num_factors: int,
-    optimizer: int,
-    use_bias: bool,
-    use_linear: bool,
-    bias_lr: np.float32,
-    bias_wd: np.float32,
-    linear_lr: np.float32,
-    linear_wd: np.float32,
-    factors_lr: np.float32,
-    factors_wd: np.float32,
-    rescale: np.float32,
-    clip_limit: np.float32,
-    epsilon: np.float32,
-    l1: np.float32,
+    constants: StepConstants,
 ) -> None:
     """Pass 3. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
-    if use_bias:
-        update_w(
-            bias, 0, 0, optimizer, rescale * _sum(residual), bias_wd, bias_lr,
-            clip_limit, epsilon, l1,
-        )  # fmt: skip
+    rescale = constants.rescale
+    if constants.use_bias:
+        gradient = rescale * _sum(residual)
+        update_w(bias, 0, 0, gradient, constants.bias_lr, constants.bias_wd, constants)
     num_columns, width = len(features), factor_sums.shape[1]
     for piece in prange((num_columns + _COLUMNS_A_PIECE - 1) // _COLUMNS_A_PIECE):
         sums = np.empty((1, width), np.float32)  # Σ_r g_r x_ri S_r
@@ -312,12 +296,10 @@ def update_columns(
             linear, squares = sum_column(
                 starts[c], starts[c + 1], rows, values, residual, factor_sums, sums, 0
             )
-            if use_linear:
+            if constants.use_linear:
                 update_w(
-                    parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
-                    clip_limit, epsilon, l1,
+                    parameters, i, w_at, rescale * linear,
+                    constants.linear_lr, constants.linear_wd, constants,
                 )  # fmt: skip
-            update_v(
-                parameters, i, w_at, num_factors, optimizer, sums, rescale,
-                factors_wd - rescale * squares, clip_limit, factors_lr, epsilon, l1,
-            )  # fmt: skip
+            decay = constants.factors_wd - rescale * squares
+            update_v(parameters, i, w_at, sums, decay, constants)

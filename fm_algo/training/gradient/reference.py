@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.model import FMModel, sigmoid
+from fm_algo.loss import LOSSES
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.gradient import Kernel, PreparedBatch
 from fm_algo.training.gradient.optimizers import (
@@ -28,9 +29,9 @@ class ReferenceKernel(Kernel):
 
     Notes
     -----
-    Gradient of the loss by a row's margin: score − label, for squared loss (½ error²) and log loss
-    alike. By the parameters (Rendle 2010, equation 4): 1 for w0, x_i for w_i, and
-    x_i S_f − v_if x_i² for v_if, with S_f = Σ_j v_jf x_j.
+    Gradient of the loss by a row's margin: `Loss.residual`. Of the margin by the parameters
+    (Rendle 2010, equation 4): 1 for w0, x_i for w_i, and x_i S_f − v_if x_i² for v_if, with
+    S_f = Σ_j v_jf x_j.
 
     Then, for each parameter, ``g = clip(rescale · Σ_rows gradient + wd · θ)`` goes into the
     optimiser's rule (`optimizers`). Only features present in the batch are touched, with their
@@ -66,8 +67,7 @@ class ReferenceKernel(Kernel):
         """Update the parameters once; return the margins from before, float32, (num_rows,)."""
         batch = prepared.batch
         margin = self.margin(batch)
-        score = sigmoid(margin) if self._predictor_type == "binary_classifier" else margin
-        residual = score - batch.require_labels()  # (n,)
+        residual = LOSSES[self._predictor_type].residual(margin, batch.require_labels())  # (n,)
 
         rows = np.repeat(np.arange(batch.num_rows), np.diff(batch.indptr))  # (num_entries,)
         present, columns = np.unique(batch.indices.astype(np.intp), return_inverse=True)

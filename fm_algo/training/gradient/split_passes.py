@@ -8,6 +8,7 @@ import numpy as np
 
 from fm_algo.runtime.jit import njit, prange
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
+from fm_algo.training.gradient.optimizers import StepConstants
 from fm_algo.training.gradient.parameters import CACHE_LINE, WIDTH
 from fm_algo.training.gradient.passes import residual_of, sum_column, update_v, update_w
 from fm_algo.training.gradient.simd import load, prefetch, store
@@ -96,30 +97,16 @@ def apply_gradients(
     bias: Float32Array,
     parameters: Float32Array,
     w_at: int,
-    num_factors: int,
-    optimizer: int,
-    use_bias: bool,
-    use_linear: bool,
-    bias_lr: np.float32,
-    bias_wd: np.float32,
-    linear_lr: np.float32,
-    linear_wd: np.float32,
-    factors_lr: np.float32,
-    factors_wd: np.float32,
-    rescale: np.float32,
-    clip_limit: np.float32,
-    epsilon: np.float32,
-    l1: np.float32,
+    constants: StepConstants,
 ) -> None:
     """Add up what all hosts sent for a row, in the order of the hosts, and update it once.
 
     Row rows[c] gets the gradients number sources[starts[c]:starts[c + 1]].
     """
-    if use_bias:
-        update_w(
-            bias, 0, 0, optimizer, rescale * residual_sum, bias_wd, bias_lr,
-            clip_limit, epsilon, l1,
-        )  # fmt: skip
+    rescale = constants.rescale
+    if constants.use_bias:
+        gradient = rescale * residual_sum
+        update_w(bias, 0, 0, gradient, constants.bias_lr, constants.bias_wd, constants)
     num_rows, width = len(rows), gradients.shape[1] - 1
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         sums = np.empty((1, width), np.float32)
@@ -137,12 +124,9 @@ def apply_gradients(
                 linear += gradients[sources[p], width]
                 for j in range(0, width, WIDTH):
                     store(sums, 0, j, load(sums, 0, j) + load(gradients, sources[p], j))
-            if use_linear:
+            if constants.use_linear:
                 update_w(
-                    parameters, i, w_at, optimizer, rescale * linear, linear_wd, linear_lr,
-                    clip_limit, epsilon, l1,
+                    parameters, i, w_at, rescale * linear,
+                    constants.linear_lr, constants.linear_wd, constants,
                 )  # fmt: skip
-            update_v(
-                parameters, i, w_at, num_factors, optimizer, sums, rescale, factors_wd,
-                clip_limit, factors_lr, epsilon, l1,
-            )  # fmt: skip
+            update_v(parameters, i, w_at, sums, constants.factors_wd, constants)

@@ -42,7 +42,7 @@ def transpose(batch: CSRBatch) -> Columns:
         features,
         starts,
         rows,
-        values,
+        values if has_values else None,
     )
     return Columns(features[:num_columns], starts[: num_columns + 1], rows, values)
 
@@ -79,60 +79,90 @@ def _sort_by_feature(
     features: Int32Array,
     starts: Int32Array,
     rows: Int32Array,
-    values: Float32Array,
+    values: Float32Array | None,
 ) -> int:
     """Radix sort of the entries, lowest digit first: stable, so rows stay in order.
 
-    `source` and `target` are memory to work in. Without `batch_values` none are carried along, and
-    `values` stay as they are. Unsigned numbers spare Numba's test for a negative index.
+    `source` and `target` are memory to work in. `batch_values` are carried along to `values`, if
+    there are both. Unsigned numbers spare Numba's test for a negative index.
 
     Returns the number of columns.
     """
     places, digit_bits = _digit_places(indices, feature_bits)
     mask = np.uint32((1 << digit_bits) - 1)
+    _sort_entries(indptr, indices, batch_values, places[0], mask, source)
+    for digit in range(1, len(places)):
+        _sort_by_digit(source, places[digit], np.uint32(digit * digit_bits), mask, target)
+        source, target = target, source
+    return _write_columns(source, features, starts, rows, values)
+
+
+@njit(nogil=True, cache=True)
+def _sort_entries(
+    indptr: Int64Array,
+    indices: Int32Array,
+    batch_values: Float32Array | None,
+    places: _UInt32Array,
+    mask: np.uint32,
+    target: _Records,
+) -> None:
+    """Make records of the entries, in the order of their lowest digit."""
     one = np.uint32(1)
     for r in range(len(indptr) - 1):
         for e in range(np.uint64(indptr[r]), np.uint64(indptr[r + 1])):
             feature = np.uint32(indices[e])
             value = feature & mask
-            place = places[0, value]
-            places[0, value] = place + one
-            source[place]["feature"] = feature
-            source[place]["row"] = r
+            place = places[value]
+            places[value] = place + one
+            target[place]["feature"] = feature
+            target[place]["row"] = r
             if batch_values is not None:
-                source[place]["value"] = batch_values[e]
+                target[place]["value"] = batch_values[e]
 
-    num_entries = np.uint64(len(indices))
-    for digit in range(1, len(places)):
-        digit_places, shift = places[digit], np.uint32(digit * digit_bits)
-        # Two at a time: entries of a frequent feature stand side by side by now, and each would
-        # wait for the one before to have written where the next goes.
-        for e in range(np.uint64(1), num_entries, np.uint64(2)):
-            before = e - np.uint64(1)
-            value0 = (source[before]["feature"] >> shift) & mask
-            value1 = (source[e]["feature"] >> shift) & mask
-            place0 = digit_places[value0]
-            place1 = digit_places[value1] + np.uint32(value0 == value1)
-            digit_places[value0] = place0 + one
-            digit_places[value1] = place1 + one
-            target[place0] = source[before]
-            target[place1] = source[e]
-        if len(source) % 2:
-            target[digit_places[(source[-1]["feature"] >> shift) & mask]] = source[-1]
-        source, target = target, source
 
+@njit(nogil=True, cache=True)
+def _sort_by_digit(
+    source: _Records, places: _UInt32Array, shift: np.uint32, mask: np.uint32, target: _Records
+) -> None:
+    """Copy the records to `target` in the order of one digit."""
+    one = np.uint32(1)
+    # Two at a time: entries of a frequent feature stand side by side by now, and each would
+    # wait for the one before to have written where the next goes.
+    for e in range(np.uint64(1), np.uint64(len(source)), np.uint64(2)):
+        before = e - np.uint64(1)
+        value0 = (source[before]["feature"] >> shift) & mask
+        value1 = (source[e]["feature"] >> shift) & mask
+        place0 = places[value0]
+        place1 = places[value1] + np.uint32(value0 == value1)
+        places[value0] = place0 + one
+        places[value1] = place1 + one
+        target[place0] = source[before]
+        target[place1] = source[e]
+    if len(source) % 2:
+        target[places[(source[-1]["feature"] >> shift) & mask]] = source[-1]
+
+
+@njit(nogil=True, cache=True)
+def _write_columns(
+    source: _Records,
+    features: Int32Array,
+    starts: Int32Array,
+    rows: Int32Array,
+    values: Float32Array | None,
+) -> int:
+    """Take sorted records apart; return the number of columns."""
     # Written again and again until the next column begins: no branch to be guessed wrong.
     starts[0] = 0
-    if num_entries == 0:
+    if len(source) == 0:
         return 0
     column, last = np.uint64(0), source[0]["feature"]
-    for e in range(num_entries):
+    for e in range(np.uint64(len(source))):
         feature = source[e]["feature"]
         column += np.uint64(feature != last)
         last = feature
         features[column] = feature
         starts[column + np.uint64(1)] = e + np.uint64(1)
         rows[e] = source[e]["row"]
-        if batch_values is not None:
+        if values is not None:
             values[e] = source[e]["value"]
     return int(column) + 1

@@ -1,0 +1,121 @@
+"""What a predictor type means: what its scores and labels are, and what training makes small.
+
+Whoever has to tell one from the other asks here. A loss to come is a row of `LOSSES`; where a row's
+residual depends on other rows, as in ranking, or on a weight of its own, it is `Loss.residual` that
+changes. What pairs of features weigh, as with fields, is the model's affair: it changes margins.
+
+Compiled code has its own words for `link` and `residual`, which the tests hold to these:
+`residual_of` in `training.gradient.passes` and `_score_of` in `training.gradient.gpu_passes`. They
+cannot stand here: a server, which must not load Numba, scores by this module.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fm_algo.errors import UserError
+from fm_algo.sparse import Float32Array
+
+PredictorType = Literal["regressor", "binary_classifier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a predictor type means.
+
+    Attributes
+    ----------
+    predictor_type : {"regressor", "binary_classifier"}
+        Its name.
+    metric : str
+        The metric that training makes small, as `fm_algo.metrics` names it.
+    link : callable
+        Score of each margin, float32, any shape.
+    classes : tuple of float
+        The labels that there may be; empty where any finite number is one.
+    """
+
+    predictor_type: PredictorType
+    metric: str
+    link: Callable[[Float32Array], Float32Array]
+    classes: tuple[float, ...] = ()
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether labels are classes and a score is the chance of label 1."""
+        return bool(self.classes)
+
+    def residual(self, margin: Float32Array, labels: Float32Array) -> Float32Array:
+        """Return how the loss changes with each row's margin: score − label.
+
+        So it is for ½ error² with the margin as score, and for log loss with its sigmoid: each
+        loss has the link that it goes with (McCullagh and Nelder, "Generalized Linear Models",
+        1989, section 2.2.4, canonical links).
+
+        Parameters
+        ----------
+        margin, labels : float32, shape (n,)
+
+        Returns
+        -------
+        float32, shape (n,)
+        """
+        return self.link(margin) - labels
+
+    def check_labels(self, labels: Float32Array, first_record: int = 0) -> None:
+        """Check that labels are classes, where they are to be.
+
+        Parameters
+        ----------
+        labels : float32, shape (n,)
+            Finite.
+        first_record : int, optional
+            Number of the first one, for the message.
+
+        Raises
+        ------
+        UserError
+            At the first label that is not.
+        """
+        if not self.is_classifier:
+            return
+        wrong = np.flatnonzero(np.all([labels != known for known in self.classes], axis=0))
+        if len(wrong):
+            n = int(wrong[0])
+            raise UserError(
+                f"record {first_record + n}: label {labels[n]:g} is not "
+                f"{' or '.join(f'{known:g}' for known in self.classes)}, the labels of a "
+                f"{self.predictor_type}"
+            )
+
+
+def sigmoid(margin: Float32Array) -> Float32Array:
+    """1 / (1 + exp(-margin)), without overflow at either end.
+
+    Parameters
+    ----------
+    margin : float32, any shape
+
+    Returns
+    -------
+    float32, same shape
+    """
+    small = np.exp(-np.abs(margin))  # in (0, 1]: never overflows
+    score: Float32Array = np.where(margin >= 0, np.float32(1), small) / (1 + small)
+    return score
+
+
+def _identity(margin: Float32Array) -> Float32Array:
+    return margin
+
+
+LOSSES: dict[PredictorType, Loss] = {
+    loss.predictor_type: loss
+    for loss in (
+        Loss("regressor", "rmse", _identity),
+        Loss("binary_classifier", "binary_classification_cross_entropy", sigmoid, (0, 1)),
+    )
+}
+"""Every loss by its predictor type."""

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.loss import LOSSES
+from fm_algo.metrics import metric_names, metrics_for
+from fm_algo.training.early_stopping import judged_metric
+
+BOTH = pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+
+
+def mean_loss(predictor_type, margin, label):
+    sums = metrics_for(predictor_type)
+    sums.update(np.array([margin]), np.array([label], np.float32))
+    # Squared error is twice the loss that is trained for: ½ error².
+    return sums.loss / (2 if predictor_type == "regressor" else 1)
+
+
+@BOTH
+@pytest.mark.parametrize("margin", [-3.0, -0.5, 0.0, 0.25, 4.0])
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_a_residual_is_the_slope_of_the_loss(predictor_type, margin, label):
+    h = 1e-4
+    above, below = (mean_loss(predictor_type, margin + step, label) for step in (h, -h))
+    residual = LOSSES[predictor_type].residual(
+        np.array([margin], np.float32), np.array([label], np.float32)
+    )
+
+    assert residual.dtype == np.float32
+    assert residual[0] == pytest.approx((above - below) / (2 * h), rel=1e-5, abs=1e-6)
+
+
+def test_a_score_is_the_margin_or_its_sigmoid():
+    margin = np.array([-2, 0, 3], np.float32)
+
+    np.testing.assert_array_equal(LOSSES["regressor"].link(margin), margin)
+    np.testing.assert_allclose(
+        LOSSES["binary_classifier"].link(margin), 1 / (1 + np.exp(-margin)), rtol=1e-6
+    )
+
+
+@BOTH
+def test_training_makes_the_metric_small_that_is_judged_by_default(predictor_type):
+    given = {"feature_dim": 1, "num_factors": 1, "predictor_type": predictor_type}
+    metric = LOSSES[predictor_type].metric
+
+    assert metric in metric_names(predictor_type)
+    assert judged_metric(parse_hyperparameters(given)) == metric
+
+
+@pytest.mark.parametrize("label", [2, -1, 0.5])
+def test_a_classifiers_labels_are_0_and_1(label):
+    labels = np.array([0, 1, 1, label, 7], np.float32)
+
+    with pytest.raises(
+        UserError,
+        match=f"^record 13: label {label} is not 0 or 1, the labels of a binary_classifier$",
+    ):
+        LOSSES["binary_classifier"].check_labels(labels, 10)
+    LOSSES["binary_classifier"].check_labels(labels[:3])
+    LOSSES["regressor"].check_labels(labels)
