@@ -30,7 +30,7 @@ class Loss:
     predictor_type : {"regressor", "binary_classifier"}
         Its name.
     metric : str
-        The metric that training makes small, as `fm_algo.metrics` names it.
+        The metric that training makes small, as `fm_algo.training.metrics` names it.
     link : callable
         Score of each margin, float32, any shape.
     classes : tuple of float

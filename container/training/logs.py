@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from fm_algo.metrics import Metric
+from fm_algo.training.metrics import Metric
 from fm_algo.training.report import BatchReport, EpochReport
 
 _log = logging.getLogger("fm_algo.metrics")

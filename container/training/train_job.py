@@ -23,11 +23,11 @@ from container.training.model_keeper import Keeper
 from container.training.stop_signal import listen
 from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
-from fm_algo.metrics import Metric
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit
 from fm_algo.training.initialization import draw_initial
+from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.report import BatchReport, EpochReport, Report
 from fm_algo.training.state import ParameterStore

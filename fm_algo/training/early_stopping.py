@@ -6,7 +6,7 @@ import msgspec
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.metrics import Metric, metric_names
+from fm_algo.training.metrics import Metric, metric_names
 
 
 class BestEpoch(msgspec.Struct, frozen=True):

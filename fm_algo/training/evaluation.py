@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from fm_algo.metrics import Metric, added_up, metrics_for
 from fm_algo.model import PredictorType
 from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.training.metrics import Metric, added_up, metrics_for
 from fm_algo.training.peers import Alone, Peers
 
 _EVALUATED_AT_ONCE = 1 << 16

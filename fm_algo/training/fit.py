@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.metrics import Metric
 from fm_algo.training.learner import Learner
+from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.report import BatchReport, EndReport, Report
 from fm_algo.training.store import Store

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from fm_algo.metrics import MetricSums
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.training.metrics import MetricSums
 from fm_algo.training.rows import Rows
 from fm_algo.training.state import ParameterStore, State
 

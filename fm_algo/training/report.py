@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fm_algo.metrics import Metric
+from fm_algo.training.metrics import Metric
 from fm_algo.training.progress import Progress
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.metrics import Metric, MetricSums, added_up, metrics_for
 from fm_algo.model import FMModel
 from fm_algo.training.early_stopping import EarlyStopping
 from fm_algo.training.learner import Learner, Step
+from fm_algo.training.metrics import Metric, MetricSums, added_up, metrics_for
 from fm_algo.training.peers import Alone, Peers
 from fm_algo.training.progress import Progress
 from fm_algo.training.report import BatchReport, EpochReport

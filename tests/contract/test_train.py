@@ -12,8 +12,8 @@ import safetensors
 from training_tree import FEATURE_DIM, ROOT, Outcome, Rows, TrainingTree, finish
 
 from fm_algo.artifacts.artifact import load_model
-from fm_algo.metrics import metrics_for
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.metrics import metrics_for
 
 TRAIN, TEST, VALIDATION = Rows.draw(1, 200), Rows.draw(2, 60), Rows.draw(3, 40)
 CLASSES, TEST_CLASSES = Rows.draw(4, 200, classes=True), Rows.draw(5, 60, classes=True)

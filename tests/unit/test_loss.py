@@ -4,8 +4,8 @@ import pytest
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.loss import LOSSES
-from fm_algo.metrics import metric_names, metrics_for
 from fm_algo.training.early_stopping import judged_metric
+from fm_algo.training.metrics import metric_names, metrics_for
 
 BOTH = pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
 

@@ -125,7 +125,7 @@ def _score_of(margin, IS_CLASSIFIER: constexpr):
 @triton.jit
 def begin_step(
     chosen, margin, row_labels, residual, num_rows,
-    metric_sums,  # out, float64 (4,): as `fm_algo.metrics` names them, without the rows
+    metric_sums,  # out, float64 (4,): as `fm_algo.training.metrics` names them, without the rows
     bias,  # w0 and its states
     num_steps,  # int64 (1,), counted up
     rates,  # out, float32 (2,): of w and V, at this step

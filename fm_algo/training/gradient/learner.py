@@ -5,13 +5,13 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.metrics import MetricSums
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.gradient import Kernel, LateSums, Prepared
 from fm_algo.training.gradient.mini_batches import CachedRows, RowSource, StreamedRows
 from fm_algo.training.gradient.read_ahead import ReadAhead
 from fm_algo.training.learner import Learner, Step
+from fm_algo.training.metrics import MetricSums
 from fm_algo.training.rows import Rows
 from fm_algo.training.state import ParameterStore, State
 

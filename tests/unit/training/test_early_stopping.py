@@ -4,8 +4,8 @@ import pytest
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.metrics import Metric, metric_names, metrics_for
 from fm_algo.training.early_stopping import BestEpoch, EarlyStopping, judged_metric
+from fm_algo.training.metrics import Metric, metric_names, metrics_for
 
 
 def hyperparameters_of(**changes):

@@ -7,13 +7,13 @@ import pytest
 
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.metrics import metrics_for
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import initial_model
+from fm_algo.training.metrics import metrics_for
 from fm_algo.training.peers import Alone
 from fm_algo.training.report import BatchReport, EpochReport
 from fm_algo.training.trainer import train

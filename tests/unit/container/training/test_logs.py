@@ -10,7 +10,7 @@ import pytest
 
 from container.training import logs
 from container.training.logs import JobLog
-from fm_algo.metrics import Metric
+from fm_algo.training.metrics import Metric
 from fm_algo.training.report import BatchReport, EpochReport
 
 PREFIX = r"\[\d\d/\d\d/\d{4} \d\d:\d\d:\d\d INFO \d+\] "
@@ -252,7 +252,7 @@ def test_each_line_is_flushed_as_it_comes():
     code = """
 import os
 from container.training import logs
-from fm_algo.metrics import Metric
+from fm_algo.training.metrics import Metric
 logs.set_up("INFO")
 log = logs.JobLog("algo-7", 1)
 log.test([Metric("rmse", "loss", 1.5)])

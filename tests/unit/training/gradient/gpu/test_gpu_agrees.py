@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.metrics import metrics_for
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.gradient.cpu import CPUKernel
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import initial_model
+from fm_algo.training.metrics import metrics_for
 
 FEATURE_DIM = 12
 OPTIMIZERS = ["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"]

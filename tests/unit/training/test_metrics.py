@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fm_algo.metrics import AUCHistogram, metrics_for
+from fm_algo.training.metrics import AUCHistogram, metrics_for
 
 RANDOM = np.random.default_rng(6)
 MARGIN = RANDOM.normal(0, 3, 500).astype(np.float32)
