@@ -39,6 +39,7 @@ sys.path.insert(0, str(ROOT / "local_test"))
 from host_network import Network  # noqa: E402 - found in the place just named
 
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters  # noqa: E402
+from fm_algo.runtime.simd import WIDTH  # noqa: E402
 from fm_algo.sparse import CSRBatch  # noqa: E402
 from fm_algo.training.distributed.group import Pending  # noqa: E402
 from fm_algo.training.distributed.row_kernel import RowKernel  # noqa: E402
@@ -46,7 +47,7 @@ from fm_algo.training.distributed.select import is_split_by_factor  # noqa: E402
 from fm_algo.training.distributed.warm_up import lone_group  # noqa: E402
 from fm_algo.training.gradient import Kernel  # noqa: E402
 from fm_algo.training.gradient.cpu import CPUKernel  # noqa: E402
-from fm_algo.training.gradient.parameters import WIDTH, Layout  # noqa: E402
+from fm_algo.training.gradient.parameters import Layout  # noqa: E402
 
 NUM_STEPS = 12
 WORKER = Path(__file__).with_name("bench_hosts_worker.py")

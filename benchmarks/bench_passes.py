@@ -25,10 +25,9 @@ from bench_train import commit, make_rows
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.runtime.jit import njit, prange
 from fm_algo.runtime.machine import usable_processors
+from fm_algo.runtime.simd import CACHE_LINE, WIDTH, load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array
 from fm_algo.training.gradient.cpu import CPUKernel
-from fm_algo.training.gradient.parameters import CACHE_LINE, WIDTH
-from fm_algo.training.gradient.simd import load, prefetch, store
 from fm_algo.training.initialization import draw_initial
 
 FEATURE_DIM = 1_000_000

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.runtime.simd import WIDTH
 from fm_algo.sparse import Float32Array
 from fm_algo.training.distributed.ownership import Ownership
-from fm_algo.training.gradient.parameters import WIDTH, Layout
+from fm_algo.training.gradient.parameters import Layout
 
 Selection = slice | NDArray[np.integer[Any]]
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.runtime.simd import WIDTH
 from fm_algo.training.distributed.factor_kernel import FactorKernel
 from fm_algo.training.distributed.group import HostGroup
 from fm_algo.training.distributed.host_kernel import HostKernel
 from fm_algo.training.distributed.row_kernel import RowKernel
-from fm_algo.training.gradient.parameters import WIDTH
 
 
 def is_split_by_factor(hyperparameters: Hyperparameters, num_hosts: int) -> bool:

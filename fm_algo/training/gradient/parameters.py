@@ -18,17 +18,12 @@ from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
+from fm_algo.runtime.simd import CACHE_LINE, WIDTH
 from fm_algo.sparse import Float32Array
 from fm_algo.training.gradient.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
 
 PARAMETER_ROWS = "parameter_rows"
 """The name of `Parameters.rows` in a kernel's state."""
-
-CACHE_LINE = 16
-"""Floats of one cache line."""
-
-WIDTH = 8
-"""Floats of one vector."""
 
 _FTRL_ROWS = 1 << 16
 """Features whose states are set at once."""

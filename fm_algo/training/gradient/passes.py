@@ -5,6 +5,17 @@ from typing import Any
 import numpy as np
 
 from fm_algo.runtime.jit import njit, prange
+from fm_algo.runtime.simd import (
+    CACHE_LINE,
+    WIDTH,
+    clip,
+    load,
+    prefetch,
+    splat,
+    square_root,
+    store,
+    total,
+)
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.gradient.optimizers import (
     BETA1,
@@ -13,8 +24,6 @@ from fm_algo.training.gradient.optimizers import (
     OPTIMIZER_CODES,
     StepConstants,
 )
-from fm_algo.training.gradient.parameters import CACHE_LINE, WIDTH
-from fm_algo.training.gradient.simd import clip, load, prefetch, splat, square_root, store, total
 
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = OPTIMIZER_CODES.values()
 

@@ -7,11 +7,10 @@ A row on its way is `v | w`, v padded to whole vectors as in `parameters`; so is
 import numpy as np
 
 from fm_algo.runtime.jit import njit, prange
+from fm_algo.runtime.simd import CACHE_LINE, WIDTH, load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.gradient.optimizers import StepConstants
-from fm_algo.training.gradient.parameters import CACHE_LINE, WIDTH
 from fm_algo.training.gradient.passes import residual_of, sum_column, update_v, update_w
-from fm_algo.training.gradient.simd import load, prefetch, store
 
 _ROWS_A_PIECE = 128  # of a loop: what a thread takes at once
 _ROWS_AHEAD = 24  # how far ahead parameters are fetched

@@ -17,7 +17,11 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
 
-from fm_algo.training.gradient.parameters import WIDTH
+CACHE_LINE = 16
+"""Floats of one cache line."""
+
+WIDTH = 8
+"""Floats of one vector."""
 
 intrinsic: Any = numba.extending.intrinsic  # its type would hide that the first argument is Numba's
 
