@@ -272,7 +272,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         for name, annotation in _annotations().items():
             given = getattr(self, name)
             try:
-                values[name] = _check(given, annotation)
+                values[name] = _typed(given, annotation)
             except msgspec.ValidationError:
                 problems.append(f"{name}={given!r} is not {describe_range(annotation)}")
             else:
@@ -400,7 +400,7 @@ def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
     return _finite(msgspec.convert(_plain_number(text), annotation, strict=False))
 
 
-def _check(value: object, annotation: Any) -> object:  # noqa: ANN401 - as above
+def _typed(value: object, annotation: Any) -> object:  # noqa: ANN401 - as above
     """Check a value of Python or NumPy; return it as the annotated type.
 
     Raises

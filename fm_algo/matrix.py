@@ -87,16 +87,16 @@ def _find_in_sparse(rows: Any) -> Entries:  # noqa: ANN401 - scipy has no types
     layout = getattr(rows, "format", "")
     if layout == "csc":
         num_entries = min(len(rows.indices), len(rows.data))
-        _check_indptr("columns", rows.indptr, num_columns, num_entries)
+        _count_entries("columns", rows.indptr, num_columns, num_entries)
         _check_indices("column", "row", rows.indptr, rows.indices, num_rows)
     elif layout == "coo":
         _check_indices("entry", "row", None, rows.row, num_rows)
         _check_indices("entry", "feature", None, rows.col, num_columns)
     csr = rows.tocsr()
-    return check_entries(csr.indptr, csr.indices, csr.data, (num_rows, num_columns))
+    return to_entries(csr.indptr, csr.indices, csr.data, (num_rows, num_columns))
 
 
-def check_entries(
+def to_entries(
     indptr: NDArray[Any], indices: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]
 ) -> Entries:
     """Check entries that claim to be in compressed sparse row form; convert what has other types.
@@ -121,7 +121,7 @@ def check_entries(
         float32.
     """
     num_rows, num_columns = shape
-    num_entries = _check_indptr("rows", indptr, num_rows, min(len(indices), len(values)))
+    num_entries = _count_entries("rows", indptr, num_rows, min(len(indices), len(values)))
     indices, values = indices[:num_entries], values[:num_entries]
     _check_indices("row", "feature", indptr, indices, num_columns)
     narrow = _to_float32("rows", values)
@@ -226,7 +226,7 @@ def _to_float32(name: str, array: NDArray[Any]) -> Float32Array:
         return array.astype(np.float32, copy=False)
 
 
-def _check_indptr(name: str, indptr: NDArray[Any], number: int, num_entries: int) -> int:
+def _count_entries(name: str, indptr: NDArray[Any], number: int, num_entries: int) -> int:
     """Check where `number` rows or columns begin and end; return how many entries they have."""
     is_sound = (
         number >= 0

@@ -14,9 +14,9 @@ from fm_algo.matrix import (
     Int32Array,
     Int64Array,
     Matrix,
-    check_entries,
     find_entries,
     is_sparse,
+    to_entries,
     to_labels,
 )
 
@@ -110,10 +110,16 @@ class CSRBatch:
         UserError
             If X is no matrix of finite real numbers, is damaged or does not fit feature_dim; or if
             the labels are not one per row, or one is not allowed.
+
+        Notes
+        -----
+        Milliseconds per million entries, one processor of 2025: 1 for float32 and int32 whose
+        features rise within each row, 6 if both are converted, 25 if features do not rise (they are
+        sorted to find duplicates), 90 more per million entries in rows that have duplicates.
         """
         if isinstance(X, CSRBatch):
             shape = (X.num_rows, X.feature_dim)
-            entries = check_entries(X.indptr, X.indices, X.values, shape)
+            entries = to_entries(X.indptr, X.indices, X.values, shape)
             y = X.labels if y is None else y
         else:
             entries = find_entries(X)
@@ -207,22 +213,29 @@ class CSRBatch:
         row_of = np.repeat(np.arange(self.num_rows), np.diff(self.indptr))
         keys = row_of * np.int64(self.feature_dim) + self.indices
         in_order = np.sort(keys)
-        if not (in_order[1:] == in_order[:-1]).any():
+        twice = in_order[1:][in_order[1:] == in_order[:-1]]
+        if not len(twice):
             return self
-        _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+        has_twice = np.zeros(self.num_rows, np.bool_)
+        has_twice[twice // self.feature_dim] = True
+        among = np.flatnonzero(has_twice[row_of])  # the other rows stay as they are
+        _, first, place = np.unique(keys[among], return_index=True, return_inverse=True)
+        kept = among[first]  # an entry stays where its feature first stood
         with np.errstate(over="ignore"):
-            sums = np.bincount(place, self.values).astype(np.float32)
-        order = np.argsort(first)  # an entry stays where its feature first stood
-        kept, values = first[order], sums[order]
-        if not np.isfinite(values).all():
-            feature = self.indices[kept[~np.isfinite(values)][0]]
+            sums = np.bincount(place, self.values[among]).astype(np.float32)
+        if not np.isfinite(sums).all():
+            feature = self.indices[kept[~np.isfinite(sums)].min()]
             raise UserError(
                 f"the values of feature {feature}, which stands more than once in a row, add up to "
                 "more than a float32 holds"
             )
+        values = self.values.copy()
+        values[kept] = sums
+        stays = ~has_twice[row_of]
+        stays[kept] = True
         indptr = np.zeros(self.num_rows + 1, np.int64)
-        np.cumsum(np.bincount(row_of[kept], minlength=self.num_rows), out=indptr[1:])
-        return type(self)(indptr, self.indices[kept], values, self.labels, self.feature_dim)
+        np.cumsum(np.bincount(row_of[stays], minlength=self.num_rows), out=indptr[1:])
+        return type(self)(indptr, self.indices[stays], values[stays], self.labels, self.feature_dim)
 
     def _is_ascending(self) -> bool:
         """Tell whether features rise within each row: the common case, one pass."""
