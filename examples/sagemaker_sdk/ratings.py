@@ -1,4 +1,4 @@
-"""A small planted problem: 20 users rate 10 items, and a row is who and what, one-hot."""
+"""A small planted problem: 20 users rate 10 items; a row is one user and one item, one-hot."""
 
 import json
 import random
