@@ -23,17 +23,18 @@ from fm_algo.model import FMModel
 
 HEAD = """# What a failed job says
 
-A job that fails exits with 1 and writes the reason into `/opt/ml/output/failure`, the cause first. The
-platform shows it as the job's FailureReason. The first word names the kind of failure:
+A job that fails exits with 1 and writes the reason into `/opt/ml/output/failure`, the cause first.
+The platform shows it as the job's FailureReason. The first word names the kind of failure:
 
-- `ClientError`: the data, the hyperparameters or the job's description cannot be used. You can mend it.
-- `AlgorithmError`: the input was valid and training went wrong. Either it diverged, and the message says
-  what to try, or the mistake is ours.
-- `InternalServerError`: the machine failed, such as a disk, a mount or a file. The message names the path.
-  The platform's RetryStrategy helps here, and only here.
+- `ClientError`: the data, the hyperparameters or the job's description cannot be used. You can mend
+  it.
+- `AlgorithmError`: the input was valid and training went wrong. Either it diverged, and the message
+  says what to try, or the mistake is ours.
+- `InternalServerError`: the machine failed, such as a disk, a mount or a file. The message names
+  the path. The platform's RetryStrategy helps here, and only here.
 
-The messages below come from real runs: `make docs` runs these jobs and writes this page. If a message
-names a file, a record or a line, it names the first one that is wrong.
+The messages below come from real runs: `make docs` runs these jobs and writes this page. If a
+message names a file, a record or a line, it names the first one that is wrong.
 
 """
 
