@@ -57,7 +57,7 @@ def json_instance(rating: Rating) -> dict[str, object]:
 
 
 def write_json_lines(path: Path, ratings: Iterable[Rating]) -> None:
-    """Write rows without labels, one a line."""
+    """Write rows without labels, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(json_instance(rating)) for rating in ratings]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
