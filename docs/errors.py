@@ -1,6 +1,6 @@
-"""Write errors.md beside this file: jobs that cannot work are run, and what they say is written.
+"""Write errors.md beside this file: run jobs that cannot work and write down what they say.
 
-What `make docs` runs. Each job of `BAD_JOBS` is the small job of `prepare` with one thing wrong.
+`make docs` runs this. Each job of `BAD_JOBS` is the small job of `prepare` with one thing wrong.
 """
 
 import contextlib
@@ -23,16 +23,18 @@ from fm_algo.model import FMModel
 
 HEAD = """# What a failed job says
 
-A job that fails exits with 1 and writes why into `/opt/ml/output/failure`, the cause first; the
-platform shows it as the job's FailureReason. The first word says whose turn it is:
+A job that fails exits with 1 and writes the reason into `/opt/ml/output/failure`, the cause first.
+The platform shows it as the job's FailureReason. The first word names the kind of failure:
 
-- `ClientError`: yours. The data, the hyperparameters or the job's description cannot be used.
-- `AlgorithmError`: the input was valid and training went wrong, by its nature or by our mistake.
-- `InternalServerError`: the machine's. A disk, a mount or a file failed; the path is named. The
-  platform's RetryStrategy helps here, and only here.
+- `ClientError`: the data, the hyperparameters or the job's description cannot be used. You can mend
+  it.
+- `AlgorithmError`: the input was valid and training went wrong. Either it diverged, and the message
+  says what to try, or the mistake is ours.
+- `InternalServerError`: the machine failed, such as a disk, a mount or a file. The message names
+  the path. The platform's RetryStrategy helps here, and only here.
 
-The messages below are those of real runs; this page is made by running them (`make docs`). Where a
-message names a file, a record or a line, it is the first one that is wrong.
+The messages below come from real runs: `make docs` runs these jobs and writes this page. If a
+message names a file, a record or a line, it names the first one that is wrong.
 
 """
 

@@ -1,4 +1,4 @@
-"""Write hyperparameters.md beside this file from the declarations: what `make docs` runs."""
+"""Write hyperparameters.md beside this file from the declarations; `make docs` runs this."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from fm_algo.hyperparameters import Hyperparameters, describe_range
 
 HEAD = """# Hyperparameters
 
-Names, ranges and defaults are those of the SageMaker built-in, save where the text says "Ours".
+Names, ranges and defaults are those of the SageMaker built-in, except where the text says "Ours".
 Values arrive as strings, in the spelling of any of the SDKs. All mistakes are reported at once.
 `none` means not set.
 
-This page is made from `fm_algo/hyperparameters.py`; `make docs` renews it.
+`make docs` makes this page from `fm_algo/hyperparameters.py`.
 
 | name | values | default | tuning range | meaning |
 |---|---|---|---|---|
@@ -21,7 +21,7 @@ This page is made from `fm_algo/hyperparameters.py`; `make docs` renews it.
 
 
 def make_page() -> str:
-    """Return the page, one row of its table a hyperparameter, in the order they are declared."""
+    """Return the page: a table with one row per hyperparameter, in the order of declaration."""
     return HEAD + "".join(map(_row, msgspec.structs.fields(Hyperparameters)))
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Send a payload to the server that serve_local.sh started and print its answer.
+# Send a payload to the server that serve_local.sh started, and print its answer.
 set -euo pipefail
 if [[ $# -lt 1 || $# -gt 2 || $1 == -* ]]; then
   cat >&2 <<USAGE
 usage: [PORT=8080] [ACCEPT=application/json] $0 PAYLOAD [CONTENT_TYPE]
-Sends the file PAYLOAD, for example local_test/payloads/sparse.json. Without CONTENT_TYPE its
-ending tells: .json .jsonl .csv .libsvm, else RecordIO-protobuf.
+Sends the file PAYLOAD, for example local_test/payloads/sparse.json. Without CONTENT_TYPE, the name's
+ending decides: .json .jsonl .csv .libsvm, else RecordIO-protobuf.
 USAGE
   exit 2
 fi

@@ -55,6 +55,7 @@ RUNNING_PAGES = [page for page in PAGES if any(not block.why_not for block in bl
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """A directory as the commands of the pages leave it: a model, and vectors of it."""
+    (tmp_path / "local_test").symlink_to(ROOT / "local_test")
     (tmp_path / MODEL.name).write_bytes(MODEL.read_bytes())
     ranges = ["--items", "60:100", "--users", "0:60"]
     cli.main(["export-vectors", str(MODEL), str(tmp_path / "vectors"), *ranges])

@@ -1,4 +1,4 @@
-"""A small planted problem: 20 users rate 10 items, and a row is who and what, one-hot."""
+"""A small planted problem: 20 users rate 10 items; a row is one user and one item, one-hot."""
 
 import json
 import random
@@ -57,7 +57,7 @@ def json_instance(rating: Rating) -> dict[str, object]:
 
 
 def write_json_lines(path: Path, ratings: Iterable[Rating]) -> None:
-    """Write rows without labels, one a line."""
+    """Write rows without labels, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(json_instance(rating)) for rating in ratings]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The AWS SDK's local mode on our image: run.sh IMAGE [v2_estimator|v2_builtin_class|v2_two_instances|v3_model_trainer|v3_two_instances]...
-# Needs Docker and Python 3.11; the two versions of the SDK get a virtual environment each.
+# Needs Docker and Python 3.11. Each of the two versions of the SDK gets a virtual environment.
 set -euo pipefail
 image=${1:?usage: run.sh IMAGE [EXAMPLE]...}
 shift
@@ -10,7 +10,7 @@ venvs=${SDK_VENVS:-$here/../../.cache/sdk}
 folder=$(mktemp -d)
 
 export TMPDIR=$folder # where the SDK makes its working folders
-# No account, no region of one's own, no report of what is done here.
+# No account and no region of your own are needed, and nothing is reported to AWS.
 export AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-1 AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none
 export AWS_EC2_METADATA_DISABLED=true SAGEMAKER_SUPPRESS_V2_WARNING=1
 export SAGEMAKER_USER_CONFIG_OVERRIDE=$here/sdk_config.yaml

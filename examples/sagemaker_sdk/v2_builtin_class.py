@@ -1,6 +1,6 @@
 """Version 2 of the SDK, its FactorizationMachines class as it is, on our image in local mode.
 
-The class looks its image up by the built-in's name; run.sh gives that name to ours.
+The class looks up its image by the built-in's name, and run.sh gives that name to our image.
 """
 
 import sys

@@ -23,7 +23,7 @@ def main(image: str, folder: Path) -> None:
         "local",
         output_path=f"file://{folder}/models",
         sagemaker_session=local_session(),
-        # Rows a step are counted for each instance.
+        # mini_batch_size counts the rows per instance and step.
         hyperparameters=HYPERPARAMETERS | {"mini_batch_size": 25},
     )
     estimator.fit({"train": TrainingInput(f"file://{folder}/train", content_type="text/csv")})

@@ -55,7 +55,7 @@ def train(
 ) -> None:
     """Train in a working folder; make a model, fm, of what comes out."""
     write_csv(folder / "train" / "rows.csv", ratings)
-    # Rows a step are counted for each instance.
+    # mini_batch_size counts the rows per instance and step.
     mini_batch_size = HYPERPARAMETERS["mini_batch_size"] // num_instances
     trainer = ModelTrainer(
         training_image=image,

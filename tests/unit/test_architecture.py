@@ -1,8 +1,10 @@
-"""What each program loads: a job pays for what it uses. (Import direction: `make check`.)"""
+"""What each program loads, and whether docs/architecture.md is true. (Imports: `make check`.)"""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -53,3 +55,63 @@ def test_only_one_module_takes_the_compiler_from_numba(root):
     }
 
     assert importing == {"fm_algo/runtime/jit.py"}
+
+
+def pictures(root):
+    """Return the floors of each picture in docs/architecture.md, from the top: names of rooms."""
+    page = (root / "docs" / "architecture.md").read_text()
+    return [
+        [
+            [name.strip() for name in floor.split("│")]
+            for floor in re.findall(r"^║(.*)║", picture, re.MULTILINE)
+        ]
+        for picture in re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def layers(root, contract, prefix=""):
+    """Return a contract's layers as import-linter has them, from the top, without a prefix."""
+    tools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]
+    (found,) = (each for each in tools["importlinter"]["contracts"] if each["name"] == contract)
+    return [
+        [name.strip().removeprefix(prefix) for name in re.split("[|:]", layer)]
+        for layer in found["layers"]
+    ]
+
+
+def rooms_of(directory):
+    """Names of the modules and packages that lie directly in a package."""
+    paths = [*directory.glob("*.py"), *(init.parent for init in directory.glob("*/__init__.py"))]
+    return {path.stem for path in paths} - {"__init__"}
+
+
+def test_the_picture_is_true_to_the_layers(root):
+    house, training = pictures(root)
+
+    assert house == layers(root, "Imports run one way")
+    assert training == layers(root, "In the room fm_algo.training", "fm_algo.training.")
+
+
+def test_every_room_is_in_the_picture(root):
+    house, training = ({name for floor in floors for name in floor} for floors in pictures(root))
+
+    assert house == {
+        f"{package}.{name}"
+        for package in ("fm_algo", "container")
+        for name in rooms_of(root / package)
+    }
+    assert training == rooms_of(root / "fm_algo" / "training")
+
+
+def test_the_places_that_the_page_names_exist(root):
+    page = (root / "docs" / "architecture.md").read_text()
+    places = re.findall(
+        r"`((?:fm_algo|container|deploy|tests|docs)/[\w/.]*)`(?:, `([\w.]+)`:)?", page
+    )
+
+    assert len(places) > 30
+    for path, name in places:
+        assert (root / path).exists(), path
+        for part in filter(None, name.split(".")):
+            text = (root / path).read_text()
+            assert re.search(rf"^ *(?:def|class) {part}\b", text, re.MULTILINE), f"{path}: {name}"
