@@ -1,6 +1,7 @@
-"""CSV in bulk, compiled: the same rows as `fm_algo.data.formats.csv`, which says what CSV means.
+"""Usual lines of CSV, compiled, for training: the rows that `fm_algo.data.formats.csv` gives.
 
-What is compiled: plain numbers, blanks around them, LF or CR LF. Quotes are the plain decoder's.
+That module says what the format means, and reads all other lines. What is compiled: plain numbers,
+blanks around them, LF or CR LF. Quotes are the plain decoder's.
 """
 
 from typing import NamedTuple

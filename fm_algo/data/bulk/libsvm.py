@@ -1,8 +1,8 @@
-"""libsvm text in bulk, compiled: the same rows as `fm_algo.data.formats.libsvm` gives.
+"""Usual lines of libsvm text, compiled, for training: rows as `fm_algo.data.formats.libsvm` gives.
 
-That module says what the format means. What is compiled here: a label where labels are wanted,
-features as digits alone, none twice in a row, plain numbers, blanks between and after words, LF or
-CR LF. Comments are the plain decoder's.
+That module says what the format means, and reads all other lines. What is compiled: a label where
+labels are wanted, features as digits alone, none twice in a row, plain numbers, blanks between and
+after words, LF or CR LF. Comments are the plain decoder's.
 """
 
 from typing import NamedTuple
