@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fm_algo import read_recordio
-from fm_algo.data.formats.record import RecordIODecoder, decode_records
+from fm_algo.data.formats.record import RecordIODecoder
+from fm_algo.data.formats.record_request import decode_records
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 

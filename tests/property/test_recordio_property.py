@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fm_algo import read_recordio, write_recordio
-from fm_algo.data.formats import protobuf, record_pb2
-from fm_algo.data.formats.record import RecordIODecoder, decode_records
+from fm_algo.data.formats import few_records, protobuf, record_pb2
+from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.data.formats.record_pb2 import Record
+from fm_algo.data.formats.record_request import decode_records
 from fm_algo.data.formats.recordio import MAGIC_BYTES, frame_record
 from fm_algo.errors import UserError
 
@@ -406,6 +407,24 @@ def test_any_bytes_are_refused_or_read(data, framed):
     except UserError:
         return
     assert batch.num_rows == len(notes)
+
+
+@given(st.lists(strange_records() | any_records, min_size=1, max_size=3), st.data())
+@MANY_EXAMPLES
+def test_few_records_are_read_or_refused_as_many_are(payloads, data):
+    body = bytearray(b"".join(map(frame_record, payloads)))
+    for _ in range(data.draw(st.integers(0, 2))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    outcomes = []
+    for max_bytes in (1 << 30, -1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(few_records, "_MAX_BYTES", max_bytes)
+            try:
+                batch, notes = decode_records(bytes(body), feature_dim=FEATURE_DIM)
+                outcomes.append((rows_of(batch), notes))
+            except UserError as error:
+                outcomes.append(error.message)
+    assert outcomes[0] == outcomes[1]
 
 
 @given(st.lists(any_records, min_size=1, max_size=4), st.data())

@@ -3,8 +3,8 @@
 from abc import abstractmethod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fm_algo.data.bulk.frame import Form
 from fm_algo.data.bulk.row_collector import RowCollector
 from fm_algo.data.formats.lines import Block, LineDecoder
 from fm_algo.sparse import CSRBatch
@@ -40,10 +40,11 @@ class BulkLineDecoder(LineDecoder):
 
     def _decode_block(self, block: Block, rows: RowCollector) -> None:
         text = np.frombuffer(block.text, np.uint8)
+        form = self._form()
         position, num_plain_bytes = 0, _FEW_BYTES
         while position < len(text):
             start = position
-            position = self._decode_lines(text, start, rows)
+            position = rows.decode(text, start, form)
             if position == len(text):
                 break
             is_rare = position > start + num_plain_bytes
@@ -58,5 +59,5 @@ class BulkLineDecoder(LineDecoder):
         """Return room for the rows of so many bytes."""
 
     @abstractmethod
-    def _decode_lines(self, text: NDArray[np.uint8], position: int, rows: RowCollector) -> int:
-        """Decode lines from `position` on; return where one begins that is not decoded."""
+    def _form(self) -> Form:
+        """Return what a line is to be read as, for `append_rows`."""

@@ -1,4 +1,7 @@
-"""Numbers written as text, compiled; the rounding is that of `fm_algo.data.formats.number`.
+"""Numbers as writers mostly write them in text, compiled.
+
+What they mean is said by `fm_algo.data.formats.number`, whose rounding this has; what is no number
+here may be one there.
 
 Text ends with an LF, and no function here steps over one: so none leaves the text.
 """

@@ -1,8 +1,8 @@
-"""RecordIO-protobuf in bulk."""
+"""RecordIO-protobuf in bulk: `RecordIODecoder`, with compiled code for what is usual."""
 
 import numpy as np
 
-from fm_algo.data.bulk.record import LEAST_RECORD_BYTES, LEAST_VALUE_BYTES, decode_frames
+from fm_algo.data.bulk.record import LEAST_RECORD_BYTES, LEAST_VALUE_BYTES, RecordForm
 from fm_algo.data.bulk.row_collector import RowCollector
 from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.sparse import CSRBatch
@@ -49,14 +49,13 @@ class BulkRecordIODecoder(RecordIODecoder):
     def _decode_into(self, rows: RowCollector, data: bytes, position: int) -> None:
         """Decode all that is complete from `position` on; the rest waits in the splitter."""
         array = np.frombuffer(data, np.uint8)
+        form = RecordForm(self._feature_dim, self._labelled)
         num_plain_bytes = _FEW_BYTES
         while position < len(data):
             count = self._splitter.num_missing  # to the next frame, if within one
             if self._splitter.is_between_records:
                 start, num_rows = position, rows.num_rows
-                position, rows.num_rows = decode_frames(
-                    array, start, self._feature_dim, self._labelled, *rows.arrays, num_rows
-                )
+                position = rows.decode(array, start, form)
                 self._splitter.skip(position - start, rows.num_rows - num_rows)
                 is_rare = position > start + num_plain_bytes
                 num_plain_bytes = _FEW_BYTES if is_rare else min(4 * num_plain_bytes, _MANY_BYTES)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
+from fm_algo.data.bulk.frame import Form, RowArrays, UInt8Array, append_rows
+from fm_algo.sparse import CSRBatch
 
 
 class RowCollector:
@@ -20,7 +21,7 @@ class RowCollector:
     Attributes
     ----------
     num_rows : int
-        How many rows have been written to `arrays`: the writer's to set.
+        How many rows have been written since others were added.
     """
 
     def __init__(
@@ -31,12 +32,16 @@ class RowCollector:
         self._feature_dim = feature_dim
         self._labelled = labelled
         self._batches: list[CSRBatch] = []
+        self.num_rows = 0
         self._make_room()
 
-    @property
-    def arrays(self) -> tuple[Int64Array, Int32Array, Float32Array, Float32Array]:
-        """What to write to: indptr, indices, values and labels (none where there are no labels)."""
-        return self._indptr, self._indices, self._values, self._labels
+    def decode(self, source: UInt8Array, position: int, form: Form) -> int:
+        """Write the rows of a source from `position` on; return where one begins that is not.
+
+        The arguments are those of `append_rows`.
+        """
+        position, self.num_rows = append_rows(source, position, form, self._arrays, self.num_rows)
+        return position
 
     def add(self, batch: CSRBatch) -> None:
         """Put rows behind those written so far."""
@@ -52,24 +57,26 @@ class RowCollector:
         return CSRBatch.join(self._batches)
 
     def _make_room(self) -> None:
-        self._indptr = np.empty(self._max_rows + 1, np.int64)
-        self._indptr[0] = 0
-        self._indices = np.empty(self._max_entries, np.int32)
-        self._values = np.empty(self._max_entries, np.float32)
-        self._labels = np.empty(self._max_rows if self._labelled else 0, np.float32)
+        self._arrays = RowArrays(
+            np.empty(self._max_rows + 1, np.int64),
+            np.empty(self._max_entries, np.int32),
+            np.empty(self._max_entries, np.float32),
+            np.empty(self._max_rows if self._labelled else 0, np.float32),
+        )
+        self._arrays.indptr[0] = 0
         self.num_rows = 0
 
     def _put_away(self) -> None:
         if not self.num_rows:
             return
-        num_entries = int(self._indptr[self.num_rows])
+        indptr, indices, values, labels = self._arrays
+        num_entries = int(indptr[self.num_rows])
         # Gives back what was not written to, in place; nobody else knows these arrays.
-        self._indptr.resize(self.num_rows + 1, refcheck=False)
-        self._indices.resize(num_entries, refcheck=False)
-        self._values.resize(num_entries, refcheck=False)
-        self._labels.resize(self.num_rows if self._labelled else 0, refcheck=False)
-        labels = self._labels if self._labelled else None
+        indptr.resize(self.num_rows + 1, refcheck=False)
+        indices.resize(num_entries, refcheck=False)
+        values.resize(num_entries, refcheck=False)
+        labels.resize(self.num_rows if self._labelled else 0, refcheck=False)
         self._batches.append(
-            CSRBatch(self._indptr, self._indices, self._values, labels, self._feature_dim)
+            CSRBatch(indptr, indices, values, labels if self._labelled else None, self._feature_dim)
         )
         self._make_room()

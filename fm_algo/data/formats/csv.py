@@ -1,4 +1,7 @@
-"""CSV (``text/csv``): a dense row a line, its label in the first column or nowhere.
+"""CSV (``text/csv``): a dense row per line, its label in the first column or nowhere.
+
+This says what the format means and what is wrong with a line; `fm_algo.data.bulk.csv` reads the
+usual lines compiled, for training.
 
 ``text/csv;label_size=N`` says how many label columns there are, 0 or 1. There is no header: line 1
 is a row. A number may stand between blanks and in double quotes. Zeros are not stored.

@@ -1,4 +1,7 @@
-"""libsvm text (``text/libsvm``): a sparse row a line, ``label feature:value feature:value …``.
+"""libsvm text (``text/libsvm``): a sparse row per line, ``label feature:value feature:value …``.
+
+This says what the format means and what is wrong with a line; `fm_algo.data.bulk.libsvm` reads the
+usual lines compiled, for training.
 
 ``text/libsvm;index_base=1`` says that the first feature is number 1; otherwise it is 0. Nothing is
 guessed from the data: a file with features 1 to 5 may well be one whose rows lack feature 0.

@@ -1,4 +1,8 @@
-"""Numbers written as text."""
+"""What a number written as text means, and how an error about one reads.
+
+It reads for every format of text; `fm_algo.data.bulk.number` is the compiled reader of the numbers
+that writers mostly write, and must round as this does.
+"""
 
 import math
 import re

@@ -1,4 +1,6 @@
-"""Protobuf's wire format, read for many messages at once.
+"""Protobuf's wire format, read for many messages at once, and what is wrong with one.
+
+`fm_algo.data.bulk.protobuf` reads the usual part of it compiled, for training.
 
 Messages are spans of one buffer. `split_fields` goes one level down: it finds the fields of every
 message, whose contents may be messages for the next call. Numbers are decoded at the end, all of

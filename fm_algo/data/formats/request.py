@@ -8,7 +8,8 @@ from fm_algo.data.formats.content_type import JSON, RECORDIO_PROTOBUF, ContentTy
 from fm_algo.data.formats.decoder import RowDecoder
 from fm_algo.data.formats.factory import make_decoder
 from fm_algo.data.formats.jsonio import Configuration, JSONDecoder, JSONLinesDecoder
-from fm_algo.data.formats.record import NotedRecordsDecoder, RecordNotes
+from fm_algo.data.formats.record_notes import RecordNotes
+from fm_algo.data.formats.record_request import NotedRecordsDecoder
 from fm_algo.sparse import CSRBatch
 
 

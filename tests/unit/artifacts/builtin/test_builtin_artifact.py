@@ -15,7 +15,7 @@ from fm_algo.artifacts.builtin.artifact import (
     save_builtin_model,
 )
 from fm_algo.artifacts.builtin.ndarray import StoredArray, encode_ndarray_list
-from fm_algo.data.formats.record import decode_records
+from fm_algo.data.formats.record_request import decode_records
 from fm_algo.data.recordio_file import read_recordio
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.model import FMModel

@@ -11,8 +11,10 @@ import sys
 
 import numpy as np
 
-from fm_algo.data.bulk import csv, libsvm
-from fm_algo.data.bulk.record import decode_frames
+from fm_algo.data.bulk.csv import CSVForm
+from fm_algo.data.bulk.frame import RowArrays, append_rows
+from fm_algo.data.bulk.libsvm import LibSVMForm
+from fm_algo.data.bulk.record import RecordForm
 from fm_algo.data.formats.record_pb2 import Record
 from fm_algo.data.formats.record_rows import encode_dense_rows, encode_sparse_rows
 from fm_algo.data.formats.recordio import frame_record
@@ -84,13 +86,13 @@ def decode_all():
         text = source.bytes(data, at_end=number % 4 < 3)
         num_rows, num_entries = chance.integers(5), chance.integers(13)
         lengths = (num_rows + 1, num_entries, num_entries, num_rows)
-        arrays = [guarded.array(length) for guarded, length in zip(outputs, lengths, strict=True)]
-        arrays[0][0] = 0
+        rows = RowArrays(*map(Guarded.array, outputs, lengths))
+        rows.indptr[0] = 0
         for labelled in (True, False):
             for feature_dim in (4, FEATURE_DIM):
-                decode_frames(text, 0, feature_dim, labelled, *arrays, 0)
-                libsvm.decode_lines(text, 0, feature_dim, 0, labelled, *arrays, 0)
-                csv.decode_lines(text, 0, 4, 1, labelled, *arrays, 0)
+                append_rows(text, 0, RecordForm(feature_dim, labelled), rows, 0)
+                append_rows(text, 0, LibSVMForm(feature_dim, 0, labelled), rows, 0)
+                append_rows(text, 0, CSVForm(4, 1, labelled), rows, 0)
 
 
 def step_too_far():

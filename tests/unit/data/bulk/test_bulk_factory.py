@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from fm_algo.data.bulk import csv, libsvm, record, warm_up
+from fm_algo.data.bulk import warm_up
 from fm_algo.data.bulk.csv import BulkCSVDecoder
 from fm_algo.data.bulk.factory import make_bulk_decoder
+from fm_algo.data.bulk.frame import append_rows
 from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder
 from fm_algo.data.bulk.recordio import BulkRecordIODecoder
 from fm_algo.data.formats.content_type import parse_content_type
@@ -52,8 +56,7 @@ def test_what_has_no_rows_is_refused_as_by_the_plain_factory(text, status):
 
 def test_a_warm_up_compiles_all_there_is_to_compile():
     warm_up.main()
-    kernels = (record.decode_frames, csv.decode_lines, libsvm.decode_lines)
-    compiled = [list(kernel.signatures) for kernel in kernels]
+    compiled = list(append_rows.signatures)
     rows = CSRBatch(
         np.array([0, 1]), np.array([1]), np.ones(1), np.ones(1, np.float32), feature_dim=2
     )
@@ -66,5 +69,26 @@ def test_a_warm_up_compiles_all_there_is_to_compile():
         }.items():
             decoder = make_bulk_decoder(parse_content_type(text), feature_dim=2, labelled=labelled)
             decoder.feed(data)
-    assert [list(kernel.signatures) for kernel in kernels] == compiled
-    assert [len(signatures) for signatures in compiled] == [1, 1, 1]
+    assert list(append_rows.signatures) == compiled
+    assert len(compiled) == 3  # one per format
+
+
+def test_what_a_warm_up_compiled_is_read_from_disk_by_the_next_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    script = (
+        "from fm_algo.data.bulk import warm_up\n"
+        "from fm_algo.data.bulk.frame import append_rows\n"
+        "warm_up.main()\n"
+        "stats = append_rows.stats\n"
+        "print(stats.cache_hits.total(), stats.cache_misses.total())"
+    )
+    counts = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert counts == [["0", "3"], ["3", "0"]]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fm_algo.data.bulk import recordio
-from fm_algo.data.bulk.record import decode_frames
+from fm_algo.data.bulk.frame import RowArrays, append_rows
+from fm_algo.data.bulk.record import RecordForm
 from fm_algo.data.bulk.recordio import BulkRecordIODecoder
 from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.data.formats.record_pb2 import Record
@@ -60,9 +61,8 @@ def compiled(data, *, labelled=True, max_rows=50, max_entries=2000):
     indptr, labels = np.zeros(max_rows + 1, np.int64), np.zeros(max_rows, np.float32)
     indices, values = np.zeros(max_entries, np.int32), np.zeros(max_entries, np.float32)
     source = np.frombuffer(data, np.uint8)
-    position, num_rows = decode_frames(
-        source, 0, FEATURE_DIM, labelled, indptr, indices, values, labels, 0
-    )
+    arrays = RowArrays(indptr, indices, values, labels)
+    position, num_rows = append_rows(source, 0, RecordForm(FEATURE_DIM, labelled), arrays, 0)
     rows = [
         (indices[first:last].tolist(), values[first:last].tolist(), label)
         for (first, last), label in zip(pairwise(indptr), labels.tolist(), strict=True)

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from fm_algo.data.bulk import line
-from fm_algo.data.bulk.csv import BulkCSVDecoder
-from fm_algo.data.bulk.csv import decode_lines as decode_csv
-from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder
-from fm_algo.data.bulk.libsvm import decode_lines as decode_libsvm
+from fm_algo.data.bulk.csv import BulkCSVDecoder, CSVForm
+from fm_algo.data.bulk.frame import RowArrays, append_rows
+from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder, LibSVMForm
 from fm_algo.data.formats.csv import CSVDecoder
 from fm_algo.data.formats.libsvm import LibSVMDecoder
 from fm_algo.errors import UserError
@@ -64,20 +63,17 @@ def decoders(kind):
 def compiled(kind, text, *, max_rows=20, max_entries=60):
     """Where the compiled function stops, and how many rows it has then."""
     options = {"index_base": 0} | FORMATS[kind][2]
-    function = decode_csv if kind.startswith("csv") else decode_libsvm
-    option = options["label_size" if kind.startswith("csv") else "index_base"]
-    return function(
-        np.frombuffer(text, np.uint8),
-        0,
-        FEATURE_DIM,
-        option,
-        options["labelled"],
+    if kind.startswith("csv"):
+        form = CSVForm(FEATURE_DIM, options["label_size"], options["labelled"])
+    else:
+        form = LibSVMForm(FEATURE_DIM, options["index_base"], options["labelled"])
+    rows = RowArrays(
         np.zeros(max_rows + 1, np.int64),
         np.zeros(max_entries, np.int32),
         np.zeros(max_entries, np.float32),
         np.zeros(max_rows, np.float32),
-        0,
     )
+    return append_rows(np.frombuffer(text, np.uint8), 0, form, rows, 0)
 
 
 def plain_lists(batch):

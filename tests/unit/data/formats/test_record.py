@@ -4,15 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fm_algo.data.formats import record as record_module
-from fm_algo.data.formats.record import (
-    RecordIODecoder,
-    RecordNotes,
-    decode_records,
-    encode_predictions,
-    survey_records,
-)
+from fm_algo.data.formats import record_block
+from fm_algo.data.formats.record import RecordIODecoder, encode_predictions, survey_records
+from fm_algo.data.formats.record_notes import RecordNotes
 from fm_algo.data.formats.record_pb2 import Record
+from fm_algo.data.formats.record_request import decode_records
 from fm_algo.data.formats.recordio import MAGIC_BYTES, frame_record
 from fm_algo.errors import UserError
 
@@ -129,7 +125,7 @@ def test_rows_are_the_same_in_blocks_of_any_size(monkeypatch):
         for label in range(200)
     ]
     whole, _ = decode(framed(*payloads))
-    monkeypatch.setattr(record_module, "_BLOCK_BYTES", 300)
+    monkeypatch.setattr(record_block, "BLOCK_BYTES", 300)
     blocks, _ = decode(framed(*payloads))
     assert whole.num_rows == blocks.num_rows == 200
     for name in ("indptr", "indices", "values", "labels"):

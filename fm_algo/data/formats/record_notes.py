@@ -1,0 +1,19 @@
+"""`RecordNotes`: what a request's record says beside its features."""
+
+from typing import NamedTuple
+
+
+class RecordNotes(NamedTuple):
+    """What an answer repeats from its request's record.
+
+    Attributes
+    ----------
+    uid, metadata : str or None
+        As in record.proto.
+    """
+
+    uid: str | None = None
+    metadata: str | None = None
+
+
+NO_NOTES = RecordNotes()
