@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters, Optimizer
 from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.learner import GradientLearner
@@ -24,9 +25,15 @@ def make_learner(hyperparameters: Hyperparameters, kernel: Kernel | None = None)
     Raises
     ------
     UserError
-        If device is gpu and there is none, or its memory does not suffice.
+        If device is gpu and there is none, or its memory does not suffice; if hosts are to share
+        out what only one host can learn.
     """
     make = LEARNERS.get(hyperparameters.optimizer)
-    if make is not None:
-        return make(hyperparameters)
-    return GradientLearner(kernel or make_kernel(hyperparameters), hyperparameters)
+    if make is None:
+        return GradientLearner(kernel or make_kernel(hyperparameters), hyperparameters)
+    if kernel is not None:
+        raise UserError(
+            f"optimizer={hyperparameters.optimizer} trains on one host, without GPUs: use one "
+            "instance, or another optimizer"
+        )
+    return make(hyperparameters)

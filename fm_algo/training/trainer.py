@@ -46,8 +46,7 @@ def train(
         ``validate(epoch)`` gives the metrics of rows that are not trained on; early stopping judges
         by them.
     start : Progress, optional
-        Where an interrupted training goes on; the learner's state is that of then. If there is
-        nothing left to do, there is no report.
+        Where an interrupted training goes on; the learner's state is that of then.
     peers : Peers, optional
         The other hosts of the job, and whether to stop. Then the epoch ends after the present
         step, the last; one that had not begun has no report. Metrics, and the

@@ -1,8 +1,8 @@
 """The loop that all compiled decoders share: rows of a source, one by one, into CSR arrays.
 
 What a row looks like is its format's affair: `row_decoder` says which function reads one. The loop
-is compiled once per format, with that function in it. Numba's cache on disk notices a change of this
-file alone: after one of a function that the loop takes in, `make clean`.
+is compiled once per format, with that function in it. Numba's cache on disk notices changes of this
+file alone. After a change of a function that the loop takes in, run `make clean`.
 """
 
 from collections.abc import Callable
