@@ -53,7 +53,7 @@ NUM_STEPS = 12
 WORKER = Path(__file__).with_name("bench_hosts_worker.py")
 
 
-def times_ms(kernel: Kernel, batches: Iterable[CSRBatch]) -> tuple[float, float]:
+def times_ms(kernel: Kernel[Any], batches: Iterable[CSRBatch]) -> tuple[float, float]:
     """Median times of a step and of what is done ahead of it; the first two warm up."""
     steps, ahead = [], []
     for batch in batches:

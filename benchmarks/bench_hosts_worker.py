@@ -52,7 +52,7 @@ def exchange_ms(group: HostGroup, sizes: list[int]) -> float:
 
 
 def rows_a_second(
-    kernel: Kernel,
+    kernel: Kernel[Any],
     model: ParameterStore,
     hyperparameters: Hyperparameters,
     work: dict[str, Any],

@@ -1,6 +1,7 @@
 """Which way of learning trains a job: the one place that knows them all."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters, Optimizer
@@ -13,7 +14,7 @@ LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {}
 """What makes the learner of an optimiser that does not turn gradients into updates."""
 
 
-def make_learner(hyperparameters: Hyperparameters, kernel: Kernel | None = None) -> Learner:
+def make_learner(hyperparameters: Hyperparameters, kernel: Kernel[Any] | None = None) -> Learner:
     """Make the learner that the hyperparameter `optimizer` asks for, its parameters 0.
 
     Parameters

@@ -29,7 +29,7 @@ HAS_ROWS, IS_TO_STOP, IS_CHECKPOINT_DUE = 1, 2, 4
 """What a host says before a step, added up."""
 
 
-class HostKernel(Kernel):
+class HostKernel(Kernel[PreparedBatch]):
     """One host's part of a training on several; also its `Peers`.
 
     A base that stands before a kernel of one host, which has the parameters of this host's part.

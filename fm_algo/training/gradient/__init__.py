@@ -6,21 +6,23 @@ state in whatever layout suits it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 from fm_algo.training.state import ParameterStore, State
 
-Prepared = Any
-"""What a kernel makes of a mini-batch ahead of its step: its own type, with `num_rows`; and with
-`labels`, float32, shape (num_rows,), where a step returns margins."""
-
-Take = Callable[[Int64Array], Prepared]
-"""Prepares the mini-batch of the rows with these numbers, int64, shape (num_rows,)."""
-
 LateSums = Callable[[], dict[str, float]]
 """Waits for a step, and returns what `MetricSums.state` would say after its margins alone."""
+
+
+class Prepared(Protocol):
+    """What a kernel makes of a mini-batch ahead of its step: each kernel has its own type."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the mini-batch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,10 @@ class PreparedBatch:
         return self.batch.require_labels()
 
 
-class Kernel(Protocol):
+_P = TypeVar("_P", bound=Prepared)
+
+
+class Kernel(Protocol[_P]):
     """What `learner.GradientLearner` asks of a kernel."""
 
     @property
@@ -78,19 +83,25 @@ class Kernel(Protocol):
         """What trains, for the log: "2 CPU threads"."""
         ...
 
-    def hold(self, rows: CSRBatch) -> Take | None:
-        """Take rows that each epoch draws from into memory of the kernel's own, if that serves."""
+    def hold(self, rows: CSRBatch) -> Callable[[Int64Array], _P] | None:
+        """Take rows that each epoch draws from into memory of the kernel's own, if that serves.
+
+        Returns
+        -------
+        callable or None
+            Prepares the mini-batch of the rows with these numbers, int64, shape (num_rows,).
+        """
         ...
 
-    def prepare(self, batch: CSRBatch) -> Prepared:
+    def prepare(self, batch: CSRBatch) -> _P:
         """Do the part of a step that needs the data alone; may run beside another batch's step."""
         ...
 
-    def in_step(self, prepared: Iterator[Prepared]) -> Iterator[Prepared]:
+    def in_step(self, prepared: Iterator[_P]) -> Iterator[_P]:
         """Pass on an epoch's mini-batches, as many as there are steps to be done."""
         return prepared
 
-    def step(self, prepared: Prepared) -> Float32Array | LateSums:
+    def step(self, prepared: _P) -> Float32Array | LateSums:
         """Update the parameters once from a mini-batch with labels.
 
         Returns

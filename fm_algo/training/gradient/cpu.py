@@ -29,7 +29,7 @@ _MARGIN_ROWS = 4096
 """Rows scored at once by `margin`."""
 
 
-class CPUKernel(Kernel):
+class CPUKernel(Kernel[PreparedBatch]):
     """Mini-batch training; the formulas are `ReferenceKernel`'s.
 
     All parameters and states are 0 at first: write the initial ones into `model()`, which is a view

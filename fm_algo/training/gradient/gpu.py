@@ -58,7 +58,7 @@ _MOST_RECORDS = 16
 """Recorded steps kept, one for each size of mini-batches."""
 
 
-class GPUKernel(Kernel):
+class GPUKernel(Kernel[DeviceBatch]):
     """Mini-batch training; the formulas are `ReferenceKernel`'s.
 
     All parameters and states are 0 at first: write the initial ones into `writable_model()` before

@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
@@ -33,7 +34,7 @@ class GradientLearner(Learner):
     """
 
     def __init__(
-        self, kernel: Kernel, hyperparameters: Hyperparameters, source: RowSource | None = None
+        self, kernel: Kernel[Any], hyperparameters: Hyperparameters, source: RowSource | None = None
     ) -> None:
         self._kernel = kernel
         self._hyperparameters = hyperparameters
@@ -62,7 +63,10 @@ class GradientLearner(Learner):
                 if should_stop():
                     return  # a source that was told to stop may have cut this mini-batch short
                 result = self._kernel.step(prepared)
-                yield Step(prepared.num_rows, functools.partial(_add, result, prepared))
+                if callable(result):
+                    yield Step(prepared.num_rows, functools.partial(_add_late, result))
+                else:
+                    yield Step(prepared.num_rows, functools.partial(_add, result, prepared.labels))
                 if should_stop():
                     return
 
@@ -90,10 +94,10 @@ class GradientLearner(Learner):
         return self._kernel.prepare(batch) if isinstance(batch, CSRBatch) else batch
 
 
-def _add(result: Float32Array | LateSums, prepared: Prepared, sums: MetricSums) -> None:
-    """Add what a step has returned to an epoch's sums."""
-    if callable(result):
-        state = sums.state()
-        sums.restore({name: state[name] + more for name, more in result().items()})
-    else:
-        sums.update(result, prepared.labels)
+def _add(margin: Float32Array, labels: Float32Array, sums: MetricSums) -> None:
+    sums.update(margin, labels)
+
+
+def _add_late(result: LateSums, sums: MetricSums) -> None:
+    state = sums.state()
+    sums.restore({name: state[name] + more for name, more in result().items()})

@@ -10,7 +10,7 @@ import numpy as np
 from fm_algo.data.row_buffer import RowBuffer
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.sparse import CSRBatch, Int64Array
-from fm_algo.training.gradient import Prepared, Take
+from fm_algo.training.gradient import Prepared
 from fm_algo.training.gradient.gather import gather_rows
 from fm_algo.training.gradient.read_ahead import ReadAhead
 
@@ -41,7 +41,10 @@ class CachedRows:
     """
 
     def __init__(
-        self, rows: CSRBatch, hyperparameters: Hyperparameters, take: Take | None = None
+        self,
+        rows: CSRBatch,
+        hyperparameters: Hyperparameters,
+        take: Callable[[Int64Array], Prepared] | None = None,
     ) -> None:
         self._rows = rows
         self._take = take

@@ -17,7 +17,7 @@ from fm_algo.training.gradient.optimizers import (
 from fm_algo.training.state import State
 
 
-class ReferenceKernel(Kernel):
+class ReferenceKernel(Kernel[PreparedBatch]):
     """Mini-batch training, by default as the built-in algorithm does it: MXNet's lazy Adam.
 
     Parameters

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
@@ -24,7 +25,7 @@ _ONE_GPU = "one GPU (FM_GPUS=1) of one host"
 _NO_GPU = "device=gpu: {}; use a GPU instance, or device=auto or cpu"
 
 
-def make_kernel(hyperparameters: Hyperparameters) -> Kernel:
+def make_kernel(hyperparameters: Hyperparameters) -> Kernel[Any]:
     """Make the kernel that the hyperparameter `device` asks for, its parameters 0.
 
     Raises
