@@ -6,6 +6,7 @@ import msgspec
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
 from fm_algo.training.metrics import Metric, metric_names
 
 
@@ -93,8 +94,7 @@ def judged_metric(hyperparameters: Hyperparameters) -> str:
     predictor_type, chosen = hyperparameters.predictor_type, hyperparameters.early_stopping_metric
     names = metric_names(predictor_type)
     if chosen is None:
-        is_regressor = predictor_type == "regressor"
-        return "rmse" if is_regressor else "binary_classification_cross_entropy"
+        return LOSSES[predictor_type].metric
     if chosen not in names:
         raise UserError(
             f"early_stopping_metric={chosen} is not a metric of a {predictor_type}, allowed: one "

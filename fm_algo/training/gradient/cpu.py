@@ -50,6 +50,7 @@ class CPUKernel(Kernel[PreparedBatch]):
         self.num_threads = threads.set_up(hyperparameters.num_threads)
         self._hyperparameters = hyperparameters
         self._loss = LOSSES[hyperparameters.predictor_type]
+        self._constants = StepConstants.of(hyperparameters)
         self._parameters = Parameters(hyperparameters)
 
     @classmethod
@@ -87,7 +88,7 @@ class CPUKernel(Kernel[PreparedBatch]):
         parameters = self._parameters
         parameters.before_first_step()
         parameters.num_steps += 1
-        constants = StepConstants.of(self._hyperparameters, int(parameters.num_steps[0]))
+        constants = self._constants.at(int(parameters.num_steps[0]), self._hyperparameters)
         return parameters.bias, parameters.rows, parameters.layout.w_at, constants
 
     def margin(self, batch: CSRBatch) -> Float32Array:

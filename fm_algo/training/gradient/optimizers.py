@@ -197,17 +197,17 @@ class StepConstants(NamedTuple):
     l1: np.float32
 
     @classmethod
-    def of(cls, hyperparameters: Hyperparameters, step: int) -> Self:
-        """Take those of step 1, 2, … from the hyperparameters."""
-        optimizer, constants = hyperparameters.optimizer, Constants.of(hyperparameters)
+    def of(cls, hyperparameters: Hyperparameters) -> Self:
+        """Take them from the hyperparameters; the rates are as given there, of no step yet."""
+        constants = Constants.of(hyperparameters)
         return cls(
-            optimizer=OPTIMIZER_CODES[optimizer],
+            optimizer=OPTIMIZER_CODES[hyperparameters.optimizer],
             num_factors=hyperparameters.num_factors,
             use_bias=hyperparameters.use_bias,
             use_linear=hyperparameters.use_linear,
-            bias_lr=np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
-            linear_lr=np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
-            factors_lr=np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
+            bias_lr=np.float32(hyperparameters.bias_lr),
+            linear_lr=np.float32(hyperparameters.linear_lr),
+            factors_lr=np.float32(hyperparameters.factors_lr),
             bias_wd=np.float32(hyperparameters.bias_wd),
             linear_wd=np.float32(hyperparameters.linear_wd),
             factors_wd=np.float32(hyperparameters.factors_wd),
@@ -215,6 +215,15 @@ class StepConstants(NamedTuple):
             clip=np.float32(constants.clip),
             epsilon=np.float32(constants.epsilon),
             l1=np.float32(constants.l1),
+        )
+
+    def at(self, step: int, hyperparameters: Hyperparameters) -> Self:
+        """Return those of step 1, 2, …; only rates differ, and are rounded after their formula."""
+        optimizer = hyperparameters.optimizer
+        return self._replace(
+            bias_lr=np.float32(learning_rate(optimizer, hyperparameters.bias_lr, step)),
+            linear_lr=np.float32(learning_rate(optimizer, hyperparameters.linear_lr, step)),
+            factors_lr=np.float32(learning_rate(optimizer, hyperparameters.factors_lr, step)),
         )
 
 
