@@ -1,7 +1,6 @@
 """What of a job must outlive its process: the model it will serve and the checkpoints."""
 
 import logging
-from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -10,11 +9,12 @@ from container.settings import Paths
 from container.training.job import TrainingJob
 from fm_algo.artifacts.artifact import SlicedModel, load_model, save_model
 from fm_algo.errors import UserError
+from fm_algo.model import FMModel
 from fm_algo.training.checkpoint import Checkpoint, Checkpoints
 from fm_algo.training.early_stopping import BestEpoch
 from fm_algo.training.progress import Notes, Progress
 from fm_algo.training.report import BatchReport, EpochReport
-from fm_algo.training.state import ParameterStore, State
+from fm_algo.training.state import Forms, State
 from fm_algo.training.store import Store
 
 _log = logging.getLogger("fm_algo")
@@ -27,15 +27,15 @@ class Kept(Protocol):
         """Return the present model, to be read."""
         ...
 
-    def writable_model(self) -> ParameterStore:
-        """Return the present parameters, to be written to."""
+    def load(self, model: FMModel) -> None:
+        """Take a model in place of the present one."""
         ...
 
     def state(self) -> State:
         """Return all that later steps depend on, to be read."""
         ...
 
-    def writable_state(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> State:
+    def writable_state(self, forms: Forms | None = None) -> State:
         """Return the same, to be filled; see `Learner`."""
         ...
 
@@ -181,8 +181,7 @@ class ModelKeeper:
             self._checkpoints.finish()
         if self._best is None:
             return False
-        saved, own = load_model(self._paths.model), self._learner.writable_model()
-        own.w0[:], own.w[:], own.V[:] = saved.w0, saved.w, saved.V
+        self._learner.load(load_model(self._paths.model))
         _log.info("the model is that of epoch %d, the best: %r", self._best.epoch, self._best.value)
         return self._best.epoch + 1 != self.progress.epoch
 

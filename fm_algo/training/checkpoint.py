@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from fm_algo.hyperparameters import Hyperparameters, shapes_model
 from fm_algo.training.checkpoint_file import CheckpointReader, NotUsableError, write_checkpoint
 from fm_algo.training.early_stopping import BestEpoch
 from fm_algo.training.progress import Notes, Progress
-from fm_algo.training.state import State
+from fm_algo.training.state import Forms, State
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"fm-([0-9]{6,})-([0-9]{9,})\.checkpoint")
@@ -33,8 +33,8 @@ _IGNORED, _UPLOADING, _UPLOADED = (
     ".sagemaker-uploaded",
 )
 
-Room = Callable[[Mapping[str, tuple[int, ...]]], State]
-"""Gives the arrays to be filled, of these shapes where they depend on the training rows."""
+Room = Callable[[Forms], State]
+"""Gives the arrays to be filled, of these forms where they depend on the training rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class Checkpoints:
         with path.open("rb") as file:
             reader = CheckpointReader(file)
             self._compare(path, reader.manifest.hyperparameters)
-            reader.read_into(room(reader.shapes))
+            reader.read_into(room(reader.forms))
         return Checkpoint(path, reader.manifest.progress, reader.manifest.notes)
 
     def _verify_best(self, best: BestEpoch) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fm_algo.artifacts.whole_file import write_pieces
 from fm_algo.training.progress import Notes, Progress
-from fm_algo.training.state import SharedArray, State
+from fm_algo.training.state import ArrayForm, SharedArray, State
 
 FORMAT_VERSION = 1
 
@@ -128,9 +128,9 @@ class CheckpointReader:
             )
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array, by name."""
-        return {array.name: array.shape for array in self.manifest.arrays}
+    def forms(self) -> dict[str, ArrayForm]:
+        """What each array looks like, by name."""
+        return {array.name: ArrayForm(array.shape, array.dtype) for array in self.manifest.arrays}
 
     def read_into(self, state: State) -> None:
         """Fill a learner's arrays, once.

@@ -5,7 +5,7 @@ early stopping, checkpoints and stops (`fit`), scoring (`evaluation`). A learner
 makes a model better. `select.make_learner` chooses one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.metrics import MetricSums
 from fm_algo.training.rows import Rows
-from fm_algo.training.state import ParameterStore, State
+from fm_algo.training.state import Forms, ParameterStore, State, write_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,15 @@ class Learner(Protocol):
         """Return the present parameters, to be written to until the next call of a method."""
         ...
 
+    def load(self, model: FMModel) -> None:
+        """Take a model of the same shape in place of the present one."""
+        write_model(model, self.writable_model())
+
     def state(self) -> State:
         """Return all that later steps depend on, to be read: the learner's own arrays."""
         ...
 
-    def writable_state(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> State:
+    def writable_state(self, forms: Forms | None = None) -> State:
         """Return `state()`, to be filled until the next call of another method.
 
         Filled with what another learner of the same hyperparameters has said, it makes this one go
@@ -93,7 +97,7 @@ class Learner(Protocol):
 
         Parameters
         ----------
-        shapes : mapping of str to tuple of int, optional
+        forms : mapping of str to ArrayForm, optional
             Of the arrays it is to be filled with: those that depend on the rows, which may not be
             there yet, take theirs from it.
         """

@@ -1,11 +1,12 @@
 """What a way of learning is made of, as checkpoints and hosts see it: arrays by name."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array
 
 
@@ -41,7 +42,25 @@ class SharedArray(Protocol):
 
 
 State = Mapping[str, NDArray[Any] | SharedArray]
-"""Arrays by name: int64 or float32, contiguous, any shape."""
+"""Arrays by name, contiguous, of numbers, any shape."""
+
+
+class ArrayForm(NamedTuple):
+    """What an array of a state looks like.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : str
+        As NumPy spells it: "<f4".
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Forms = Mapping[str, ArrayForm]
+"""What the arrays of a state look like, by name."""
 
 
 class WritableArray(Protocol):
@@ -72,3 +91,8 @@ class ParameterStore(Protocol):
     def V(self) -> WritableArray:  # noqa: N802 - its name in every paper
         """Factors, shape (feature_dim, num_factors)."""
         ...
+
+
+def write_model(model: FMModel, store: ParameterStore) -> None:
+    """Write all parameters of a model to where they are kept."""
+    store.w0[:], store.w[:], store.V[:] = model.w0, model.w, model.V

@@ -55,9 +55,9 @@ class TinyLearner(Learner):
     def state(self):
         return {"w0": self._model.w0, "w": self._model.w, "V": self._model.V, "said": self._said}
 
-    def writable_state(self, shapes=None):
-        if shapes and "said" in shapes:
-            self._said = np.zeros(shapes["said"], np.float32)
+    def writable_state(self, forms=None):
+        if forms and "said" in forms:
+            self._said = np.zeros(forms["said"].shape, np.float32)
         return self.state()
 
 

@@ -5,18 +5,18 @@ writes its own with: in blocks of the order of the features, so that nothing in 
 many hosts there were.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fm_algo.model import PredictorType
+from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import Float32Array, Int64Array
 from fm_algo.training.distributed.host_kernel import HostKernel
 from fm_algo.training.distributed.placement import Part
 from fm_algo.training.gradient.parameters import PARAMETER_ROWS
-from fm_algo.training.state import SharedArray, State
+from fm_algo.training.state import Forms, SharedArray, State, write_model
 
 _BLOCK_NUMBERS = 1 << 22
 """Numbers exchanged at once, 16 MB."""
@@ -53,11 +53,15 @@ class RowService:
         self._kernel.writable_state()
         return self.model()
 
+    def load(self, model: FMModel) -> None:
+        """Take a model in place of the present one."""
+        write_model(model, self.writable_model())
+
     def state(self) -> State:
         """Return the state of one host that has all rows."""
         return self._with_all_rows(self._kernel.state())
 
-    def writable_state(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> State:
+    def writable_state(self, forms: Forms | None = None) -> State:
         """Return the same, to be written to."""
         return self._with_all_rows(self._kernel.writable_state())
 

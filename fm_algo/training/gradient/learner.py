@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fm_algo.hyperparameters import Hyperparameters
@@ -14,7 +14,7 @@ from fm_algo.training.gradient.read_ahead import ReadAhead
 from fm_algo.training.learner import Learner, Step
 from fm_algo.training.metrics import MetricSums
 from fm_algo.training.rows import Rows
-from fm_algo.training.state import ParameterStore, State
+from fm_algo.training.state import Forms, ParameterStore, State
 
 _BATCHES_AHEAD = 4
 """Mini-batches prepared while one is trained on."""
@@ -86,7 +86,7 @@ class GradientLearner(Learner):
         """Return the kernel's parameters and optimiser states, to be read."""
         return self._kernel.state()
 
-    def writable_state(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> State:
+    def writable_state(self, forms: Forms | None = None) -> State:
         """Return the kernel's parameters and optimiser states, to be filled."""
         return self._kernel.writable_state()
 

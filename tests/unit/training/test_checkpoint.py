@@ -46,7 +46,7 @@ def written(directory, *epochs, best=None, **changes):
 def restored(directory, **changes):
     state = state_of(99)
     checkpoints = Checkpoints(directory, hyperparameters_of(**changes))
-    found = checkpoints.restore_newest(lambda _shapes: state)
+    found = checkpoints.restore_newest(lambda _forms: state)
     return found, state
 
 
@@ -166,7 +166,7 @@ def test_a_kernel_of_another_layout_starts_anew(tmp_path, caplog):
     written(tmp_path, 1)
     state = state_of(1) | {"parameters": np.ones((9, 6), np.float32)}
 
-    assert Checkpoints(tmp_path, hyperparameters_of()).restore_newest(lambda _shapes: state) is None
+    assert Checkpoints(tmp_path, hyperparameters_of()).restore_newest(lambda _forms: state) is None
     assert "it is of another kernel or release" in caplog.text
 
 
