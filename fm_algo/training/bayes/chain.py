@@ -59,7 +59,7 @@ class Chain:
             * np.float32(init_sigma)
         )
         shape = (self.num_groups, width + WIDTH)
-        self.priors = Priors(np.zeros(shape, np.float32), np.ones(shape, np.float32), np.ones(shape, np.float32))
+        self.priors = Priors(*(np.zeros(shape, np.float32) for _ in range(4)))
         self.w0 = np.zeros(1, np.float32)
         self.alpha = np.ones(1, np.float64)
         self.sweeps = np.zeros(1, np.int64)

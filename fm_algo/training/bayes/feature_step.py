@@ -20,7 +20,8 @@ from fm_algo.kernels.simd import load, prefetch, splat, store, total
 from fm_algo.sparse import Float32Array
 from fm_algo.training.bayes.columns import Columns
 from fm_algo.training.bayes.gram import add_product, clear
-from fm_algo.training.bayes.random import FEATURE, NOISE, fill_normal, stream
+from fm_algo.training.bayes.normal import BATCH, fill_normal
+from fm_algo.training.bayes.random import FEATURE, stream
 from fm_algo.training.bayes.solve import factorize, substitute, subtract_row
 from fm_algo.training.bayes.vector import multiply_add
 
@@ -52,14 +53,18 @@ class RowState(NamedTuple):
 class Priors(NamedTuple):
     """Normal priors of each group's numbers: those of v, and in column `width` that of w.
 
+    All is 0 in columns without a number: of factors beyond the last, behind w, and w's own where
+    there are no weights.
+
     Attributes
     ----------
-    mean, precision, deviation : float32, shape (num_groups, width + WIDTH)
-        μ, λ and λ^-½.
+    mean, precision, root_precision, deviation : float32, shape (num_groups, width + WIDTH)
+        μ, λ, λ^½ and λ^-½.
     """
 
     mean: Float32Array
     precision: Float32Array
+    root_precision: Float32Array
     deviation: Float32Array
 
 
@@ -92,30 +97,42 @@ class Work(NamedTuple):
 
     Attributes
     ----------
-    panel : float32, shape (max(BLOCK_ROWS, width + 1), width + WIDTH)
+    panel : float32, shape (max(BLOCK_ROWS, width), width + WIDTH)
+    across : float32, shape (width + WIDTH, width)
+        A panel of few rows, transposed.
     matrix : float32, shape (width + 3, width)
-    reduced, pivots, noise : float32, shape (width + WIDTH,)
-    solution : float32, shape (1, width)
+    noise : float32, shape (1, at least 2 width + WIDTH)
+        Normal numbers for v, w at `width`, and rows behind them.
+    reduced, pivots, rows_solution : float32, shape (1, width)
+    offset, change : float32, shape (1, width + WIDTH)
+        Of v, and w at `width`.
     """
 
     panel: Float32Array
+    across: Float32Array
     matrix: Float32Array
+    noise: Float32Array
     reduced: Float32Array
     pivots: Float32Array
-    noise: Float32Array
-    solution: Float32Array
+    rows_solution: Float32Array
+    offset: Float32Array
+    change: Float32Array
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def make_work(width: int) -> Work:
     """Allocate a thread's memory."""
+    num_noise = -(-(2 * width + WIDTH) // BATCH) * BATCH
     return Work(
-        np.zeros((max(BLOCK_ROWS, width + 1), width + WIDTH), np.float32),
+        np.zeros((max(BLOCK_ROWS, width), width + WIDTH), np.float32),
+        np.zeros((width + WIDTH, width), np.float32),
         np.zeros((width + 3, width), np.float32),
-        np.zeros(width + WIDTH, np.float32),
-        np.zeros(width + WIDTH, np.float32),
-        np.zeros(width + WIDTH, np.float32),
+        np.zeros((1, num_noise), np.float32),
         np.zeros((1, width), np.float32),
+        np.zeros((1, width), np.float32),
+        np.zeros((1, width), np.float32),
+        np.zeros((1, width + WIDTH), np.float32),
+        np.zeros((1, width + WIDTH), np.float32),
     )
 
 
@@ -162,40 +179,37 @@ def sum_rows(
 @njit(nogil=True, error_model="numpy", cache=True)
 def change_by_numbers(
     theta: Float32Array, priors: Priors, group: int, step: Step, work: Work
-) -> np.float32:
-    """Solve for the change of one feature, whose sums are in work.matrix.
+) -> None:
+    """Find the change of a feature whose sums are in work.matrix; theta is (1, stride).
 
-    Sets work.solution to that of v; returns that of w.
+    Sets work.change, w's number at `width`.
     """
     matrix, mean, precision = work.matrix, priors.mean[group], priors.precision[group]
     width, k = matrix.shape[1], step.num_factors
     rhs = width + 1
-    for j in range(np.uint64(k)):
-        matrix[j, j] += precision[j]
+    for j in range(np.uint64(width)):
+        matrix[j, j] += precision[j] if j < k else _float32(1)
         matrix[rhs, j] += precision[j] * (mean[j] - theta[0, j])
     w_pivot = w_reduced = _float32(0)
     if step.use_linear:
-        w_precision = precision[width]
-        w_pivot = _float32(1) / np.sqrt(matrix[width + 2, 0] + w_precision)
-        w_reduced = w_pivot * (
-            matrix[width + 2, 1] + w_precision * (mean[width] - theta[0, width])
-        )
+        w_pivot = _float32(1) / np.sqrt(matrix[width + 2, 0] + precision[width])
+        w_rhs = matrix[width + 2, 1] + precision[width] * (mean[width] - theta[0, width])
+        w_reduced = w_pivot * w_rhs
         for j in range(0, width, WIDTH):
             row = w_pivot * load(matrix, width, j)
             store(matrix, width, j, row)
             store(matrix, rhs, j, multiply_add(-w_reduced, row, load(matrix, rhs, j)))
         for i in range(k):
             subtract_row(matrix, width, i, i - i % WIDTH, width)
-    factorize(matrix, k, width, work.reduced, work.pivots)
-    if step.draws:
-        for j in range(np.uint64(k)):
-            work.reduced[j] += work.noise[j]
-        w_reduced += work.noise[k]
-    substitute(matrix, k, width, work.reduced, work.pivots, work.solution)
+        w_reduced += work.noise[0, width]
+    factorize(matrix, width, work.reduced, work.pivots)
+    for j in range(np.uint64(k)):
+        work.reduced[0, j] += work.noise[0, j]
+    substitute(matrix, width, work.reduced, work.pivots, work.change)
     known = splat(_float32(0))
     for j in range(0, width, WIDTH):
-        known = known + load(matrix, width, j) * load(work.solution, 0, j)
-    return (w_reduced - total(known)) * w_pivot
+        known = known + load(matrix, width, j) * load(work.change, 0, j)
+    work.change[0, width] = (w_reduced - total(known)) * w_pivot
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -206,9 +220,8 @@ def apply_change(
     columns: Columns,
     state: RowState,
     change: Float32Array,
-    w_change: np.float32,
 ) -> None:
-    """Bring the entries first:last up to date with a change of v, (1, width), and w.
+    """Bring the entries first:last up to date with a change, (1, width + WIDTH).
 
     `theta` is still the old one.
     """
@@ -217,7 +230,7 @@ def apply_change(
     own = splat(_float32(0))
     for j in range(0, width, WIDTH):
         own = own + load(theta, 0, j) * load(change, 0, j)
-    own_part = total(own)
+    own_part, w_part = total(own), change[0, width]
     for p in range(np.uint64(first), np.uint64(last)):
         r, x = np.uint32(columns.rows[p]), columns.values[p]
         dot = splat(_float32(0))
@@ -225,32 +238,20 @@ def apply_change(
             old, part = load(q, r, j), load(change, 0, j)
             dot = dot + old * part
             store(q, r, j, multiply_add(x, part, old))
-        e[r] -= x * (w_change + total(dot) - x * own_part)
+        e[r] -= x * (w_part + total(dot) - x * own_part)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def add_change(
-    theta: Float32Array, change: Float32Array, w_change: np.float32, use_linear: bool
-) -> None:
-    """Add a change of v, (1, width), and of w to a feature, (1, stride)."""
-    width = change.shape[1]
-    for j in range(0, width, WIDTH):
+def add_change(theta: Float32Array, change: Float32Array) -> None:
+    """Add a change to a feature; both (1, at least width + WIDTH)."""
+    for j in range(0, change.shape[1], WIDTH):
         store(theta, 0, j, load(theta, 0, j) + load(change, 0, j))
-    if use_linear:
-        theta[0, width] += w_change
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def draw_noise(feature: int, num_rows: int, step: Step, work: Work) -> None:
-    """Set work.noise to what a feature's own numbers need, or to 0."""
+    """Set work.noise to what a feature needs, for its rows too if they are few; or to 0."""
     if step.draws:
-        fill_normal(
-            work.noise, step.num_factors + 1, stream(step.seed, step.sweep, FEATURE, feature)
-        )
-        if num_rows <= step.num_factors:
-            fill_normal(
-                work.reduced, num_rows, stream(step.seed, step.sweep, NOISE, feature)
-            )
-    else:
-        work.noise[:] = 0
-        work.reduced[:] = 0
+        width = work.matrix.shape[1]
+        count = width + WIDTH + num_rows if num_rows <= step.num_factors else width + 1
+        fill_normal(work.noise, count, stream(step.seed, step.sweep, FEATURE, feature))

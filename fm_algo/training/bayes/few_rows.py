@@ -4,13 +4,15 @@ import numpy as np
 
 from fm_algo.jit import njit
 from fm_algo.kernels.parameters import WIDTH
-from fm_algo.kernels.simd import load, splat, store, total
+from fm_algo.kernels.simd import load, prefetch, splat, store, total
 from fm_algo.sparse import Float32Array
 from fm_algo.training.bayes.columns import Columns
 from fm_algo.training.bayes.feature_step import Priors, RowState, Step, Work
-from fm_algo.training.bayes.gram import add_product, clear
+from fm_algo.training.bayes.gram import add_square, clear
 from fm_algo.training.bayes.solve import factorize, substitute
+from fm_algo.training.bayes.vector import multiply_add, transpose_tile
 
+_ROWS_AHEAD = np.uint64(24)
 _float32 = np.float32
 
 
@@ -22,30 +24,39 @@ def _pack(
     columns: Columns,
     state: RowState,
     deviation: Float32Array,
-    step: Step,
+    root_precision: np.float32,
     work: Work,
 ) -> int:
-    """Set the panel to Bᵀ, w's row last, and to ρ e − ε in place of ε in work.reduced.
+    """Set the panel to B, and work.reduced to the right-hand side of its rows.
 
-    Returns the width of the panel: the rows in whole vectors.
+    `theta` and `deviation` are (1, at least width + WIDTH); w's number is in column `width`, and
+    what lies behind has the deviation 0, as have factors beyond the last. Rows of 0 fill the last
+    vector of rows. Returns the number of rows with them.
     """
     q, e, weight, panel = state.factor_sums, state.residual, state.root_weight, work.panel
-    num_rows, k, w_at = last - first, np.uint64(step.num_factors), np.uint64(q.shape[1])
-    width = -(-num_rows // WIDTH) * WIDTH
-    for c in range(step.num_factors + 1):
-        for n in range(0, width + WIDTH, WIDTH):
-            store(panel, c, n, splat(_float32(0)))
+    width, num_rows, last_entry = q.shape[1], last - first, np.uint64(len(columns.rows) - 1)
+    padded = -(-num_rows // WIDTH) * WIDTH
+    epsilon_at = np.uint64(width + WIDTH)
     for n in range(np.uint64(num_rows)):
         p = np.uint64(first) + n
+        prefetch(q, np.uint32(columns.rows[min(p + _ROWS_AHEAD, last_entry)]), 0)
         r, x = np.uint32(columns.rows[p]), columns.values[p]
-        root = step.root_precision * weight[r] if len(weight) else step.root_precision
+        root = root_precision * weight[r] if len(weight) else root_precision
         scale = root * x
-        for c in range(k):
-            panel[c, n] = scale * (q[r, c] - x * theta[0, c]) * deviation[c]
-        if step.use_linear:
-            panel[k, n] = scale * deviation[w_at]
-        work.reduced[n] = root * e[r] - work.reduced[n]
-    return width
+        row = scale * load(deviation, 0, width)
+        store(panel, n, width, row)
+        dot = row * load(work.offset, 0, width)
+        for j in range(0, width, WIDTH):
+            s = multiply_add(-x, load(theta, 0, j), load(q, r, j))
+            row = scale * load(deviation, 0, j) * s
+            store(panel, n, j, row)
+            dot = multiply_add(row, load(work.offset, 0, j), dot)
+        work.reduced[0, n] = root * e[r] - work.noise[0, epsilon_at + n] + total(dot)
+    for n in range(num_rows, padded):
+        work.reduced[0, n] = _float32(0)
+        for j in range(0, width + WIDTH, WIDTH):
+            store(panel, n, j, splat(_float32(0)))
+    return padded
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -59,39 +70,35 @@ def change_by_rows(
     group: int,
     step: Step,
     work: Work,
-) -> np.float32:
+) -> None:
     """Find the change of a feature with at most `num_factors` rows; theta is (1, stride).
 
-    Sets work.solution to that of v; returns that of w.
+    Sets work.change, w's number at `width`.
     """
-    mean, deviation = priors.mean[group], priors.deviation[group]
+    mean, deviation = priors.mean[group : group + 1], priors.deviation[group : group + 1]
+    root = priors.root_precision[group : group + 1]
     panel, matrix, num_rows = work.panel, work.matrix, last - first
-    w_at, k = matrix.shape[1], step.num_factors
-    width = _pack(first, last, theta, columns, state, deviation, step, work)
-    for c in range(np.uint64(k)):
-        offset = (theta[0, c] - mean[c]) / deviation[c]
-        panel[c, np.uint64(width + 1)] = offset - work.noise[c]
-    if step.use_linear:
-        offset = (theta[0, w_at] - mean[w_at]) / deviation[w_at]
-        panel[k, width + 1] = offset - work.noise[k]
-    clear(matrix, width)
-    add_product(panel, k + 1, width, matrix)
-    for n in range(np.uint64(num_rows)):
+    width = matrix.shape[1]
+    for j in range(0, width + WIDTH, WIDTH):
+        distance = load(theta, 0, j) - load(mean, 0, j)
+        store(work.offset, 0, j, load(root, 0, j) * distance - load(work.noise, 0, j))
+    padded = _pack(
+        first, last, theta, columns, state, deviation, step.root_precision, work
+    )
+    for j in range(0, width + WIDTH, WIDTH):
+        for n in range(0, padded, WIDTH):
+            transpose_tile(panel, n, j, work.across, j, n)
+    clear(matrix, padded)
+    add_square(work.across, width + 1, padded, matrix)
+    for n in range(np.uint64(padded)):
         matrix[n, n] += _float32(1)
-        matrix[np.uint64(width + 1), n] += work.reduced[n]
-    factorize(matrix, num_rows, width, work.reduced, work.pivots)
-    # The solution is needed as a whole vector of the panel's width, beside that of v.
-    substitute(matrix, num_rows, width, work.reduced, work.pivots, work.solution)
-    for c in range(k + 1):
-        dot = splat(_float32(0))
-        for n in range(0, width, WIDTH):
-            dot = dot + load(panel, c, n) * load(work.solution, 0, n)
-        work.reduced[c] = total(dot) - panel[c, width + 1]
-    # θ_new − θ = Λ^-½ (Bᵀ ζ + z) + μ − θ, and panel's last number is Λ^½ (θ − μ) − z.
-    for j in range(0, w_at, WIDTH):
-        store(work.solution, 0, j, splat(_float32(0)))
-    for c in range(np.uint64(k)):
-        work.solution[0, c] = work.reduced[c] * deviation[c]
-    if not step.use_linear:
-        return _float32(0)
-    return work.reduced[k] * deviation[w_at]
+    for n in range(0, padded, WIDTH):
+        store(matrix, padded + 1, n, load(work.reduced, 0, n))
+    factorize(matrix, padded, work.reduced, work.pivots)
+    substitute(matrix, padded, work.reduced, work.pivots, work.rows_solution)
+    # θ_new − θ = Λ^-½ (Bᵀ ζ − (Λ^½ (θ − μ) − z)).
+    for j in range(0, width + WIDTH, WIDTH):
+        sums = splat(_float32(0)) - load(work.offset, 0, j)
+        for n in range(np.uint64(num_rows)):
+            sums = multiply_add(work.rows_solution[0, n], load(panel, n, j), sums)
+        store(work.change, 0, j, load(deviation, 0, j) * sums)

@@ -93,3 +93,11 @@ def add_product(panel: Float32Array, num_rows: int, width: int, matrix: Float32A
         for tile in range(0, j, WIDTH):
             _add_tile(panel, num_rows, tile, j, matrix)
         _add_diagonal_tile(panel, num_rows, j, width, matrix)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def add_square(panel: Float32Array, num_rows: int, width: int, matrix: Float32Array) -> None:
+    """Add the product of the panel's first `width` columns alone."""
+    for j in range(0, width, WIDTH):
+        for tile in range(0, j + WIDTH, WIDTH):
+            _add_tile(panel, num_rows, tile, j, matrix)

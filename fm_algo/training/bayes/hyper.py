@@ -91,4 +91,5 @@ def draw_priors(
             noise = normal(stream(step.seed, step.sweep, GROUP, 2 * item + 1))
             priors.mean[group, c] = total / (n + 1.0) + noise * deviation / math.sqrt(n + 1.0)
             priors.precision[group, c] = precision
+            priors.root_precision[group, c] = 1.0 / deviation
             priors.deviation[group, c] = deviation

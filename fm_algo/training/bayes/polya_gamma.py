@@ -13,10 +13,31 @@ import math
 import numpy as np
 
 from fm_algo.jit import njit
-from fm_algo.training.bayes.random import Stream, uniform_pair
+from fm_algo.training.bayes.random import Stream, philox
 
 _CUT = 0.64  # Devroye's: where the two series change over
 _PI = math.pi
+_SURE = 1.0 - 3.0 * math.exp(-4.0 / _CUT) - 1e-6
+"""Least share of a proposal's density that is kept: at the cut, 1 − a₁/a₀ of either series."""
+
+_TABLE_STEP, _TABLE_END = 1.0 / 256, 16.0
+
+
+def _share_beyond(z: float) -> float:
+    """Probability that a proposal is beyond the cut: p / (p + q) of Polson, Scott, Windle."""
+    rate = 0.125 * _PI * _PI + 0.5 * z * z
+    beyond = math.exp(-rate * _CUT) * _PI / (2 * rate)
+    # The inverse Gaussian distribution function at the cut, of mean 1/z and shape 1, times 2 e^-z.
+    root = math.sqrt(0.5 / _CUT)
+    lower = math.erfc(-root * (_CUT * z - 1)) * math.exp(-z)
+    upper = math.exp(z) * math.erfc(root * (_CUT * z + 1))
+    return beyond / (beyond + lower + upper)
+
+
+_SHARES = np.array(
+    [_share_beyond(n * _TABLE_STEP) for n in range(int(_TABLE_END / _TABLE_STEP) + 2)], np.float32
+)
+"""Straight lines between them are right to 1e-6; from the end of the table on the share is 0."""
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -29,79 +50,82 @@ def polya_gamma_mean(z: float) -> float:
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _coefficient(n: int, x: float) -> float:
-    """Term n of the series of the density at x, without exp(−z² x/2) cosh(z)."""
-    half = n + 0.5
-    if x > _CUT:
-        return _PI * half * math.exp(-0.5 * half * half * _PI * _PI * x)
-    return _PI * half * (2.0 / (_PI * x)) ** 1.5 * math.exp(-2.0 * half * half / x)
+def _share(z: float) -> float:
+    place = z / _TABLE_STEP
+    if place >= _TABLE_END / _TABLE_STEP:
+        return 0.0
+    n = np.uint64(place)
+    low, high = np.float64(_SHARES[n]), np.float64(_SHARES[n + np.uint64(1)])
+    return low + (place - np.float64(n)) * (high - low)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _ratio(n: int, x: float) -> float:
+    """Term n of the series of the density at x over its first."""
+    odd = 2.0 * n + 1.0
+    beyond = -0.5 * _PI * _PI * x * (n * n + n)
+    within = -2.0 * (n * n + n) / x
+    return odd * math.exp(beyond if x > _CUT else within)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _is_kept(u: float, x: float) -> bool:
+    """Whether a proposal at x is kept, of a uniform number: the series, as far as needed."""
+    total, n = 1.0, 0
+    while True:
+        n += 1
+        if n % 2:
+            total -= _ratio(n, x)
+            if u <= total:
+                return True
+        else:
+            total += _ratio(n, x)
+            if u > total:
+                return False
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
-def _share_beyond(z: float) -> float:
-    """Probability that a proposal is beyond the cut."""
-    rate = 0.125 * _PI * _PI + 0.5 * z * z
-    root = math.sqrt(0.5 / _CUT)
-    beyond = math.exp(-rate * _CUT) * _PI / (2.0 * rate)
-    # 2 e^-z times the inverse Gaussian distribution function at the cut, mean 1/z and shape 1.
-    lower = math.erfc(-root * (_CUT * z - 1.0))
-    upper = math.exp(2.0 * z) * math.erfc(root * (_CUT * z + 1.0)) if z < 200.0 else 0.0
-    within = math.exp(-z) * (lower + upper)
-    return beyond / (beyond + within)
+def _uniform(word: np.uint64) -> float:
+    return (np.float64(np.int64(word)) + 0.5) * 2.0**-32
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def draw_polya_gamma(margin: float, whose: Stream) -> float:
-    """Draw a number of PG(1, margin)."""
+    """Draw a number of PG(1, margin).
+
+    Each proposal takes a block of a stream. The number that decides between the two kinds serves
+    once more: what it leaves over is uniform too.
+    """
     z = 0.5 * abs(margin)
-    rate = 0.125 * _PI * _PI + 0.5 * z * z
-    share = _share_beyond(z)
-    block, one = np.uint64(0), np.uint64(1)
+    rate, share = 0.125 * _PI * _PI + 0.5 * z * z, _share(z)
+    block, is_chosen, is_beyond = np.uint64(0), False, False
     while True:
-        u, v = uniform_pair(block, whose)
-        block += one
-        if u < share:
-            x = _CUT - math.log(v) / rate
+        word0, word1, word2, word3 = philox(block, whose)
+        block += np.uint64(1)
+        spare, u, v, keep = _uniform(word0), _uniform(word1), _uniform(word2), _uniform(word3)
+        if not is_chosen:
+            is_chosen, is_beyond = True, spare < share
+            spare = spare / share if is_beyond else (spare - share) / (1.0 - share)
+        if is_beyond:
+            x = _CUT - math.log(u) / rate
         elif z * _CUT < 1.0:
-            # One over a chi-square number with one degree of freedom, cut, and thinned.
-            while True:
-                while True:
-                    a, b = uniform_pair(block, whose)
-                    block += one
-                    first, second = -math.log(a), -math.log(b)
-                    if first * first <= 2.0 * second / _CUT:
-                        break
-                x = _CUT / (1.0 + _CUT * first) ** 2
-                a, _ = uniform_pair(block, whose)
-                block += one
-                if a <= math.exp(-0.5 * z * z * x):
-                    break
+            # One over the square of a normal number from the tail, thinned.
+            first = -math.log(u)
+            if first * first * _CUT > -2.0 * math.log(v):
+                continue
+            x = _CUT / (1.0 + _CUT * first) ** 2
+            if spare > math.exp(-0.5 * z * z * x):
+                continue
         else:
-            # Michael, Schucany and Haas, 1976, until it lies within.
-            while True:
-                a, b = uniform_pair(block, whose)
-                c, _ = uniform_pair(block + one, whose)
-                block += one + one
-                square = -2.0 * math.log(a) * math.cos(2.0 * _PI * b) ** 2
-                mean = 1.0 / z
-                x = mean + 0.5 * mean * mean * square - 0.5 * mean * math.sqrt(
-                    4.0 * mean * square + (mean * square) ** 2
-                )
-                if c > mean / (mean + x):
-                    x = mean * mean / x
-                if x <= _CUT:
-                    break
-        total = _coefficient(0, x)
-        a, _ = uniform_pair(block, whose)
-        block += one
-        y, n = a * total, 0
-        while True:
-            n += 1
-            if n % 2:
-                total -= _coefficient(n, x)
-                if y <= total:
-                    return 0.25 * x
-            else:
-                total += _coefficient(n, x)
-                if y > total:
-                    break
+            # Michael, Schucany and Haas, 1976.
+            square = -2.0 * math.log(u) * math.cos(2.0 * _PI * v) ** 2
+            mean = 1.0 / z
+            part = 0.5 * mean * square
+            x = mean / (1.0 + part + math.sqrt(part * (part + 2.0)))
+            if spare > mean / (mean + x):
+                x = mean * mean / x
+            if x > _CUT:
+                continue
+        if keep < _SURE or _is_kept(keep, x):
+            return 0.25 * x
+        is_chosen = False

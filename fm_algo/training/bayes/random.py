@@ -12,19 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fm_algo.jit import njit
-from fm_algo.sparse import Float32Array
 
-FEATURE, ROW, BIAS, NOISE, GROUP, START = range(6)
+FEATURE, ROW, BIAS, GROUP = range(4)
 """What a draw is for."""
 
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
-
-_half, _to_unit = np.float32(0.5), np.float32(2.0**-32)
-_to_angle = np.float32(math.pi * 2.0**-31)
-_minus_two = np.float32(-2)
 
 
 class Stream(NamedTuple):
@@ -67,28 +62,6 @@ def philox(block: np.uint64, whose: Stream) -> tuple[np.uint64, np.uint64, np.ui
         key0 = (key0 + _WEYL_0) & _LOW
         key1 = (key1 + _WEYL_1) & _LOW
     return c0, c1, c2, c3
-
-
-@njit(nogil=True, error_model="numpy", forceinline=True)
-def _normal_pair(word0: np.uint64, word1: np.uint64) -> tuple[np.float32, np.float32]:
-    """Two normal numbers of two words: Box and Muller, 1958."""
-    uniform = (np.float32(np.uint32(word0)) + _half) * _to_unit  # in (0, 1]
-    angle = np.float32(np.int32(np.uint32(word1))) * _to_angle
-    radius = np.sqrt(_minus_two * np.log(uniform))
-    return radius * np.cos(angle), radius * np.sin(angle)
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def fill_normal(out: Float32Array, count: int, whose: Stream) -> None:
-    """Set out[:count] to the first standard normal numbers of a stream; (≥ count up to 4s,).
-
-    `out` has room for `count` rounded up to whole blocks of four.
-    """
-    for block in range((count + 3) // 4):
-        word0, word1, word2, word3 = philox(np.uint64(block), whose)
-        at = np.uint64(4 * block)
-        out[at], out[at + np.uint64(1)] = _normal_pair(word0, word1)
-        out[at + np.uint64(2)], out[at + np.uint64(3)] = _normal_pair(word2, word3)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)

@@ -1,8 +1,7 @@
 """Small symmetric systems, solved where they lie.
 
-A system of order n stands in the first n rows of a `matrix` of rows `width` wide: its upper
-triangle, with whole vectors of it and what lies left of the diagonal in them without meaning.
-Row `width` + 1 is the right-hand side. All is float32.
+A system of order `width`, whole vectors, stands in as many rows of a `matrix`: its upper triangle,
+and what lies left of the diagonal is without meaning. Row `width` + 1 is the right-hand side.
 """
 
 import numpy as np
@@ -26,7 +25,7 @@ def subtract_row(matrix: Float32Array, j: int, i: int, first: int, width: int) -
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def factorize(
-    matrix: Float32Array, order: int, width: int, reduced: Float32Array, pivots: Float32Array
+    matrix: Float32Array, width: int, reduced: Float32Array, pivots: Float32Array
 ) -> None:
     """Turn the system into U, UᵀU = the system, and its right-hand side into y = U⁻ᵀ b.
 
@@ -34,46 +33,43 @@ def factorize(
     ----------
     matrix : float32, shape (at least width + 2, at least width)
         As above; its triangle becomes U.
-    order, width : int
-        Width is order rounded up to whole vectors.
-    reduced : float32, shape (at least order,)
-        Becomes y.
-    pivots : float32, shape (at least order,)
-        Becomes 1 / U_jj.
+    width : int
+        Its order, whole vectors.
+    reduced, pivots : float32, shape (1, at least width)
+        Become y and 1 / U_jj.
     """
     rhs = width + 1
-    for j in range(order):
+    for j in range(width):
         first = j - j % WIDTH
         row = np.uint64(j)
         pivot = _float32(1) / np.sqrt(matrix[row, row])
-        pivots[row] = pivot
+        pivots[0, row] = pivot
         for c in range(first, width, WIDTH):
             store(matrix, j, c, pivot * load(matrix, j, c))
         y = matrix[np.uint64(rhs), row] * pivot
-        reduced[row] = y
+        reduced[0, row] = y
         for c in range(first, width, WIDTH):
             store(matrix, rhs, c, multiply_add(-y, load(matrix, j, c), load(matrix, rhs, c)))
-        for i in range(j + 1, order):
+        for i in range(j + 1, width):
             subtract_row(matrix, j, i, i - i % WIDTH, width)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def substitute(
     matrix: Float32Array,
-    order: int,
     width: int,
     reduced: Float32Array,
     pivots: Float32Array,
     solution: Float32Array,
 ) -> None:
-    """Set solution[0, :order] to U⁻¹ y and the rest up to `width` to 0; solution is (1, width)."""
+    """Set solution, (1, at least width), to U⁻¹ y."""
     for c in range(0, width, WIDTH):
         store(solution, 0, c, splat(_float32(0)))
-    for back in range(order):
-        j = order - 1 - back
+    for back in range(width):
+        j = width - 1 - back
         first = j - j % WIDTH
         known = splat(_float32(0))
         for c in range(first, width, WIDTH):
             known = known + load(matrix, j, c) * load(solution, 0, c)
         at = np.uint64(j)
-        solution[0, at] = (reduced[at] - total(known)) * pivots[at]
+        solution[0, at] = (reduced[0, at] - total(known)) * pivots[0, at]

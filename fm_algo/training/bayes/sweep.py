@@ -3,6 +3,7 @@
 import numpy as np
 
 from fm_algo.jit import njit, prange
+from fm_algo.kernels.parameters import WIDTH
 from fm_algo.sparse import Float32Array, Int32Array
 from fm_algo.training.bayes.columns import Columns, Schedule
 from fm_algo.training.bayes.feature_step import (
@@ -37,12 +38,12 @@ def _update_column(
     own, group = theta[feature : feature + 1], groups[column]
     draw_noise(feature, last - first, step, work)
     if last - first <= step.num_factors:
-        w_change = change_by_rows(first, last, own, columns, state, priors, group, step, work)
+        change_by_rows(first, last, own, columns, state, priors, group, step, work)
     else:
         sum_rows(first, last, own, columns, state, step.root_precision, work.panel, work.matrix)
-        w_change = change_by_numbers(own, priors, group, step, work)
-    apply_change(first, last, own, columns, state, work.solution, w_change)
-    add_change(own, work.solution, w_change, step.use_linear)
+        change_by_numbers(own, priors, group, step, work)
+    apply_change(first, last, own, columns, state, work.change)
+    add_change(own, work.change)
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -55,17 +56,14 @@ def _solve_wide(
     group: int,
     step: Step,
     work: Work,
-) -> np.float32:
-    """Find the change of a wide column of the sums of its pieces, (n, width + 3, width).
-
-    Sets work.solution to that of v; returns that of w.
-    """
+) -> None:
+    """Set work.change to that of a wide column, of the sums of its pieces, (n, width + 3, width)."""
     feature = columns.features[column]
     work.matrix[:] = sums[0]
     for piece in range(1, len(sums)):
         work.matrix[:] += sums[piece]
     draw_noise(feature, columns.starts[column + 1] - columns.starts[column], step, work)
-    return change_by_numbers(theta[feature : feature + 1], priors, group, step, work)
+    change_by_numbers(theta[feature : feature + 1], priors, group, step, work)
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
@@ -86,8 +84,7 @@ def update_features(
             first_piece = schedule.wide_pieces[first_wide]
             num_pieces = schedule.wide_pieces[last_wide] - first_piece
             sums = np.empty((num_pieces, width + 3, width), np.float32)
-            changes = np.empty((last_wide - first_wide, width), np.float32)
-            w_changes = np.empty(last_wide - first_wide, np.float32)
+            changes = np.empty((last_wide - first_wide, width + WIDTH), np.float32)
             for piece in prange(num_pieces):
                 work = make_work(width)
                 first, last, column = schedule.piece_entries[first_piece + piece]
@@ -101,25 +98,22 @@ def update_features(
                 work = make_work(width)
                 from_piece = schedule.wide_pieces[first_wide + wide] - first_piece
                 to_piece = schedule.wide_pieces[first_wide + wide + 1] - first_piece
-                w_changes[wide] = _solve_wide(
+                _solve_wide(
                     column, sums[from_piece:to_piece], theta, columns,
                     priors, groups[column], step, work,
                 )  # fmt: skip
-                changes[wide] = work.solution[0]
+                changes[wide] = work.change[0]
             for piece in prange(num_pieces):
                 first, last, column = schedule.piece_entries[first_piece + piece]
                 feature = columns.features[column]
                 wide = np.searchsorted(schedule.wide_columns, column) - first_wide
                 apply_change(
                     first, last, theta[feature : feature + 1], columns, state,
-                    changes[wide : wide + 1], w_changes[wide],
+                    changes[wide : wide + 1],
                 )  # fmt: skip
             for wide in range(last_wide - first_wide):
                 feature = columns.features[schedule.wide_columns[first_wide + wide]]
-                add_change(
-                    theta[feature : feature + 1], changes[wide : wide + 1],
-                    w_changes[wide], step.use_linear,
-                )  # fmt: skip
+                add_change(theta[feature : feature + 1], changes[wide : wide + 1])
         first_task = schedule.class_tasks[number]
         for task in prange(schedule.class_tasks[number + 1] - first_task):
             work = make_work(width)

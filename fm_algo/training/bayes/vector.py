@@ -1,11 +1,12 @@
-"""One more operation for the vectors of `fm_algo.kernels.simd`: multiply and add at once."""
+"""Two more operations for the vectors of `fm_algo.kernels.simd`."""
 
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 
-from fm_algo.kernels.simd import intrinsic
+from fm_algo.kernels.parameters import WIDTH
+from fm_algo.kernels.simd import _address, intrinsic
 
 
 
@@ -37,3 +38,44 @@ def _splat_of(builder: Any, number: Any, kind: Any) -> Any:  # noqa: ANN401
     first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
     places = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
     return builder.shuffle_vector(first, undefined, places)
+
+
+@intrinsic
+def transpose_tile(
+    _typing: Any,  # noqa: ANN401
+    source: Any,  # noqa: ANN401
+    i: Any,  # noqa: ANN401
+    j: Any,  # noqa: ANN401
+    target: Any,  # noqa: ANN401
+    to_i: Any,  # noqa: ANN401
+    to_j: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Set target[to_i + n, to_j + m] to source[i + m, j + n], n and m below WIDTH."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ANN401
+        floats = ir.VectorType(ir.FloatType(), WIDTH).as_pointer()
+
+        def address(array_at: int, n: int) -> Any:  # noqa: ANN401
+            row = builder.add(args[array_at + 1], ir.Constant(args[array_at + 1].type, n))
+            place = [args[array_at], row, args[array_at + 2]]
+            return builder.bitcast(_address(context, builder, sig.args[array_at], place), floats)
+
+        rows = [builder.load(address(0, n), align=4) for n in range(WIDTH)]
+        for distance in (WIDTH // 2, WIDTH // 4, WIDTH // 8):  # blocks change places across it
+            lanes = range(WIDTH)
+            low = [n + WIDTH - distance if n & distance else n for n in lanes]
+            high = [n + WIDTH if n & distance else n + distance for n in lanes]
+            for n in range(WIDTH):
+                if not n & distance:
+                    pair = rows[n], rows[n + distance]
+                    rows[n] = builder.shuffle_vector(*pair, _places(low))
+                    rows[n + distance] = builder.shuffle_vector(*pair, _places(high))
+        for n in range(WIDTH):
+            builder.store(rows[n], address(3, n), align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), generate
+
+
+def _places(lanes: list[int]) -> Any:  # noqa: ANN401
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
