@@ -89,7 +89,7 @@ class Chain:
                 change += normal(stream(self.seed, sweep, BIAS, 1)) / math.sqrt(precision)
             self.w0 += np.float32(change)
             state.residual[:] -= np.float32(change)
-        step = Step(self.seed, sweep, self.num_factors, self.use_linear, self.draws, np.float32(math.sqrt(alpha)))
+        step = Step(self.seed, sweep, self.num_factors, self.use_linear, self.draws, False, np.float32(math.sqrt(alpha)))
         draw_priors(group_sums(self.theta, self.width, self.members), self.members.counts, step, self.priors)
         update_features(self.theta, self.columns, self.schedule, state, self.priors, self.column_groups, step)
         self.sweeps += 1

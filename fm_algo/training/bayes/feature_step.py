@@ -80,6 +80,8 @@ class Step(NamedTuple):
         Whether there are weights; else they stay 0.
     draws : bool
         Whether to draw; else the posterior mean is taken.
+    is_proximal : bool
+        Whether each number's prior mean is the number itself, as it is.
     root_precision : float32
         √α.
     """
@@ -89,6 +91,7 @@ class Step(NamedTuple):
     num_factors: int
     use_linear: bool
     draws: bool
+    is_proximal: bool
     root_precision: np.float32
 
 
@@ -186,14 +189,15 @@ def change_by_numbers(
     """
     matrix, mean, precision = work.matrix, priors.mean[group], priors.precision[group]
     width, k = matrix.shape[1], step.num_factors
-    rhs = width + 1
+    rhs, pull = width + 1, _float32(not step.is_proximal)
     for j in range(np.uint64(width)):
         matrix[j, j] += precision[j] if j < k else _float32(1)
-        matrix[rhs, j] += precision[j] * (mean[j] - theta[0, j])
+        matrix[rhs, j] += pull * precision[j] * (mean[j] - theta[0, j])
     w_pivot = w_reduced = _float32(0)
     if step.use_linear:
         w_pivot = _float32(1) / np.sqrt(matrix[width + 2, 0] + precision[width])
-        w_rhs = matrix[width + 2, 1] + precision[width] * (mean[width] - theta[0, width])
+        w_pull = pull * precision[width] * (mean[width] - theta[0, width])
+        w_rhs = matrix[width + 2, 1] + w_pull
         w_reduced = w_pivot * w_rhs
         for j in range(0, width, WIDTH):
             row = w_pivot * load(matrix, width, j)

@@ -78,9 +78,9 @@ def change_by_rows(
     mean, deviation = priors.mean[group : group + 1], priors.deviation[group : group + 1]
     root = priors.root_precision[group : group + 1]
     panel, matrix, num_rows = work.panel, work.matrix, last - first
-    width = matrix.shape[1]
+    width, pull = matrix.shape[1], _float32(not step.is_proximal)
     for j in range(0, width + WIDTH, WIDTH):
-        distance = load(theta, 0, j) - load(mean, 0, j)
+        distance = pull * (load(theta, 0, j) - load(mean, 0, j))
         store(work.offset, 0, j, load(root, 0, j) * distance - load(work.noise, 0, j))
     padded = _pack(
         first, last, theta, columns, state, deviation, step.root_precision, work
