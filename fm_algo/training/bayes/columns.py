@@ -71,13 +71,18 @@ class Schedule(NamedTuple):
     piece_entries: Int64Array
 
 
-def arrange(rows: CSRBatch) -> tuple[Columns, Schedule]:
-    """Find classes, and put the entries in their order."""
+def arrange(rows: CSRBatch, runs: Int64Array) -> tuple[Columns, Schedule]:
+    """Find classes, and put the entries in their order.
+
+    `runs` are the first features of runs of which no two features share a row: where 64 classes do
+    for whole runs, there are no more of them than need be.
+    """
     found = transpose(rows)
     counts = np.diff(found.starts).astype(np.int64)
-    by_count = np.argsort(-counts, kind="stable")
     starts = found.starts.astype(np.int64)
-    classes = find_classes(starts, found.rows, by_count, rows.num_rows)
+    classes = _classes_of_runs(found.features, starts, found.rows, runs, rows.num_rows)
+    if classes.max(initial=0) == NUM_CLASSES:
+        classes = find_classes(starts, found.rows, _by_count(counts), rows.num_rows)
     is_small = counts <= WIDE_ROWS
     # What found no class is updated one after another: frequent ones in classes of their own.
     left = classes == NUM_CLASSES
@@ -87,6 +92,20 @@ def arrange(rows: CSRBatch) -> tuple[Columns, Schedule]:
     order = np.lexsort((found.features, is_small, classes))  # the last key is the first to sort by
     columns = _take(Columns(found.features, starts, found.rows, found.values), order)
     return columns, _schedule(classes[order], counts[order], left_wide.sum() + NUM_CLASSES)
+
+
+def _by_count(counts: Int64Array) -> Int64Array:
+    return np.argsort(-counts, kind="stable")
+
+
+def _classes_of_runs(
+    features: Int32Array, starts: Int64Array, rows: Int32Array, runs: Int64Array, num_rows: int
+) -> Int64Array:
+    """Give all columns of a run the same class; starts and rows are those of `features`."""
+    firsts = np.append(np.searchsorted(features, runs), len(features))
+    run_starts = starts[firsts]
+    by_count = _by_count(np.diff(run_starts))
+    return np.repeat(find_classes(run_starts, rows, by_count, num_rows), np.diff(firsts))
 
 
 @njit(nogil=True, cache=True)

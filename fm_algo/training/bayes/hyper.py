@@ -93,3 +93,23 @@ def draw_priors(
             priors.precision[group, c] = precision
             priors.root_precision[group, c] = 1.0 / deviation
             priors.deviation[group, c] = deviation
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def likely_priors(
+    sums: NDArray[np.float64], counts: Int64Array, step: Step, priors: Priors
+) -> None:
+    """Set λ and μ to the mean of what `draw_priors` draws them from, in place."""
+    width = sums.shape[2] - 1
+    for group in range(len(counts)):
+        n = np.float64(counts[group])
+        for c in range(width + 1):
+            if step.num_factors <= c < width or (c == width and not step.use_linear):
+                continue
+            total, squares = sums[group, 0, c], sums[group, 1, c]
+            rate = 1.0 + squares - total * total / (n + 1.0)
+            precision = (1.0 + n) / rate
+            priors.mean[group, c] = total / (n + 1.0)
+            priors.precision[group, c] = precision
+            priors.root_precision[group, c] = math.sqrt(precision)
+            priors.deviation[group, c] = 1.0 / math.sqrt(precision)

@@ -113,9 +113,7 @@ class ReferenceChain:
         return (self.target - 0.5) / weight, weight
 
     def _draw_priors(self) -> None:
-        """Draw μ and λ of each group and number; see `hyper`."""
-        if not self.draws:
-            return
+        """Draw μ and λ of each group and number, or take their means; see `hyper`."""
         seen = np.array(self.order)
         numbers = np.column_stack([self.V, self.w])[seen]
         groups, k = self.groups[seen], self.V.shape[1]
@@ -126,11 +124,15 @@ class ReferenceChain:
                 total, squares = own[:, c].sum(), (own[:, c] ** 2).sum()
                 item = group * (self._width + 1) + (self._width if c == k else c)
                 rate = 0.5 * (1 + squares - total**2 / (n + 1))
+                self.precision[group, c] = 0.5 * (1 + n) / rate
+                self.mean[group, c] = total / (n + 1)
+                if not self.draws:
+                    continue
                 where = self.seed, self.num_sweeps, GROUP
                 precision = gamma(0.5 * (1 + n), rate, stream(*where, 2 * item))
                 noise = normal(stream(*where, 2 * item + 1))
                 self.precision[group, c] = precision
-                self.mean[group, c] = total / (n + 1) + noise / math.sqrt(precision * (n + 1))
+                self.mean[group, c] += noise / math.sqrt(precision * (n + 1))
 
     def _update(self, feature: int, target: Float64Array, precision: Float64Array) -> None:
         """Draw all numbers of a feature; see `feature_step`."""
