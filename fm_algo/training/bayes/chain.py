@@ -68,6 +68,8 @@ class Chain:
     ----------
     num_sweeps : int
         Sweeps done.
+    precision : float
+        α, of the targets, as of the last sweep; 1 for a classifier.
     posterior : Posterior
         The mean so far, in the units of `scale`.
     """
@@ -107,6 +109,7 @@ class Chain:
         self._unseen = np.flatnonzero(counts == 0)
         self._num_sweeps = np.zeros(1, np.int64)
         self._w0 = np.zeros(1, np.float32)
+        self.precision = 1.0
         self._theta = padded_rows(rows.feature_dim, num_factors)
         self._width = -(-num_factors // WIDTH) * WIDTH
         shape = (num_groups, self._width + WIDTH)
@@ -159,10 +162,10 @@ class Chain:
             )  # fmt: skip
         else:
             np.subtract(self._target, self._margin, out=state.residual)
-        alpha = self._update_bias(add_up(state.residual, state.root_weight).sum(axis=0))
+        self.precision = self._update_bias(add_up(state.residual, state.root_weight).sum(axis=0))
         step = Step(
             self.seed, sweep, self.num_factors, self._use_linear, self.draws, False,
-            np.float32(math.sqrt(alpha)),
+            np.float32(math.sqrt(self.precision)),
         )  # fmt: skip
         set_priors = draw_priors if self.draws else likely_priors
         sums = group_sums(self._theta, self._width, self._members)

@@ -13,6 +13,8 @@ from fm_algo.sparse import Float32Array
 from fm_algo.training.bayes.vector import multiply_add
 
 _float32 = np.float32
+_LEAST_SHARE = _float32(1e-6)
+"""What rounding may leave of a diagonal number: less is noise, and may be below 0."""
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -39,10 +41,12 @@ def factorize(
         Become y and 1 / U_jj.
     """
     rhs = width + 1
+    for j in range(np.uint64(width)):
+        pivots[0, j] = _LEAST_SHARE * matrix[j, j]
     for j in range(width):
         first = j - j % WIDTH
         row = np.uint64(j)
-        pivot = _float32(1) / np.sqrt(matrix[row, row])
+        pivot = _float32(1) / np.sqrt(max(matrix[row, row], pivots[0, row]))
         pivots[0, row] = pivot
         for c in range(first, width, WIDTH):
             store(matrix, j, c, pivot * load(matrix, j, c))
