@@ -1,7 +1,7 @@
 """A chain draws from the right posterior, and its intervals are honest.
 
-Parameters drawn from the prior, and labels from the parameters, are one draw of all together. Sweeps
-on those labels from those parameters leave it one: however many, what they end with must be
+Parameters drawn from the prior, and labels from the parameters, are one draw of all together.
+Sweeps on those labels from those parameters leave it one: however many, what they end with must be
 distributed as the prior says. Geweke, "Getting it right: joint distribution tests of posterior
 simulators", JASA 2004, with independent runs in place of one long one.
 """
@@ -41,9 +41,7 @@ def drawn_from_prior(random, predictor_type):
     mean = random.normal(0, 1 / np.sqrt(precision))
     theta = random.normal(mean[GROUPS], 1 / np.sqrt(precision[GROUPS])).astype(np.float32)
     w0 = random.normal(0, BIAS_PRECISION**-0.5, 1).astype(np.float32)
-    model = FMModel(
-        predictor_type, w0, theta[:, NUM_FACTORS].copy(), theta[:, :NUM_FACTORS].copy()
-    )
+    model = FMModel(predictor_type, w0, theta[:, NUM_FACTORS].copy(), theta[:, :NUM_FACTORS].copy())
     columns = np.stack(
         [
             np.minimum(random.geometric(0.3, NUM_ROWS) - 1, COLUMN_SIZES[0] - 1),
@@ -108,7 +106,7 @@ def test_nine_in_ten_intervals_hold_the_margin(predictor_type):
         random.normal(0, 0.5, 300).astype(np.float32),
         random.normal(0, 0.6, (300, 4)).astype(np.float32),
     )
-    columns = random.integers(0, 100, (14_000, 3)) + [0, 100, 200]
+    columns = random.integers(0, 100, (14_000, 3)) + np.array([0, 100, 200])
     train, test = columns[:10_000], rows_of(columns[10_000:], None)
     margin = planted.margin(rows_of(train, None))
     if predictor_type == "regressor":

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from fm_algo.kernels import threads
 from fm_algo.kernels.parameters import WIDTH, aligned_rows
 from fm_algo.model import FMModel, PredictorType
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+from fm_algo.sparse import CSRBatch, Int32Array
 from fm_algo.training.bayes.columns import arrange
-from fm_algo.training.bayes.feature_step import Priors, RowState, Step
+from fm_algo.training.bayes.feature_step import RowState, Step
 from fm_algo.training.bayes.groups import find_runs, groups_of_runs
-from fm_algo.training.bayes.hyper import draw_priors, find_members, group_sums, likely_priors
+from fm_algo.training.bayes.hyper import draw_priors, find_members, given_priors, group_sums
 from fm_algo.training.bayes.polish import padded_rows, polish
 from fm_algo.training.bayes.posterior import Posterior
 from fm_algo.training.bayes.random import BIAS, gamma, normal, stream
@@ -24,14 +24,24 @@ from fm_algo.training.bayes.sweep import update_features
 BIAS_PRECISION = 0.01
 """λ of the bias, whose prior mean is 0: wide beside targets of deviation 1 and beside log-odds."""
 
-INIT_SIGMA = 0.15
-"""Measured: from 0.1 the factors take 50 sweeps to come out of their prior, from 0.3 on too many of
-them come out (MovieLens-100k, docs/quality.md)."""
+INIT_SIGMA = {"regressor": 0.1, "binary_classifier": 0.2}
+"""Measured on MovieLens-100k. From less, factors of classes take 100 sweeps to come out of their
+prior; from 0.3 on more factors of ratings come out than are good for the mean."""
+
+NUM_SWEEPS = {"regressor": 200, "binary_classifier": 300}
+"""Measured likewise: the mean is hardly better after more."""
+
+NUM_ALS_SWEEPS = 10
+"""Measured likewise: from there on it fits noise."""
+
+ALS_PRECISIONS = (2.0, 10.0)
+"""Measured likewise. They are given, not learnt: the posterior mode of λ and factors together is at
+infinite λ and factors of 0, where alternating least squares ends if it may choose."""
 
 FIRST_AVERAGED = 5
 """The first sweep whose sample counts. Early samples are smooth, and their mean the better."""
 
-POLISH_SWEEPS, POLISH_PRECISION = 5, 20.0
+POLISH_SWEEPS, POLISH_PRECISION = 3, 200.0
 """Measured on MovieLens-100k with side features: 16 factors lose 0.006 of rmse to truncation, and
 win it back."""
 
@@ -58,7 +68,11 @@ class Chain:
     use_bias, use_linear : bool
         Whether there is a bias, and whether there are weights; else they are 0.
     start : FMModel or None
-        Where to start; None draws the factors from N(0, init_sigma²).
+        Where to start; None draws the factors from N(0, init_sigma²), of which None is
+        INIT_SIGMA's.
+    precisions : tuple of float
+        λ of weights and of factors, of alternating least squares: sums of squares to which they are
+        added are those of targets of deviation 1. A chain that draws learns its own.
     num_saved : int or None
         Factors of `model()`, for which the sketch has room; None for num_factors.
     num_samples, num_sweeps_planned : int
@@ -87,7 +101,8 @@ class Chain:
         use_bias: bool = True,
         use_linear: bool = True,
         start: FMModel | None = None,
-        init_sigma: float = INIT_SIGMA,
+        init_sigma: float | None = None,
+        precisions: tuple[float, float] = ALS_PRECISIONS,
         num_saved: int | None = None,
         num_samples: int = 0,
         num_sweeps_planned: int = 0,
@@ -112,8 +127,7 @@ class Chain:
         self.precision = 1.0
         self._theta = padded_rows(rows.feature_dim, num_factors)
         self._width = -(-num_factors // WIDTH) * WIDTH
-        shape = (num_groups, self._width + WIDTH)
-        self._priors = Priors(*(np.zeros(shape, np.float32) for _ in Priors._fields))
+        self._priors = given_priors(num_groups, num_factors, *precisions, use_linear=use_linear)
         self._margin = np.zeros(rows.num_rows, np.float32)
         self._row_state = RowState(
             aligned_rows(np.zeros, rows.num_rows, self._width),
@@ -121,10 +135,8 @@ class Chain:
             np.zeros(rows.num_rows if self._is_classifier else 0, np.float32),
         )
         self.num_saved = num_saved or num_factors
-        self.posterior = Posterior(
-            counts, rows.num_rows, num_factors, self.num_saved, num_samples
-        )
-        self._start(start, init_sigma)
+        self.posterior = Posterior(counts, rows.num_rows, num_factors, self.num_saved, num_samples)
+        self._start(start, init_sigma or INIT_SIGMA[predictor_type])
 
     def _start(self, start: FMModel | None, init_sigma: float) -> None:
         k, seen = self.num_factors, self.columns.features
@@ -148,8 +160,12 @@ class Chain:
 
         A new chain on the same rows whose arrays are set to these goes on bit for bit.
         """
-        own = {"num_sweeps": self._num_sweeps, "w0": self._w0, "theta": self._theta}
-        return {**own, **self.posterior.state()}
+        return {
+            "num_sweeps": self._num_sweeps,
+            "w0": self._w0,
+            "theta": self._theta,
+            **self.posterior.state(),
+        }
 
     def sweep(self) -> None:
         """Draw everything once: precision or weights of the rows, bias, priors, each feature."""
@@ -167,9 +183,9 @@ class Chain:
             self.seed, sweep, self.num_factors, self._use_linear, self.draws, False,
             np.float32(math.sqrt(self.precision)),
         )  # fmt: skip
-        set_priors = draw_priors if self.draws else likely_priors
-        sums = group_sums(self._theta, self._width, self._members)
-        set_priors(sums, self._members.counts, step, self._priors)
+        if self.draws:
+            sums = group_sums(self._theta, self._width, self._members)
+            draw_priors(sums, self._members.counts, step, self._priors)
         update_features(
             self._theta, self.columns, self._schedule, state, self._priors, self._column_groups,
             step,
@@ -198,11 +214,9 @@ class Chain:
         """
         weights, linear, squares = sums.tolist()
         sweep, alpha = self.num_sweeps, 1.0
-        if not self._is_classifier:
+        if self.draws and not self._is_classifier:
             shape, rate = 0.5 * (1 + self.rows.num_rows), 0.5 * (1 + squares)
-            alpha = shape / rate
-            if self.draws:
-                alpha = gamma(shape, rate, stream(self.seed, sweep, BIAS, 0))
+            alpha = gamma(shape, rate, stream(self.seed, sweep, BIAS, 0))
         if self._use_bias:
             precision = alpha * weights + BIAS_PRECISION
             change = (alpha * linear - BIAS_PRECISION * float(self._w0[0])) / precision

@@ -171,7 +171,9 @@ def _schedule(classes: Int64Array, counts: Int64Array, serial: int) -> Schedule:
     class_tasks, class_wides, wide_pieces = [0], [0], [0]
     num_tasks = num_pieces = 0
     bounds = np.searchsorted(classes, np.arange(int(classes.max(initial=-1)) + 2))
-    for number, (first, last) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
+    for number, (first, last) in enumerate(
+        zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+    ):
         for column in range(first, last):
             if counts[column] <= WIDE_ROWS:
                 break

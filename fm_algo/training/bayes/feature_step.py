@@ -1,13 +1,13 @@
 """All of one feature at once: its factors and its weight, drawn or solved for.
 
-With h_r = x_r (1, s_r), s_r = q_r − x_r v, and e_r = t_r − m_r, the posterior of θ = (v, w) is normal
-with precision P = Λ + Σ_r ρ_r² h_r h_rᵀ; ρ_r² = α ω_r. Its change δ from the present θ solves
-P δ = Λ (μ − θ) + Σ_r ρ_r² h_r e_r. With P = UᵀU a draw is δ = U⁻¹ (U⁻ᵀ b + z), z ~ N(0, I).
+With h_r = x_r (1, s_r), s_r = q_r − x_r v, and e_r = t_r − m_r, the posterior of θ = (v, w) is
+normal with precision P = Λ + Σ_r ρ_r² h_r h_rᵀ; ρ_r² = α ω_r. Its change δ from the present θ
+solves P δ = Λ (μ − θ) + Σ_r ρ_r² h_r e_r. With P = UᵀU a draw is δ = U⁻¹ (U⁻ᵀ b + z), z ~ N(0, I).
 
 Where a feature has fewer rows than numbers, its rows are the smaller system (Matheron's rule;
 Doucet, "A note on efficient conditional simulation of Gaussian distributions", 2010): draw θ⁰ from
-the prior and ε from N(0, I), then θ = θ⁰ + Λ^-½ Bᵀ (B Bᵀ + I)⁻¹ (ρ e + B Λ^½ (θ_old − θ⁰) − ε), with
-the rows ρ_r h_rᵀ Λ^-½ of B.
+the prior and ε from N(0, I), then θ = θ⁰ + Λ^-½ Bᵀ (B Bᵀ + I)⁻¹ (ρ e + B Λ^½ (θ_old − θ⁰) − ε),
+with the rows ρ_r h_rᵀ Λ^-½ of B.
 """
 
 from typing import NamedTuple

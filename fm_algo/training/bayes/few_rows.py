@@ -82,9 +82,7 @@ def change_by_rows(
     for j in range(0, width + WIDTH, WIDTH):
         distance = pull * (load(theta, 0, j) - load(mean, 0, j))
         store(work.offset, 0, j, load(root, 0, j) * distance - load(work.noise, 0, j))
-    padded = _pack(
-        first, last, theta, columns, state, deviation, step.root_precision, work
-    )
+    padded = _pack(first, last, theta, columns, state, deviation, step.root_precision, work)
     for j in range(0, width + WIDTH, WIDTH):
         for n in range(0, padded, WIDTH):
             transpose_tile(panel, n, j, work.across, j, n)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.jit import njit, prange
+from fm_algo.kernels.parameters import WIDTH
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.bayes.feature_step import Priors, Step
 from fm_algo.training.bayes.random import GROUP, gamma, normal, stream
@@ -71,9 +72,7 @@ def group_sums(theta: Float32Array, width: int, members: Members) -> NDArray[np.
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
-def draw_priors(
-    sums: NDArray[np.float64], counts: Int64Array, step: Step, priors: Priors
-) -> None:
+def draw_priors(sums: NDArray[np.float64], counts: Int64Array, step: Step, priors: Priors) -> None:
     """Draw λ and μ of each group and number from its sums, in place."""
     width = sums.shape[2] - 1
     for group in range(len(counts)):
@@ -84,9 +83,7 @@ def draw_priors(
             total, squares = sums[group, 0, c], sums[group, 1, c]
             item = group * (width + 1) + c
             rate = 0.5 * (1.0 + squares - total * total / (n + 1.0))
-            precision = gamma(
-                0.5 * (1.0 + n), rate, stream(step.seed, step.sweep, GROUP, 2 * item)
-            )
+            precision = gamma(0.5 * (1.0 + n), rate, stream(step.seed, step.sweep, GROUP, 2 * item))
             deviation = 1.0 / math.sqrt(precision)
             noise = normal(stream(step.seed, step.sweep, GROUP, 2 * item + 1))
             priors.mean[group, c] = total / (n + 1.0) + noise * deviation / math.sqrt(n + 1.0)
@@ -95,21 +92,14 @@ def draw_priors(
             priors.deviation[group, c] = deviation
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
-def likely_priors(
-    sums: NDArray[np.float64], counts: Int64Array, step: Step, priors: Priors
-) -> None:
-    """Set λ and μ to the mean of what `draw_priors` draws them from, in place."""
-    width = sums.shape[2] - 1
-    for group in range(len(counts)):
-        n = np.float64(counts[group])
-        for c in range(width + 1):
-            if step.num_factors <= c < width or (c == width and not step.use_linear):
-                continue
-            total, squares = sums[group, 0, c], sums[group, 1, c]
-            rate = 1.0 + squares - total * total / (n + 1.0)
-            precision = (1.0 + n) / rate
-            priors.mean[group, c] = total / (n + 1.0)
-            priors.precision[group, c] = precision
-            priors.root_precision[group, c] = math.sqrt(precision)
-            priors.deviation[group, c] = 1.0 / math.sqrt(precision)
+def given_priors(
+    num_groups: int, num_factors: int, linear: float, factors: float, *, use_linear: bool
+) -> Priors:
+    """Return priors of mean 0, with a λ of weights and one of factors, for all groups."""
+    width = -(-num_factors // WIDTH) * WIDTH
+    precision = np.zeros((num_groups, width + WIDTH), np.float32)
+    precision[:, :num_factors] = factors
+    precision[:, width] = linear * use_linear
+    root = np.sqrt(precision)
+    deviation = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
+    return Priors(np.zeros_like(precision), precision, root, deviation)

@@ -109,9 +109,7 @@ class _Vectors:
         rest = b.sub(word, b.shl(quarter, self.integer(30)))
         angle = b.fmul(b.sitofp(rest, _FLOATS), self.number(_ROUND_TO_ANGLE))  # within ±π/4
         square = b.fmul(angle, angle)
-        sine = b.fadd(
-            b.fmul(b.fmul(self.polynomial(square, _SINE), square), angle), angle
-        )
+        sine = b.fadd(b.fmul(b.fmul(self.polynomial(square, _SINE), square), angle), angle)
         cosine = b.fmul(b.fmul(self.polynomial(square, _COSINE), square), square)
         cosine = b.fadd(b.fsub(cosine, b.fmul(self.number(0.5), square)), self.number(1.0))
         is_odd = b.icmp_signed("!=", b.and_(quarter, self.integer(1)), self.integer(0))

@@ -1,13 +1,12 @@
 """A small model brought closer to a posterior mean: sweeps of least squares towards its margins."""
 
-import math
-
 import numpy as np
 
 from fm_algo.kernels.parameters import CACHE_LINE, WIDTH, aligned_rows
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.bayes.columns import Columns, Schedule
-from fm_algo.training.bayes.feature_step import Priors, RowState, Step
+from fm_algo.training.bayes.feature_step import RowState, Step
+from fm_algo.training.bayes.hyper import given_priors
 from fm_algo.training.bayes.row_pass import add_up, margins
 from fm_algo.training.bayes.sweep import update_features
 
@@ -16,16 +15,6 @@ def padded_rows(num_rows: int, num_factors: int) -> Float32Array:
     """Return rows of 0 that hold v, w behind it in a vector of its own: (num_rows, stride)."""
     width = -(-num_factors // WIDTH) * WIDTH
     return aligned_rows(np.zeros, num_rows, -(-(width + WIDTH) // CACHE_LINE) * CACHE_LINE)
-
-
-def constant_priors(num_factors: int, precision: float, *, use_linear: bool) -> Priors:
-    """Return priors of one group, of mean 0."""
-    width = -(-num_factors // WIDTH) * WIDTH
-    used = np.zeros((1, width + WIDTH), np.float32)
-    used[0, :num_factors] = 1
-    used[0, width] = use_linear
-    root = np.float32(math.sqrt(precision))
-    return Priors(np.zeros_like(used), used * np.float32(precision), used * root, used / root)
 
 
 def polish(
@@ -53,7 +42,8 @@ def polish(
     target : float32, shape (num_rows,)
         Margins; or probabilities, if `as_probability`.
     precision : float
-        λ of each number, its prior mean is 0.
+        λ of each number; in each sweep its prior mean is the number itself, so that features with
+        few rows stay where the mean of the chain has put them.
 
     Notes
     -----
@@ -66,14 +56,12 @@ def polish(
     state = RowState(
         aligned_rows(np.zeros, n, width), np.zeros(n, np.float32), np.zeros(weights, np.float32)
     )
-    priors = constant_priors(num_factors, precision, use_linear=use_linear)
+    priors = given_priors(1, num_factors, precision, precision, use_linear=use_linear)
     groups = np.zeros(len(columns.features), np.int32)
     margin = np.zeros(n, np.float32)
     step = Step(0, 0, num_factors, use_linear, False, True, np.float32(1))
     for _ in range(num_sweeps):
-        margins(
-            rows.indptr, rows.indices, rows.values, theta, w0[0], state.factor_sums, margin
-        )
+        margins(rows.indptr, rows.indices, rows.values, theta, w0[0], state.factor_sums, margin)
         if as_probability:
             size = np.maximum(np.abs(margin), np.float32(1e-3))
             weight = np.tanh(size / 2) / (2 * size)

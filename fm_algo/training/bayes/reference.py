@@ -20,7 +20,7 @@ def normals(count: int, seed: int, sweep: int, item: int) -> Float64Array:
     """Return the first normal numbers of a feature's stream, as `normal.fill_normal`."""
     whose = stream(seed, sweep, FEATURE, item)
     num_blocks = -(-count // (4 * _WIDTH)) * _WIDTH
-    words = np.array([philox(block, whose) for block in range(num_blocks)], np.float64)
+    words = np.array([philox(np.uint64(block), whose) for block in range(num_blocks)], np.float64)
     radii = np.sqrt(-2 * np.log((words[:, ::2] + 0.5) / 2**32))  # (num_blocks, 2)
     angles = 2 * math.pi * words[:, 1::2] / 2**32
     numbers = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=2)
@@ -44,6 +44,8 @@ class ReferenceChain:
         Factors to start from; weights and bias start at 0.
     bias_precision : float
         λ of the bias, whose prior mean is 0.
+    precisions : tuple of float
+        λ of weights and of factors, if nothing is drawn.
     """
 
     def __init__(
@@ -57,18 +59,28 @@ class ReferenceChain:
         V: Float64Array,
         seed: int,
         bias_precision: float,
+        precisions: tuple[float, float] = (1.0, 1.0),
         draws: bool = True,
         use_bias: bool = True,
         use_linear: bool = True,
     ) -> None:
         self.X, self.target, self.is_classifier = X, target, is_classifier
-        self.order, self.groups, self.seed, self.bias_precision = order, groups, seed, bias_precision
+        self.order, self.groups, self.seed, self.bias_precision = (
+            order,
+            groups,
+            seed,
+            bias_precision,
+        )
         self.draws, self.use_bias, self.use_linear = draws, use_bias, use_linear
         self.w0, self.w, self.V = 0.0, np.zeros(X.shape[1]), V.copy()
         self.num_sweeps, self.alpha = 0, 1.0
         self._width = -(-V.shape[1] // _WIDTH) * _WIDTH
         num_groups, k = int(groups.max()) + 1, V.shape[1]
-        self.mean, self.precision = np.zeros((num_groups, k + 1)), np.ones((num_groups, k + 1))
+        self.mean, self.precision = (
+            np.zeros((num_groups, k + 1)),
+            np.ones((num_groups, k + 1)) * precisions[1],
+        )
+        self.precision[:, k] = precisions[0]
 
     def margin(self) -> Float64Array:
         """Margin of each row, (num_rows,): Rendle 2010, equation 1."""
@@ -81,11 +93,9 @@ class ReferenceChain:
         """Draw everything once."""
         target, weight = self._augmented(self.margin())
         error = target - self.margin()
-        if not self.is_classifier:
-            shape, rate = 0.5 * (1 + len(error)), 0.5 * (1 + error @ error)
-            self.alpha = shape / rate
-            if self.draws:
-                self.alpha = gamma(shape, rate, stream(self.seed, self.num_sweeps, BIAS, 0))
+        if self.draws and not self.is_classifier:
+            shape, rate = 0.5 * (1 + len(error)), 0.5 * (1 + float(error @ error))
+            self.alpha = gamma(shape, rate, stream(self.seed, self.num_sweeps, BIAS, 0))
         if self.use_bias:
             precision = self.alpha * weight.sum() + self.bias_precision
             change = (self.alpha * weight @ error - self.bias_precision * self.w0) / precision
@@ -113,7 +123,9 @@ class ReferenceChain:
         return (self.target - 0.5) / weight, weight
 
     def _draw_priors(self) -> None:
-        """Draw μ and λ of each group and number, or take their means; see `hyper`."""
+        """Draw μ and λ of each group and number; see `hyper`."""
+        if not self.draws:
+            return
         seen = np.array(self.order)
         numbers = np.column_stack([self.V, self.w])[seen]
         groups, k = self.groups[seen], self.V.shape[1]
@@ -124,15 +136,11 @@ class ReferenceChain:
                 total, squares = own[:, c].sum(), (own[:, c] ** 2).sum()
                 item = group * (self._width + 1) + (self._width if c == k else c)
                 rate = 0.5 * (1 + squares - total**2 / (n + 1))
-                self.precision[group, c] = 0.5 * (1 + n) / rate
-                self.mean[group, c] = total / (n + 1)
-                if not self.draws:
-                    continue
                 where = self.seed, self.num_sweeps, GROUP
                 precision = gamma(0.5 * (1 + n), rate, stream(*where, 2 * item))
                 noise = normal(stream(*where, 2 * item + 1))
                 self.precision[group, c] = precision
-                self.mean[group, c] += noise / math.sqrt(precision * (n + 1))
+                self.mean[group, c] = total / (n + 1) + noise / math.sqrt(precision * (n + 1))
 
     def _update(self, feature: int, target: Float64Array, precision: Float64Array) -> None:
         """Draw all numbers of a feature; see `feature_step`."""

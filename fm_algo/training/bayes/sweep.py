@@ -57,7 +57,7 @@ def _solve_wide(
     step: Step,
     work: Work,
 ) -> None:
-    """Set work.change to that of a wide column, of the sums of its pieces, (n, width + 3, width)."""
+    """Set work.change to a wide column's, of its pieces' sums, (n, width + 3, width)."""
     feature = columns.features[column]
     work.matrix[:] = sums[0]
     for piece in range(1, len(sums)):

@@ -9,7 +9,6 @@ from fm_algo.kernels.parameters import WIDTH
 from fm_algo.kernels.simd import _address, intrinsic
 
 
-
 @intrinsic
 def multiply_add(_typing: Any, factor: Any, vector: Any, total: Any) -> Any:  # noqa: ANN401
     """Return factor · vector + total for a float32, standing for a vector of it, and two vectors.

@@ -28,19 +28,24 @@ def random_rows(seed, predictor_type, *, num_rows=120, feature_dim=40, density=0
 
 @pytest.mark.parametrize("draws", [True, False])
 @pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
-@pytest.mark.parametrize(("num_factors", "use_bias", "use_linear"), [(3, True, True), (16, True, True), (11, False, True), (8, True, False)])
+@pytest.mark.parametrize(
+    ("num_factors", "use_bias", "use_linear"),
+    [(3, True, True), (16, True, True), (11, False, True), (8, True, False)],
+)
 def test_a_chain_is_the_reference(predictor_type, draws, num_factors, use_bias, use_linear):
     X, rows = random_rows(1, predictor_type)
     groups = (np.arange(rows.feature_dim) % 3).astype(np.int32)
     chain = Chain(
-        rows, predictor_type, num_factors, seed=2**40 + 3, num_threads=2, draws=draws, groups=groups,
-        use_bias=use_bias, use_linear=use_linear, init_sigma=0.3,
+        rows, predictor_type, num_factors, seed=2**40 + 3, num_threads=2, draws=draws,
+        groups=groups, use_bias=use_bias, use_linear=use_linear, init_sigma=0.3,
+        precisions=(2.0, 3.0),
     )  # fmt: skip
     reference = ReferenceChain(
         X, chain.scale.targets(rows.labels).astype(np.float64), seed=2**40 + 3,
         is_classifier=predictor_type == "binary_classifier", order=chain.columns.features.tolist(),
         groups=groups, V=chain.state()["theta"][:, :num_factors].astype(np.float64),
-        bias_precision=BIAS_PRECISION, draws=draws, use_bias=use_bias, use_linear=use_linear,
+        bias_precision=BIAS_PRECISION, precisions=(2.0, 3.0), draws=draws,
+        use_bias=use_bias, use_linear=use_linear,
     )  # fmt: skip
 
     for _ in range(5):
@@ -61,7 +66,7 @@ def many_rows(predictor_type):
     random = np.random.default_rng(0)
     num_rows = 30_000
     columns = [random.integers(0, size, num_rows) for size in (2, 300, 6000)]
-    indices = np.stack(columns, axis=1) + [0, 2, 302]
+    indices = np.stack(columns, axis=1) + np.array([0, 2, 302])
     labels = random.normal(0, 1, num_rows) + columns[0]
     if predictor_type == "binary_classifier":
         labels = labels > 0.5
