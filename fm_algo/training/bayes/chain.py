@@ -129,6 +129,7 @@ class Chain:
         self._width = -(-num_factors // WIDTH) * WIDTH
         self._priors = given_priors(num_groups, num_factors, *precisions, use_linear=use_linear)
         self._margin = np.zeros(rows.num_rows, np.float32)
+        self._has_margins = False
         self._row_state = RowState(
             aligned_rows(np.zeros, rows.num_rows, self._width),
             np.zeros(rows.num_rows, np.float32),
@@ -170,7 +171,9 @@ class Chain:
     def sweep(self) -> None:
         """Draw everything once: precision or weights of the rows, bias, priors, each feature."""
         state, sweep = self._row_state, self.num_sweeps
-        self._margins()
+        if not self._has_margins:
+            self._margins()
+        self._has_margins = False
         if self._is_classifier:
             augment(
                 self._margin, self._target, self.seed, sweep, self.draws,
@@ -195,7 +198,9 @@ class Chain:
         ]
         self._num_sweeps += 1
         if self.draws and self.num_sweeps > FIRST_AVERAGED:
+            # The next sweep begins with them: as they are, or computed anew in a chain that goes on.
             self._margins()
+            self._has_margins = True
             self.posterior.add(
                 float(self._w0[0]), self._theta[:, self._width],
                 self._theta[:, : self.num_factors], self._margin, keep=self._is_kept(),
@@ -256,13 +261,13 @@ class Chain:
         num_factors : int or None
             None for num_saved. A wider model is closer to the mean, up to four times as wide.
         """
-        mean, count = self.posterior, int(self.posterior.count[0])
-        if count == 0:
+        mean = self.posterior
+        if mean.count[0] == 0:
             return self.current()
         k = num_factors or self.num_saved
         width = -(-k // WIDTH) * WIDTH
         theta, w0 = padded_rows(self.rows.feature_dim, k), mean.w0.astype(np.float32)
-        theta[:, :k] = mean.sketch.truncated(k) / np.float32(math.sqrt(count))
+        theta[:, :k] = mean.sketch.truncated(k)
         theta[:, width] = mean.w
         polish(
             theta, w0, k, self.rows, self.columns, self._schedule, mean.margin,
@@ -274,6 +279,5 @@ class Chain:
     def mean_model(self) -> FMModel:
         """Return the mean in all columns of the sketch: wide, and within its rounding the mean."""
         mean = self.posterior
-        root = np.float32(math.sqrt(max(int(mean.count[0]), 1)))
-        V = mean.sketch.factors / root
-        return self.scale.model(self.predictor_type, mean.w0.astype(np.float32), mean.w, V)
+        w0 = mean.w0.astype(np.float32)
+        return self.scale.model(self.predictor_type, w0, mean.w, mean.sketch.mean())

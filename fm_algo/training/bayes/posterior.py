@@ -10,7 +10,10 @@ from fm_algo.sparse import Float32Array
 from fm_algo.training.bayes.sketch import Sketch
 
 COLUMNS_KEPT = 4
-"""Columns of a sketch, in saved factors."""
+"""Columns of a sketch, in saved factors. It has as much room behind them."""
+
+SKETCHED = 2
+"""Of so many samples one is sketched: two in a row are much alike, and a sketch takes its time."""
 
 
 class Posterior:
@@ -70,6 +73,7 @@ class Posterior:
             "mean_margin": self.margin,
             "sketch_factors": self.sketch.factors,
             "sketch_used": self.sketch.num_used,
+            "sketch_samples": self.sketch.num_samples,
             "samples_kept": self.num_kept,
             "sample_w0": self.sample_w0,
             "sample_w": self.sample_w,
@@ -83,12 +87,13 @@ class Posterior:
 
         Also keep it as it is, if there is room.
         """
+        if self.count[0] % SKETCHED == 0:
+            self.sketch.add(V)
         self.count += 1
         share = 1.0 / int(self.count[0])
         self.w0 += share * (w0 - self.w0)
         self.w += np.float32(share) * (w - self.w)
         self.margin += np.float32(share) * (margin - self.margin)
-        self.sketch.add(V)
         at = int(self.num_kept[0])
         if keep and at < len(self.sample_w0):
             self.sample_w0[at], self.sample_w[at], self.sample_V[at] = w0, w, V
@@ -98,4 +103,4 @@ class Posterior:
 def sketch_columns(num_factors: int, num_saved: int) -> tuple[int, int]:
     """Columns of a sketch that are kept, and room behind them."""
     kept = -(-COLUMNS_KEPT * num_saved // WIDTH) * WIDTH
-    return kept, max(kept // 2, num_factors)
+    return kept, max(kept, num_factors)

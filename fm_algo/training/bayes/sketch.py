@@ -7,6 +7,8 @@ and deterministic matrix sketching", KDD 2013): stack samples until the columns 
 the strongest.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -100,8 +102,8 @@ class Sketch:
     ----------
     factors : float32, shape (feature_dim, num_kept + room)
         B; B Bᵀ is the sum.
-    num_used : int64, shape (1,)
-        Columns in use.
+    num_used, num_samples : int64, shape (1,)
+        Columns in use, and samples so far.
     """
 
     def __init__(self, weight: Float32Array, num_kept: int, room: int) -> None:
@@ -110,6 +112,7 @@ class Sketch:
         width = -(-(num_kept + room) // WIDTH) * WIDTH
         self.factors = np.zeros((len(weight), width), np.float32)
         self.num_used = np.zeros(1, np.int64)
+        self.num_samples = np.zeros(1, np.int64)
 
     def add(self, V: Float32Array) -> None:
         """Add a sample, float32, shape (feature_dim, num_factors)."""
@@ -120,12 +123,18 @@ class Sketch:
             self.factors[:, used:] = 0
         self.factors[:, used : used + k] = V
         self.num_used[0] = used + k
+        self.num_samples += 1
+
+    def mean(self) -> Float32Array:
+        """Return all columns of the mean, float32, shape (feature_dim, columns)."""
+        return self.factors / np.float32(math.sqrt(max(int(self.num_samples[0]), 1)))
 
     def truncated(self, num_factors: int) -> Float32Array:
-        """Return the strongest columns of the sum, float32, shape (feature_dim, num_factors)."""
+        """Return the mean's strongest columns, float32, shape (feature_dim, num_factors)."""
         directions = strongest(self.factors, self._weight, num_factors)
         out = np.zeros((len(self.factors), directions.shape[1]), np.float32)
         rotate(self.factors, directions, out)
         if num_factors > out.shape[1]:
             out = np.pad(out, ((0, 0), (0, num_factors - out.shape[1])))
-        return np.ascontiguousarray(out[:, :num_factors])
+        root = np.float32(math.sqrt(max(int(self.num_samples[0]), 1)))
+        return np.ascontiguousarray(out[:, :num_factors]) / root
