@@ -37,7 +37,7 @@ def test_a_chain_is_the_reference(predictor_type, draws, num_factors, use_bias, 
     groups = (np.arange(rows.feature_dim) % 3).astype(np.int32)
     chain = Chain(
         rows, predictor_type, num_factors, seed=2**40 + 3, num_threads=2, draws=draws,
-        groups=groups, use_bias=use_bias, use_linear=use_linear, init_sigma=0.3,
+        groups=groups, use_bias=use_bias, use_linear=use_linear, init_sigma=(0.3, 0.3),
         precisions=(2.0, 3.0),
     )  # fmt: skip
     reference = ReferenceChain(
