@@ -183,3 +183,12 @@ def total(_typing: Any, vector: Any) -> Any:  # noqa: ANN401
         return builder.extract_element(sums, _INT32(0))
 
     return types.float32(_vector), generate
+
+
+def aligned_rows(
+    allocate: Callable[[int, type[np.float32]], Float32Array], num_rows: int, stride: int
+) -> Float32Array:
+    """Rows the first of which starts a cache line, from np.empty or np.zeros."""
+    memory = allocate(num_rows * stride + CACHE_LINE, np.float32)
+    first = -(memory.ctypes.data // 4) % CACHE_LINE
+    return memory[first : first + num_rows * stride].reshape(num_rows, stride)

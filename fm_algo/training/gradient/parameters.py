@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
-from fm_algo.runtime.simd import CACHE_LINE, WIDTH
+from fm_algo.runtime.simd import CACHE_LINE, WIDTH, aligned_rows
 from fm_algo.sparse import Float32Array
 from fm_algo.training.gradient.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
 
@@ -119,12 +119,3 @@ class Parameters:
             rows[:, w_at + 1] = initial_ftrl_z(rows[:, w_at], rates.linear_lr, l1)
             states = rows[:, layout.states_at : layout.states_at + width]
             states[:] = initial_ftrl_z(rows[:, :width], rates.factors_lr, l1)
-
-
-def aligned_rows(
-    allocate: Callable[[int, type[np.float32]], Float32Array], num_rows: int, stride: int
-) -> Float32Array:
-    """Rows the first of which starts a cache line, from np.empty or np.zeros."""
-    memory = allocate(num_rows * stride + CACHE_LINE, np.float32)
-    first = -(memory.ctypes.data // 4) % CACHE_LINE
-    return memory[first : first + num_rows * stride].reshape(num_rows, stride)

@@ -1,0 +1,57 @@
+"""How much memory a chain takes, told before it is made."""
+
+from fm_algo.runtime.simd import CACHE_LINE, WIDTH
+from fm_algo.sparse import CSRBatch
+from fm_algo.training.bayes.posterior import sketch_columns
+
+_ENTRY_BYTES = 8  # a row's number and a value
+_SORTING_BYTES = 16  # two lists of records while entries are put in order, without their values
+_VALUE_BYTES = 8
+
+
+def planned_bytes(
+    rows: CSRBatch,
+    num_factors: int,
+    *,
+    is_classifier: bool,
+    num_saved: int | None = None,
+    num_samples: int = 0,
+) -> int:
+    """Peak memory of a `Chain` on these rows, beside the rows' own, and of its `model()`.
+
+    Parameters
+    ----------
+    rows : CSRBatch
+        The training rows.
+    num_factors, num_saved, num_samples : int
+        As of `Chain`.
+    is_classifier : bool
+
+    Returns
+    -------
+    int
+        Bytes: while entries are put in order, or while it sweeps, whatever is more.
+    """
+    num_saved = num_saved or num_factors
+    has_values = bool((rows.values != 1).any())
+    sorting = _SORTING_BYTES + 2 * _ENTRY_BYTES + _VALUE_BYTES * has_values
+    width, saved_width = _whole(num_factors, WIDTH), _whole(num_saved, WIDTH)
+    stride, saved_stride = _stride(width), _stride(saved_width)
+    row_floats = 5 + width + 2 * is_classifier
+    sketch_floats = _whole(sum(sketch_columns(num_factors, num_saved)), WIDTH)
+    feature_floats = 6 + stride + sketch_floats + num_samples * (num_factors + 1)
+    # What model() adds: row sums and margins of the saved width, and a few copies of the factors.
+    model_rows = 4 * rows.num_rows * (2 + saved_width)
+    model_features = 4 * rows.feature_dim * (saved_stride + 2 * saved_width)
+    sweeping = _ENTRY_BYTES * rows.num_entries + 4 * (
+        rows.num_rows * row_floats + rows.feature_dim * feature_floats
+    )
+    return max(sorting * rows.num_entries, sweeping + model_rows + model_features)
+
+
+def _whole(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+def _stride(width: int) -> int:
+    return _whole(width + WIDTH, CACHE_LINE)
