@@ -51,7 +51,7 @@ def _specification(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
         "Name": field.name,
         "Description": (declared.extra_json_schema or {}).get("description", ""),
         "Type": type_,
-        "Range": range_,
+        **({"Range": range_} if range_ else {}),
         "IsTunable": bool((declared.extra or {}).get("tunable")),
         "IsRequired": field.required,
     }
@@ -77,6 +77,8 @@ def _type_and_range(kind: msgspec.inspect.Type) -> tuple[str, dict[str, Any]]:
             "MaxValue": _FLOAT_MAX if high is None else _spell(high),
         }
         return "Continuous", {"ContinuousParameterRangeSpecification": ends}
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return "FreeText", {}
     raise TypeError(f"AWS has no word for {kind}")
 
 

@@ -22,7 +22,7 @@ from fm_algo.errors import PlatformError
 from fm_algo.training.gradient.select import count_gpus
 from fm_algo.training.learner import Learner
 from fm_algo.training.peers import Alone, Peers
-from fm_algo.training.select import make_learner
+from fm_algo.training.select import make_learner, trains_alone
 
 _log = logging.getLogger("fm_algo")
 _T = TypeVar("_T")
@@ -105,7 +105,8 @@ def join(
     take_errors_of_nccl()
     num_hosts = len(job.resources.hosts)
     # Of the hosts of a job, which are alike, each finds out by itself that it lacks a GPU.
-    own_gpus = 0 if job.gpu else count_gpus(job.hyperparameters, num_hosts, most_gpus)
+    is_alone = job.gpu > 0 or trains_alone(job.hyperparameters, num_hosts)
+    own_gpus = 0 if is_alone else count_gpus(job.hyperparameters, num_hosts, most_gpus)
     deadline = time.monotonic() + MEETING_S
     address: str | None
     if num_hosts > 1:

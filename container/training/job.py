@@ -8,7 +8,7 @@ import msgspec
 from container.settings import Paths
 from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF
 from fm_algo.errors import PlatformError, UserError
-from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
 from fm_algo.training.early_stopping import judged_metric
 
 _T = TypeVar("_T")
@@ -128,6 +128,7 @@ def load_job(paths: Paths) -> TrainingJob:
     resources = _resources(directory / "resourceconfig.json")
     hyperparameters = parse_hyperparameters(raw)
     _check_channels(channels)
+    _check_rows_fit(hyperparameters, channels)
     _check_validation(hyperparameters, channels)
     return TrainingJob(
         hyperparameters=hyperparameters,
@@ -197,6 +198,14 @@ def _check_channels(channels: dict[str, Channel]) -> None:
             raise UserError(
                 f"{name} channel: RecordWrapperType is {channel.record_wrapper}; FM data needs None"
             )
+
+
+def _check_rows_fit(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:
+    if hyperparameters.optimizer in WITHOUT_GRADIENTS and channels["train"].is_pipe:
+        raise UserError(
+            f"optimizer={hyperparameters.optimizer} goes over all rows in memory again and again: "
+            "it needs the train channel in File or FastFile mode; TrainingInputMode is Pipe"
+        )
 
 
 def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:

@@ -54,6 +54,10 @@ class Keeper(Store, Protocol):
         """Take note of what is trained on."""
         ...
 
+    def begin(self) -> None:
+        """Put the best model so far in its place, once the learner can tell it."""
+        ...
+
 
 class ModelKeeper:
     """Saves the model and the checkpoints, and goes on from them.
@@ -104,10 +108,6 @@ class ModelKeeper:
             # About the same rows: exactly those where nothing is shuffled, to within one step.
             seen = self.progress.num_batches * self.notes.num_hosts // num_hosts
             self.progress = msgspec.structs.replace(self.progress, num_batches=seen)
-        if self._best is not None:
-            self._checkpoints.restore_best(self._best, learner.writable_state)
-            self._save()
-            self._checkpoints.restore(found, learner.writable_state)
 
     @property
     def is_resumed(self) -> bool:
@@ -144,6 +144,20 @@ class ModelKeeper:
         self.notes = msgspec.structs.replace(
             self.notes, num_hosts=1, rows=rows, buffer_bytes=buffer_bytes
         )
+
+    def begin(self) -> None:
+        """Put the best model of the job so far in its place, where a checkpoint knows of one.
+
+        Raises
+        ------
+        PlatformError
+            If its checkpoint, or the one that training goes on from, is no longer what it was.
+        """
+        if self._checkpoints is None or self._found is None or self._best is None:
+            return
+        self._checkpoints.restore_best(self._best, self._learner.writable_state)
+        self._save()
+        self._checkpoints.restore(self._found, self._learner.writable_state)
 
     @property
     def is_checkpoint_due(self) -> bool:

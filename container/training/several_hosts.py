@@ -241,6 +241,10 @@ class SharedKeeper:
             self.notes, num_hosts=self._num_hosts, rows=rows, buffer_bytes=buffer_bytes
         )
 
+    def begin(self) -> None:
+        """Put the best model so far in its place."""
+        self._lead(lambda keeper: keeper.begin())
+
     def batch_done(self, report: BatchReport) -> None:
         """Write a checkpoint after a mini-batch, if it is time."""
         if self._kernel.checkpoint_agreed:

@@ -155,7 +155,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     # Channels are read before training: a mistake in the last of them is found at once.
     channels, buffer_bytes = load_channels(paths, job, keeper, stop)
     if peers.agree_on_stop():
-        _stop_early(keeper)
+        _stop_early(None if learner.needs_rows else keeper)
         return
     channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
     keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
@@ -168,6 +168,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
         job.hyperparameters,
     )
     learner.take_rows(train_rows)
+    keeper.begin()
     _follow(hosts, job, keeper, channels)
 
 
@@ -224,6 +225,7 @@ def _evaluate(
 
 def _stop_early(keeper: Keeper | None = None) -> None:
     if keeper is not None and keeper.is_resumed:
+        keeper.begin()
         keeper.stop()
     else:
         _log.warning("stopped before training began: no model is written")

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba.extending
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, models, register_model
+from numpy.typing import NDArray
 
 CACHE_LINE = 16
 """Floats of one cache line."""
@@ -186,8 +188,8 @@ def total(_typing: Any, vector: Any) -> Any:  # noqa: ANN401
 
 
 def aligned_rows(
-    allocate: Callable[[int, type[np.float32]], Float32Array], num_rows: int, stride: int
-) -> Float32Array:
+    allocate: Callable[[int, type[np.float32]], NDArray[np.float32]], num_rows: int, stride: int
+) -> NDArray[np.float32]:
     """Rows the first of which starts a cache line, from np.empty or np.zeros."""
     memory = allocate(num_rows * stride + CACHE_LINE, np.float32)
     first = -(memory.ctypes.data // 4) % CACHE_LINE

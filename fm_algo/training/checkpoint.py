@@ -223,7 +223,7 @@ class Checkpoints:
             CheckpointReader(file).verify()
 
     def _compare(self, path: Path, written: dict[str, object]) -> None:
-        own = msgspec.to_builtins(self._hyperparameters)
+        own = msgspec.json.decode(msgspec.json.encode(self._hyperparameters))
         differences = [
             f"{name}={_show(written[name])} there, {_show(own[name])} here"
             for name in own

@@ -7,7 +7,7 @@ makes a model better. `select.make_learner` chooses one.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -39,6 +39,9 @@ class Learner(Protocol):
     Its parameters are 0 at first. Then either the initial ones are written to `writable_model()`,
     or a checkpoint's numbers to `writable_state()`; `take_rows` is called; epochs follow.
     """
+
+    needs_rows: ClassVar[bool] = False
+    """Whether there is no model yet before `take_rows`, not even where a state was restored."""
 
     @property
     def description(self) -> str:

@@ -5,12 +5,16 @@ from typing import Any
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters, Optimizer
+from fm_algo.training.bayes.learner import BayesLearner
 from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.gradient.select import make_kernel
 from fm_algo.training.learner import Learner
 
-LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {}
+LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {
+    "als": BayesLearner,
+    "mcmc": BayesLearner,
+}
 """What makes the learner of an optimiser that does not turn gradients into updates."""
 
 
@@ -26,15 +30,27 @@ def make_learner(hyperparameters: Hyperparameters, kernel: Kernel[Any] | None = 
     Raises
     ------
     UserError
-        If device is gpu and there is none, or its memory does not suffice; if hosts are to share
-        out what only one host can learn.
+        If device is gpu and there is none, or its memory does not suffice.
     """
     make = LEARNERS.get(hyperparameters.optimizer)
     if make is None:
         return GradientLearner(kernel or make_kernel(hyperparameters), hyperparameters)
-    if kernel is not None:
-        raise UserError(
-            f"optimizer={hyperparameters.optimizer} trains on one host, without GPUs: use one "
-            "instance, or another optimizer"
-        )
     return make(hyperparameters)
+
+
+def trains_alone(hyperparameters: Hyperparameters, num_hosts: int) -> bool:
+    """Tell whether the processors of one host train, whatever else there is.
+
+    Raises
+    ------
+    UserError
+        If there are more hosts than this one.
+    """
+    if hyperparameters.optimizer not in LEARNERS:
+        return False
+    if num_hosts > 1:
+        raise UserError(
+            f"optimizer={hyperparameters.optimizer} trains on one host, and this job has "
+            f"{num_hosts}: use one instance, or another optimizer"
+        )
+    return True

@@ -15,7 +15,7 @@ from training_tree import Rows, TrainingTree
 from container.training import train_job
 
 KILLS = 10
-"""Of each of the five jobs below: 50 in all."""
+"""Of each of the jobs below."""
 
 # The children of a fork server have the imports behind them: fifty restarts in a minute.
 _FORKS = multiprocessing.get_context("forkserver")
@@ -101,6 +101,13 @@ JOBS = {
     },
     "sgd, early stopping": {"optimizer": "sgd", "early_stopping_patience": "50"},
     "adagrad, unshuffled": {"optimizer": "adagrad", "shuffle": "false"},
+    "mcmc": {"optimizer": "mcmc", "num_rows": 6000, "epochs": "150", "posterior_samples": "5"},
+    "als, early stopping": {
+        "optimizer": "als",
+        "num_rows": 6000,
+        "epochs": "150",
+        "early_stopping_patience": "150",
+    },
 }
 
 

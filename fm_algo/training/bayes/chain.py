@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_algo.model import FMModel, PredictorType
 from fm_algo.runtime import threads
 from fm_algo.runtime.simd import WIDTH, aligned_rows
-from fm_algo.model import FMModel, PredictorType
-from fm_algo.sparse import CSRBatch, Int32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
 from fm_algo.training.bayes.columns import arrange
 from fm_algo.training.bayes.feature_step import RowState, Step
 from fm_algo.training.bayes.groups import find_runs, groups_of_runs
@@ -28,16 +28,6 @@ INIT_SIGMA = (0.3, 0.03)
 """Of the first factor and of the last, evenly in their logarithm between. Measured on
 MovieLens-100k: if all start at 0.1, none comes out of its prior for 50 sweeps; at 0.3 all do, and
 the mean is worse for it. So a few come out at once, and others where the rows ask for them."""
-
-NUM_SWEEPS = {"regressor": 200, "binary_classifier": 300}
-"""Measured likewise: more make the mean of ratings worse where there are side features."""
-
-NUM_ALS_SWEEPS = 10
-"""Measured likewise: from there on it fits noise."""
-
-ALS_PRECISIONS = (2.0, 10.0)
-"""Measured likewise. They are given, not learnt: the posterior mode of λ and factors together is at
-infinite λ and factors of 0, where alternating least squares ends if it may choose."""
 
 FIRST_AVERAGED = 5
 """The first sweep whose sample counts. Early samples are smooth, and their mean the better."""
@@ -69,12 +59,14 @@ class Chain:
     use_bias, use_linear : bool
         Whether there is a bias, and whether there are weights; else they are 0.
     start : FMModel or None
-        Where to start; None draws the factors from N(0, σ²).
+        Where to start. None, or a feature's factors that are all 0, are drawn from N(0, σ²).
     init_sigma : tuple of float
         σ of the first factor and of the last.
     precisions : tuple of float
         λ of weights and of factors, of alternating least squares: sums of squares to which they are
-        added are those of targets of deviation 1. A chain that draws learns its own.
+        added are those of targets of deviation 1. A chain that draws learns its own. They are
+        given, not learnt: the posterior mode of λ and factors together is at infinite λ and factors
+        of 0, where alternating least squares ends if it may choose.
     num_saved : int or None
         Factors of `model()`, for which the sketch has room; None for num_factors.
     num_samples, num_sweeps_planned : int
@@ -104,7 +96,7 @@ class Chain:
         use_linear: bool = True,
         start: FMModel | None = None,
         init_sigma: tuple[float, float] = INIT_SIGMA,
-        precisions: tuple[float, float] = ALS_PRECISIONS,
+        precisions: tuple[float, float] = (2.0, 10.0),
         num_saved: int | None = None,
         num_samples: int = 0,
         num_sweeps_planned: int = 0,
@@ -143,15 +135,15 @@ class Chain:
 
     def _start(self, start: FMModel | None, init_sigma: tuple[float, float]) -> None:
         k, seen = self.num_factors, self.columns.features
-        if start is None:
-            random = np.random.default_rng([self.seed, *b"bayes"])
-            drawn = random.standard_normal((len(seen), k), np.float32)
-            self._theta[seen, :k] = drawn * np.geomspace(*init_sigma, k).astype(np.float32)
-            return
-        w0, w, V = self.scale.to_targets(start)
-        self._w0[:] = w0 if self._use_bias else 0
-        self._theta[:, self._width] = w if self._use_linear else 0
-        self._theta[:, :k] = V
+        if start is not None:
+            w0, w, V = self.scale.to_targets(start)
+            self._w0[:] = w0 if self._use_bias else 0
+            self._theta[:, self._width] = w if self._use_linear else 0
+            self._theta[:, :k] = V
+        blank = seen[~self._theta[seen, :k].any(axis=1)]
+        random = np.random.default_rng([self.seed, *b"bayes"])
+        drawn = random.standard_normal((len(blank), k), np.float32)
+        self._theta[blank, :k] = drawn * np.geomspace(*init_sigma, k).astype(np.float32)
 
     @property
     def num_sweeps(self) -> int:
@@ -239,6 +231,18 @@ class Chain:
         span = max(self._num_sweeps_planned - FIRST_AVERAGED, num_samples, 1)
         done = self.num_sweeps - FIRST_AVERAGED
         return done * num_samples // span > (done - 1) * num_samples // span
+
+    def mean_margin(self) -> Float32Array:
+        """Return the mean margin of each training row so far, float32, shape (num_rows,).
+
+        Before a sample counts, and of alternating least squares, that of the present parameters.
+        """
+        if int(self.posterior.count[0]) == 0:
+            self._margins()
+            margin = self._margin
+        else:
+            margin = self.posterior.margin
+        return (self.scale.center + self.scale.deviation * margin).astype(np.float32)
 
     def current(self) -> FMModel:
         """Return the last sample, or of alternating least squares the model, copied."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.runtime.jit import njit
-from fm_algo.training.gradient.transpose import transpose
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
+from fm_algo.training.gradient.transpose import transpose
 
 NUM_CLASSES = 64
 """Bits of a mask. What shares rows with all of them is updated in one more class, serially."""

@@ -1,5 +1,9 @@
 """How much memory a chain takes, told before it is made."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
 from fm_algo.runtime.simd import CACHE_LINE, WIDTH
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes.posterior import sketch_columns
@@ -9,8 +13,40 @@ _SORTING_BYTES = 16  # two lists of records while entries are put in order, with
 _VALUE_BYTES = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What of the training rows decides on memory.
+
+    Attributes
+    ----------
+    num_rows, num_entries, feature_dim : int
+    has_values : bool
+        Whether any value is not 1.
+    """
+
+    num_rows: int
+    num_entries: int
+    feature_dim: int
+    has_values: bool
+
+    @classmethod
+    def of(cls, blocks: Iterable[CSRBatch], feature_dim: int) -> Self:
+        """Count rows that come in blocks."""
+        num_rows, num_entries, has_values = 0, 0, False
+        for block in blocks:
+            num_rows += block.num_rows
+            num_entries += block.num_entries
+            has_values = has_values or bool((block.values != 1).any())
+        return cls(num_rows, num_entries, feature_dim, has_values)
+
+    @property
+    def rows_bytes(self) -> int:
+        """Memory of the rows themselves."""
+        return 8 * self.num_entries + 12 * self.num_rows
+
+
 def planned_bytes(
-    rows: CSRBatch,
+    rows: Counts,
     num_factors: int,
     *,
     is_classifier: bool,
@@ -21,8 +57,8 @@ def planned_bytes(
 
     Parameters
     ----------
-    rows : CSRBatch
-        The training rows.
+    rows : Counts
+        Of the training rows.
     num_factors, num_saved, num_samples : int
         As of `Chain`.
     is_classifier : bool
@@ -33,8 +69,7 @@ def planned_bytes(
         Bytes: while entries are put in order, or while it sweeps, whatever is more.
     """
     num_saved = num_saved or num_factors
-    has_values = bool((rows.values != 1).any())
-    sorting = _SORTING_BYTES + 2 * _ENTRY_BYTES + _VALUE_BYTES * has_values
+    sorting = _SORTING_BYTES + 2 * _ENTRY_BYTES + _VALUE_BYTES * rows.has_values
     width, saved_width = _whole(num_factors, WIDTH), _whole(num_saved, WIDTH)
     stride, saved_stride = _stride(width), _stride(saved_width)
     row_floats = 5 + width + 2 * is_classifier

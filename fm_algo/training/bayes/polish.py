@@ -14,7 +14,8 @@ from fm_algo.training.bayes.sweep import update_features
 def padded_rows(num_rows: int, num_factors: int) -> Float32Array:
     """Return rows of 0 that hold v, w behind it in a vector of its own: (num_rows, stride)."""
     width = -(-num_factors // WIDTH) * WIDTH
-    return aligned_rows(np.zeros, num_rows, -(-(width + WIDTH) // CACHE_LINE) * CACHE_LINE)
+    stride = -(-(width + WIDTH) // CACHE_LINE) * CACHE_LINE
+    return aligned_rows(np.zeros, num_rows, stride)
 
 
 def polish(

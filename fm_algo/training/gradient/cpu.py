@@ -17,10 +17,10 @@ from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.runtime import threads
+from fm_algo.runtime.simd import aligned_rows
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.gradient import Kernel, PreparedBatch
 from fm_algo.training.gradient.optimizers import StepConstants
-from fm_algo.runtime.simd import aligned_rows
 from fm_algo.training.gradient.parameters import Parameters
 from fm_algo.training.gradient.passes import forward_rows, update_columns
 from fm_algo.training.gradient.transpose import transpose

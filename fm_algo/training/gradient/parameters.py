@@ -9,7 +9,6 @@ where an optimiser has them. Each part of v is as wide as v, that of w one vecto
 all it needs at a row's start.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.runtime.simd import CACHE_LINE, WIDTH, aligned_rows
-from fm_algo.sparse import Float32Array
 from fm_algo.training.gradient.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
 
 PARAMETER_ROWS = "parameter_rows"

@@ -9,7 +9,7 @@ from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes import posterior
 from fm_algo.training.bayes.chain import Chain
-from fm_algo.training.bayes.memory import planned_bytes
+from fm_algo.training.bayes.memory import Counts, planned_bytes
 from fm_algo.training.bayes.sketch import Sketch
 
 
@@ -124,5 +124,10 @@ def test_the_memory_is_what_was_planned(num_factors, num_samples):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    planned = planned_bytes(rows, num_factors, is_classifier=False, num_samples=num_samples)
+    planned = planned_bytes(
+        Counts.of([rows], rows.feature_dim),
+        num_factors,
+        is_classifier=False,
+        num_samples=num_samples,
+    )
     assert peak == pytest.approx(planned, rel=0.15)
