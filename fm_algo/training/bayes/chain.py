@@ -29,7 +29,7 @@ INIT_SIGMA = (0.3, 0.03)
 MovieLens-100k: if all start at 0.1, none comes out of its prior for 50 sweeps; at 0.3 all do, and
 the mean is worse for it. So a few come out at once, and others where the rows ask for them."""
 
-NUM_SWEEPS = {"regressor": 200, "binary_classifier": 300}
+NUM_SWEEPS = {"regressor": 150, "binary_classifier": 300}
 """Measured likewise: more make the mean of ratings worse where there are side features."""
 
 NUM_ALS_SWEEPS = 10
