@@ -1,1 +1,1 @@
-"""From rows to a model."""
+"""Training: turn rows into a model."""

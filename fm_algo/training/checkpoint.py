@@ -1,8 +1,8 @@
-"""Checkpoints: all that training needs to go on as if it had never been interrupted.
+"""Write and restore checkpoints, from which training resumes as if it had never stopped.
 
 A checkpoint is one file (`checkpoint_file`), which appears whole or not at all. The names follow
-SageMaker's uploader: what it must not take ends in `.sagemaker-ignore`, and what it is taking has a
-neighbour `.sagemaker-uploading`.
+SageMaker's uploader: it skips a file whose name ends in `.sagemaker-ignore`. A file with the
+ending `.sagemaker-uploading` lies beside each file that it is uploading.
 """
 
 import contextlib
@@ -34,12 +34,12 @@ _IGNORED, _UPLOADING, _UPLOADED = (
 )
 
 Room = Callable[[Forms], State]
-"""Gives the arrays to be filled, of these forms where they depend on the training rows."""
+"""Returns the arrays to fill. Those that depend on the training rows get the given forms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A whole checkpoint.
+    """A complete checkpoint on disk.
 
     Attributes
     ----------
@@ -59,9 +59,10 @@ class Checkpoints:
     Parameters
     ----------
     directory : Path
-        Made if it does not exist; may hold files of others, which are left alone.
+        Created if it does not exist. Other files in it are left alone.
     hyperparameters : Hyperparameters
-        checkpoint_interval and checkpoint_keep; the rest is kept in each checkpoint and compared.
+        checkpoint_interval and checkpoint_keep are used here. Each checkpoint stores the others;
+        they are compared when training resumes.
 
     Raises
     ------
@@ -80,7 +81,7 @@ class Checkpoints:
             directory.mkdir(parents=True, exist_ok=True)
             for path in directory.iterdir():
                 if _NAME.fullmatch(path.name.removesuffix(_IGNORED)) and path.suffix == _IGNORED:
-                    path.unlink()  # of a process killed while it wrote
+                    path.unlink()  # left by a process killed while it wrote
         except OSError as error:
             raise PlatformError(
                 f"the checkpoint directory {directory} cannot be used: {error}"
@@ -90,7 +91,7 @@ class Checkpoints:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last one was written checkpoint_interval seconds ago, and is on disk."""
+        """Whether the last checkpoint is on disk and at least checkpoint_interval seconds old."""
         if self._finishing is not None and not self._finishing.done():
             return False
         return time.monotonic() - self._written_at >= self._hyperparameters.checkpoint_interval
@@ -98,20 +99,20 @@ class Checkpoints:
     def write(self, progress: Progress, notes: Notes, state: State) -> None:
         """Write a checkpoint, then delete those no longer needed.
 
-        When this returns the arrays may change: the system has a copy. What is left is done beside
-        the training: to wait for the disk, and only then to give the file its name and to delete.
+        When this returns, the operating system has a copy of the arrays, and they may change.
+        While training goes on, a thread waits for the disk, then names the file and deletes.
 
         Parameters
         ----------
         progress : Progress
         notes : Notes
         state : dict of str to array
-            The learner's, after just those mini-batches.
+            The learner's state at exactly that progress.
 
         Raises
         ------
         PlatformError
-            If it cannot be written, or as `finish`; the checkpoints before are left as they were.
+            If it cannot be written, or as in `finish`. Earlier checkpoints are left as they were.
         """
         self.finish()
         if progress == self._last:
@@ -133,12 +134,12 @@ class Checkpoints:
         self._written_at = time.monotonic()
 
     def finish(self) -> None:
-        """Wait until the checkpoint written last is whole.
+        """Wait until the last checkpoint written is complete on disk.
 
         Raises
         ------
         PlatformError
-            If it has failed since; the checkpoints before are left as they were.
+            If writing it has failed since. Earlier checkpoints are left as they were.
         """
         finishing, self._finishing = self._finishing, None
         if finishing is None:
@@ -153,22 +154,22 @@ class Checkpoints:
     def restore_newest(self, room: Room) -> Checkpoint | None:
         """Fill a learner's arrays from the newest checkpoint that can be used.
 
-        One that cannot be used is left where it is, with a warning.
+        A checkpoint that cannot be used is left where it is, and a warning is logged.
 
         Parameters
         ----------
         room : callable
-            Gives the arrays of a learner that has done nothing yet.
+            Returns the arrays of a learner that has not trained yet.
 
         Returns
         -------
         Checkpoint or None
-            None if there is none; then the arrays are 0.
+            None if no checkpoint can be used; the arrays are then 0.
 
         Raises
         ------
         UserError
-            If it is of a job with other hyperparameters: which, and both values.
+            If it is of a job with other hyperparameters. The message names them and both values.
         """
         for path in reversed(self._paths()):
             try:
@@ -190,17 +191,17 @@ class Checkpoints:
         Raises
         ------
         PlatformError
-            If it is no longer what it was.
+            If it can no longer be used.
         """
         self._restore_again(checkpoint.path, room)
 
     def restore_best(self, best: BestEpoch, room: Room) -> None:
-        """Fill a learner's arrays as they were after the best epoch.
+        """Fill a learner's arrays with their numbers after the best epoch.
 
         Raises
         ------
         PlatformError
-            If its checkpoint is no longer what it was.
+            If its checkpoint can no longer be used.
         """
         self._restore_again(self._best_path(best), room)
 
@@ -242,15 +243,15 @@ class Checkpoints:
         return self._path(best.epoch + 1, 0)
 
     def _paths(self) -> list[Path]:
-        """List what is named like a checkpoint, the one of least progress first."""
+        """List the files named like checkpoints, the one with the least progress first."""
         named = [path for path in self._directory.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(named, key=_position)
 
     def _delete_old(self, newest: Path, best: BestEpoch | None) -> None:
-        """Delete all but the last ones and that of the best epoch.
+        """Delete all checkpoints but the last ones and that of the best epoch.
 
-        What claims more progress than the one just written could not be used, or it would have
-        been: it does not count. An upload under way is not disturbed.
+        A file that claims more progress than `newest` does not count: training would have resumed
+        from it if it could be used. A file that is being uploaded is kept.
         """
         paths = [path for path in self._paths() if _position(path) <= _position(newest)]
         kept = set(paths[-self._hyperparameters.checkpoint_keep :])

@@ -1,12 +1,12 @@
-r"""The file of a checkpoint.
+r"""The file format of a checkpoint.
 
-Its layout, numbers little-endian::
+Its layout, with little-endian numbers::
 
     b"FM-CKPT\n" | uint64 length of the manifest | manifest, JSON | check
     then each array of the manifest's `arrays`, cut into blocks: block | check
 
-A check is a uint32: the CRC-32 (`zlib.crc32`) of everything before it, earlier checks left out. So
-a block that is missing, torn or out of its place is found.
+A check is a uint32: the CRC-32 (`zlib.crc32`) of everything before it except earlier checks. It
+reveals a block that is missing, torn or out of place.
 """
 
 import struct
@@ -31,7 +31,7 @@ _MOST_MANIFEST_BYTES = 1 << 20
 
 
 class NotUsableError(Exception):
-    """A file is torn, foreign or of another kernel; the message says which."""
+    """A file is torn, foreign or of another learner; the message says which."""
 
 
 class _Array(msgspec.Struct, frozen=True):
@@ -41,14 +41,14 @@ class _Array(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint says of itself.
+    """The description at the start of a checkpoint.
 
     Attributes
     ----------
     format_version : int
-        Raised when an older reader could misread the file.
+        Increased when an older reader could misread the file.
     hyperparameters : dict of str to object
-        Of the job that wrote it.
+        Those of the job that wrote it.
     progress : Progress
     notes : Notes
     arrays : list
@@ -75,7 +75,7 @@ def write_checkpoint(
     ----------
     file : binary file
     hyperparameters : dict of str to object
-        JSON types.
+        Values are of JSON types.
     progress : Progress
     notes : Notes
     state : dict of str to array
@@ -91,17 +91,17 @@ def write_checkpoint(
 
 
 class CheckpointReader:
-    """Reads a checkpoint: at once what stands before the arrays, then those or their checks.
+    """Reads a checkpoint: the manifest at once, later the arrays or only their checks.
 
     Parameters
     ----------
     file : binary file
-        At its start.
+        Positioned at its start.
 
     Raises
     ------
     NotUsableError
-        If it is no checkpoint, or a later release's.
+        If it is no checkpoint, or one of a later release.
 
     Attributes
     ----------
@@ -129,16 +129,16 @@ class CheckpointReader:
 
     @property
     def forms(self) -> dict[str, ArrayForm]:
-        """What each array looks like, by name."""
+        """Shape and type of each array, by name."""
         return {array.name: ArrayForm(array.shape, array.dtype) for array in self.manifest.arrays}
 
     def read_into(self, state: State) -> None:
-        """Fill a learner's arrays, once.
+        """Fill a learner's arrays; can be called once.
 
         Raises
         ------
         NotUsableError
-            If the file is not whole, or of another learner; the arrays may be filled in part.
+            If the file is incomplete or of another learner. The arrays may then be partly filled.
         """
         if self.manifest.arrays != _describe(state):
             raise NotUsableError("it is of another kernel or release")
@@ -151,12 +151,12 @@ class CheckpointReader:
             raise NotUsableError("it has bytes after its end")
 
     def verify(self) -> None:
-        """Read the arrays for their checks alone.
+        """Read the arrays only to compare their checks.
 
         Raises
         ------
         NotUsableError
-            If one is wrong.
+            If a check is wrong.
         """
         for described in self.manifest.arrays:
             left = int(np.prod(described.shape)) * np.dtype(described.dtype).itemsize

@@ -1,4 +1,4 @@
-"""When an epoch is the best one, and when no better one is waited for any longer."""
+"""Decide which epoch is the best, and when to stop waiting for a better one."""
 
 import math
 
@@ -18,7 +18,7 @@ class BestEpoch(msgspec.Struct, frozen=True):
     epoch : int
         From 0.
     value : float
-        What was judged.
+        Its value of the judged metric.
     """
 
     epoch: int
@@ -26,24 +26,24 @@ class BestEpoch(msgspec.Struct, frozen=True):
 
 
 class EarlyStopping:
-    """Judges epochs by a metric of rows that are not trained on.
+    """Judges epochs by a metric of the validation rows.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        early_stopping_patience, without which nothing is ever judged, and its sisters.
+        The early_stopping_* ones; without early_stopping_patience no epoch is judged.
     best : BestEpoch, optional
-        Of a run that this one continues.
+        The best epoch of the run that this one continues.
 
     Raises
     ------
     UserError
-        If the metric is not one of the predictor type.
+        If the predictor type does not have the metric.
 
     Attributes
     ----------
     best : BestEpoch or None
-        None as long as no epoch had a number for the metric.
+        None until an epoch has a number for the metric.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, best: BestEpoch | None = None) -> None:
@@ -78,18 +78,18 @@ class EarlyStopping:
         return is_best
 
     def is_over(self, num_epochs: int) -> bool:
-        """Whether training ends after so many epochs."""
+        """Whether training ends after `num_epochs` epochs."""
         best = -1 if self.best is None else self.best.epoch
         return self._patience is not None and num_epochs - 1 - best >= self._patience
 
 
 def judged_metric(hyperparameters: Hyperparameters) -> str:
-    """Return the name of the metric that is judged, checked; by default the loss trained for.
+    """Check and return the name of the metric to judge by; by default the training loss.
 
     Raises
     ------
     UserError
-        If the metric is not one of the predictor type.
+        If the predictor type does not have the metric.
     """
     predictor_type, chosen = hyperparameters.predictor_type, hyperparameters.early_stopping_metric
     names = metric_names(predictor_type)

@@ -1,4 +1,4 @@
-"""Metrics of rows that are not trained on."""
+"""Compute the metrics of rows that are not trained on: validation and test rows."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -9,11 +9,11 @@ from fm_algo.training.metrics import Metric, added_up, metrics_for
 from fm_algo.training.peers import Alone, Peers
 
 _EVALUATED_AT_ONCE = 1 << 16
-"""Rows scored at once by `evaluate`."""
+"""Rows that `evaluate` scores at once."""
 
 
 class Scorer(Protocol):
-    """What scores rows: a learner, or a model."""
+    """An object that scores rows: a learner or a model."""
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row, float32, shape (num_rows,)."""
@@ -32,11 +32,11 @@ def evaluate(
     ----------
     scorer : Scorer
     predictor_type : {"regressor", "binary_classifier"}
-        Which metrics.
+        Decides which metrics are computed.
     blocks : iterable of CSRBatch
         The rows in blocks of any size, with labels.
     peers : Peers, optional
-        The other hosts of the job; the metrics are those of all hosts' rows.
+        The other hosts of the job. The metrics then cover the rows of all hosts.
     """
     peers = peers or Alone()
     sums = metrics_for(predictor_type, with_auc=True)

@@ -1,4 +1,4 @@
-"""The course of a training, from its first epoch to a model in its place."""
+"""Train a model from the first epoch to the saved result, with checkpoints on the way."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,32 +18,32 @@ def fit(
     peers: Peers,
     validate: Callable[[int], list[Metric]] = lambda _epoch: [],
 ) -> Iterator[Report]:
-    """Train, and keep what must outlive the training; each report comes before it is acted on.
+    """Train, and save the model and checkpoints; each report is yielded before it is acted on.
 
     Parameters
     ----------
     learner : Learner
-        Has taken its rows, and is where `store` says.
+        It has its rows already, and its state is that of `store.progress`.
     hyperparameters : Hyperparameters
         epochs, batch_metrics_publish_interval and those of early stopping.
     store : Store
-        Keeps the model and the checkpoints.
+        Saves the model and the checkpoints.
     peers : Peers
-        The other hosts of the job, and whether to stop.
+        The other hosts of the job. They also tell whether to stop.
     validate : callable, optional
-        As of `train`.
+        See `train`.
 
     Yields
     ------
     Report
-        An `EndReport` is the last.
+        The last one is an `EndReport`.
 
     Raises
     ------
     AlgorithmError, UserError
-        As `train`.
+        See `train`.
     PlatformError
-        If the store cannot keep what it must.
+        If the store cannot save the model or a checkpoint.
     """
     for report in train(
         learner, hyperparameters, validate=validate, start=store.progress, peers=peers

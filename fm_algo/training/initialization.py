@@ -1,4 +1,4 @@
-"""Where training starts."""
+"""Draw the initial parameters of a model."""
 
 import math
 
@@ -10,11 +10,11 @@ from fm_algo.sparse import Float32Array
 from fm_algo.training.state import ParameterStore, WritableArray
 
 _BLOCK_NUMBERS = 1 << 22
-"""Numbers drawn at once: the memory needed beside the model's own, 16 MB."""
+"""Numbers drawn at once; they need 16 MB of memory besides the model's own."""
 
 
 def initial_model(hyperparameters: Hyperparameters) -> FMModel:
-    """Make a model and draw its initial parameters, as `draw_initial`."""
+    """Make a model with the initial parameters that `draw_initial` draws."""
     feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
     model = FMModel(
         hyperparameters.predictor_type,
@@ -27,14 +27,15 @@ def initial_model(hyperparameters: Hyperparameters) -> FMModel:
 
 
 def draw_initial(model: ParameterStore, hyperparameters: Hyperparameters) -> None:
-    """Draw the initial parameters in place: every feature's, also of those never seen in the data.
+    """Draw the initial parameters of all features, also of those never seen in the data.
 
     Parameters
     ----------
     model : ParameterStore
-        Its arrays are written to, block by block from the start.
+        Its arrays are written in place, block by block from the start.
     hyperparameters : Hyperparameters
-        Methods, their numbers and the seed. A group switched off by use_bias or use_linear is 0.
+        Init methods with their values, and the seed. A group that use_bias or use_linear switches
+        off is set to 0.
     """
     is_on = {
         "bias": hyperparameters.use_bias,
@@ -44,7 +45,7 @@ def draw_initial(model: ParameterStore, hyperparameters: Hyperparameters) -> Non
     groups: tuple[tuple[str, WritableArray], ...]
     groups = (("bias", model.w0), ("linear", model.w), ("factors", model.V))
     for group, values in groups:
-        # The group's name in the seed keeps the groups' numbers apart whatever their shapes.
+        # The seed includes the group's name: no group's numbers depend on another group's shape.
         random = np.random.default_rng([hyperparameters.seed, *group.encode()])
         rows = max(1, _BLOCK_NUMBERS // math.prod(values.shape[1:]))
         for start in range(0, values.shape[0], rows):

@@ -1,8 +1,8 @@
-"""A way of learning, as all that surrounds it knows it.
+"""The protocol of a learner, which holds a model and improves it epoch by epoch.
 
-What surrounds it is written once: epochs and reports (`trainer`), the course of a training with its
-early stopping, checkpoints and stops (`fit`), scoring (`evaluation`). A learner says how an epoch
-makes a model better. `select.make_learner` chooses one.
+All learners share the code around them: the epoch loop with reports and early stopping
+(`trainer`), checkpoints and stops (`fit`), and scoring (`evaluation`). `select.make_learner`
+chooses the learner of a job.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ from fm_algo.training.state import Forms, ParameterStore, State, write_model
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of an epoch that has been trained: a mini-batch, or all rows at once.
+    """A part of an epoch that has been trained on: a mini-batch, or all rows at once.
 
     Attributes
     ----------
     num_rows : int
-        Rows trained on in it.
+        Rows of the step.
     add_to : callable
-        Adds its rows, as predicted by a model that did not know them yet or as the learner means
-        it, to the sums that metrics come from. Waits for the step where that is still under way.
+        Adds the predictions for its rows to the sums behind the metrics; waits for the step if it
+        is still running. The learner decides what predicts: mostly the model before the step.
     """
 
     num_rows: int
@@ -34,10 +34,11 @@ class Step:
 
 
 class Learner(Protocol):
-    """Holds a model, and makes it better epoch by epoch.
+    """Holds a model and improves it epoch by epoch.
 
-    Its parameters are 0 at first. Then either the initial ones are written to `writable_model()`,
-    or a checkpoint's numbers to `writable_state()`; `take_rows` is called; epochs follow.
+    Its parameters are 0 at first. The caller writes either initial parameters to
+    `writable_model()` or a checkpoint's numbers to `writable_state()`. Then it calls `take_rows`
+    once, and `steps` for each epoch.
     """
 
     needs_rows: ClassVar[bool] = False
@@ -54,21 +55,21 @@ class Learner(Protocol):
         Raises
         ------
         UserError
-            If this way of learning cannot train on such rows.
+            If this learner cannot train on such rows.
         """
         ...
 
     def steps(self, epoch: int, first: int, should_stop: Callable[[], bool]) -> Iterator[Step]:
-        """Train on what is left of an epoch, a step after the other.
+        """Train on the rest of an epoch, step by step.
 
         Parameters
         ----------
         epoch : int
             From 0.
         first : int
-            Number of the first step that is left: those before it are done.
+            Number of the first step to do; those before it are done.
         should_stop : callable
-            Asked before and after each step; once it says True, no further step is begun.
+            Called before and after each step; once it returns True, no further step begins.
         """
         ...
 
@@ -77,11 +78,11 @@ class Learner(Protocol):
         ...
 
     def model(self) -> FMModel:
-        """Return the present model, to be read; later steps may change it in place."""
+        """Return the present model, for reading only; later steps may change it in place."""
         ...
 
     def writable_model(self) -> ParameterStore:
-        """Return the present parameters, to be written to until the next call of a method."""
+        """Return the present parameters, for writing until the next call of a method."""
         ...
 
     def load(self, model: FMModel) -> None:
@@ -89,19 +90,19 @@ class Learner(Protocol):
         write_model(model, self.writable_model())
 
     def state(self) -> State:
-        """Return all that later steps depend on, to be read: the learner's own arrays."""
+        """Return all arrays that later steps depend on, for reading only; they are not copies."""
         ...
 
     def writable_state(self, forms: Forms | None = None) -> State:
-        """Return `state()`, to be filled until the next call of another method.
+        """Return `state()`, for writing until the next call of another method.
 
-        Filled with what another learner of the same hyperparameters has said, it makes this one go
-        on where that one was.
+        When it is filled with the state of another learner of the same hyperparameters, this
+        learner continues where that one was.
 
         Parameters
         ----------
         forms : mapping of str to ArrayForm, optional
-            Of the arrays it is to be filled with: those that depend on the rows, which may not be
-            there yet, take theirs from it.
+            Forms of the arrays that will fill it. Arrays that depend on the rows take theirs from
+            here, because the rows may not be known yet.
         """
         ...

@@ -1,6 +1,7 @@
-"""Quality of predictions, streamed: rows come in batches, results are those of all rows together.
+"""Metrics of predictions: rows are added batch by batch, results are those of all rows together.
 
-Names, and which are losses and which scores, are the built-in algorithm's; roc_auc_score is ours.
+The built-in algorithm defines the names, and which metrics are losses and which are scores. Only
+roc_auc_score is ours.
 """
 
 import math
@@ -17,7 +18,7 @@ from fm_algo.sparse import Float32Array, Int64Array
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number and how to read it.
+    """The value of one metric, and whether lower or higher is better.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class Metric:
 
 
 def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
-    """Name the metrics of rows that are not trained on."""
+    """Return the names of the metrics of validation and test rows."""
     if not LOSSES[predictor_type].is_classifier:
         return ("rmse", "mse", "absolute_loss")
     return (
@@ -46,18 +47,18 @@ def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
 
 
 class MetricSums(Protocol):
-    """Sums over the rows seen so far."""
+    """Sums over the rows seen so far, from which metrics are computed."""
 
     num_rows: int
 
     @property
     def auc(self) -> "AUCHistogram | None":
-        """What roc_auc_score comes from, if it is asked for."""
+        """The histogram behind roc_auc_score; None if that is not wanted."""
         ...
 
     @property
     def loss(self) -> float:
-        """Mean loss so far, the number training makes small; nan or inf when it diverged."""
+        """Mean loss so far, which training minimizes; nan or inf if training diverged."""
         ...
 
     def update(self, margin: Float32Array, labels: Float32Array) -> None:
@@ -65,7 +66,7 @@ class MetricSums(Protocol):
         ...
 
     def results(self) -> list[Metric]:
-        """Return the metrics of all rows so far; none where there was no row."""
+        """Return the metrics of all rows so far; an empty list if there were no rows."""
         ...
 
     def state(self) -> dict[str, float]:
@@ -73,14 +74,14 @@ class MetricSums(Protocol):
         ...
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from the sums of another object of the same kind, histograms excepted."""
+        """Continue from the sums of another object of the same kind, without its histogram."""
         ...
 
 
 def added_up(
     sums: MetricSums, add_up: Callable[[NDArray[Any]], NDArray[Any]], predictor_type: PredictorType
 ) -> MetricSums:
-    """Return the sums of several hosts; `add_up` adds up arrays over them."""
+    """Return the sums over all hosts; `add_up` adds up an array over the hosts."""
     total = metrics_for(predictor_type, with_auc=sums.auc is not None)
     state = sums.state()
     numbers = add_up(np.array([*state.values()], np.float64))
@@ -120,7 +121,7 @@ class RegressionSums:
         self._absolutes += float(np.abs(error).sum())
 
     def results(self) -> list[Metric]:
-        """Return rmse (the root of the pooled mse, as the built-in's), mse and absolute_loss."""
+        """Return rmse (root of the mse of all rows, as in the built-in), mse and absolute_loss."""
         if not self.num_rows:
             return []
         return [
@@ -134,7 +135,7 @@ class RegressionSums:
         return {"rows": self.num_rows, "squares": self._squares, "absolutes": self._absolutes}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from the sums of another object."""
+        """Continue from the sums of another object."""
         self.num_rows = int(state["rows"])
         self._squares, self._absolutes = state["squares"], state["absolutes"]
 
@@ -177,9 +178,9 @@ class ClassificationSums:
             self.auc.update(margin, actual)
 
     def results(self) -> list[Metric]:
-        """Return accuracy, cross entropy and F1, and roc_auc_score where both classes were seen.
+        """Return accuracy, cross entropy and F1, and roc_auc_score if both classes were seen.
 
-        F1 is 0 where there is no positive, neither predicted nor actual.
+        F1 is 0 if no row is positive, neither predicted nor actual.
         """
         if not self.num_rows:
             return []
@@ -195,7 +196,7 @@ class ClassificationSums:
         return metrics if area is None else [*metrics, Metric("roc_auc_score", "score", area)]
 
     def state(self) -> dict[str, float]:
-        """Return the sums by name, those for roc_auc_score excepted."""
+        """Return the sums by name, except those for roc_auc_score."""
         return {
             "rows": self.num_rows,
             "cross_entropy": self._cross_entropy,
@@ -205,7 +206,7 @@ class ClassificationSums:
         }
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from the sums of another object."""
+        """Continue from the sums of another object."""
         self.num_rows = int(state["rows"])
         self._cross_entropy = state["cross_entropy"]
         self._true_positives = int(state["true_positives"])
@@ -214,15 +215,15 @@ class ClassificationSums:
 
 
 class AUCHistogram:
-    """Area under the ROC curve, from counts of margins in 2^20 bins: any number of rows in 16 MB.
+    """Area under the ROC curve, from counts of margins in 2^20 bins: 16 MB for any number of rows.
 
-    A bin holds the float32 numbers that share sign, exponent and the first 11 bits of the mantissa;
-    two margins closer than 1/2048 of their size count as tied.
+    The float32 numbers of a bin share sign, exponent and the first 11 bits of the mantissa. So two
+    margins closer than 1/2048 of their size count as tied.
 
     Attributes
     ----------
     counts : int64, shape (2, 2^20)
-        Of negatives and of positives.
+        Rows per bin: negatives first, then positives.
     """
 
     _BITS = 20
@@ -234,15 +235,15 @@ class AUCHistogram:
         self, margin: Float32Array, is_positive: np.ndarray[tuple[int], np.dtype[np.bool_]]
     ) -> None:
         """Count rows: margins float32, shape (n,), and whether the label is 1."""
-        bits = (margin + np.float32(0)).view(np.uint32)  # + 0 makes -0 the 0 it is equal to
-        # Flip what makes the bits of floats sort like the floats: all of a negative, else the sign.
+        bits = (margin + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0, which it equals
+        # To sort the bits like the floats, flip all bits of a negative one, else its sign bit.
         negative = (bits >> np.uint32(31)).astype(bool)
         ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
         bins = ordered >> np.uint32(32 - self._BITS)
         np.add.at(self.counts, (is_positive.astype(np.intp), bins), 1)
 
     def area(self) -> float | None:
-        """Chance that a positive scores above a negative, ties half; None without both."""
+        """Chance that a positive scores above a negative, ties counting half; None without both."""
         negatives, positives = self.counts
         pairs = int(negatives.sum()) * int(positives.sum())
         if not pairs:

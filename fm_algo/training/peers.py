@@ -1,4 +1,4 @@
-"""The other hosts of a job, as the epoch loop and its surroundings see them."""
+"""What training asks of the other hosts of its job."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -10,11 +10,11 @@ from fm_algo.sparse import CSRBatch, Int64Array
 
 
 class Peers(Protocol):
-    """What hosts do together: all must call the same methods in the same order."""
+    """What the hosts do together: all must call the same methods in the same order."""
 
     @property
     def rank(self) -> int:
-        """Number of this host, from 0; host 0 leads: it writes what the job leaves."""
+        """Number of this host, from 0. Host 0 leads: it writes the model and the checkpoints."""
         ...
 
     @property
@@ -23,14 +23,14 @@ class Peers(Protocol):
         ...
 
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
-        """Pass on rows to be scored, then empty blocks until no host has any left.
+        """Yield the rows to be scored, then empty blocks until no host has rows left.
 
-        They may come out in smaller blocks.
+        The blocks yielded may be smaller than the blocks given.
         """
         ...
 
     def add_up(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """Add up each number over all hosts, float64 or int64; all get the very same result."""
+        """Add up each number, float64 or int64, over all hosts; all get exactly the same result."""
         ...
 
     def gather(self, numbers: list[int]) -> Int64Array:
@@ -42,12 +42,12 @@ class Peers(Protocol):
         ...
 
     def agree_on_stop(self) -> bool:
-        """Stop together if one of the hosts is to stop; return `is_stopping`."""
+        """Stop all hosts if one of them is to stop; return `is_stopping`."""
         ...
 
 
 class Alone:
-    """No other hosts.
+    """The peers of a job with a single host.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ class Alone:
         self._should_stop = should_stop
 
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
-        """Pass on the blocks."""
+        """Return the blocks unchanged."""
         return blocks
 
     def add_up(self, numbers: NDArray[Any]) -> NDArray[Any]:
-        """Return the numbers."""
+        """Return the numbers unchanged."""
         return numbers
 
     def gather(self, numbers: list[int]) -> Int64Array:

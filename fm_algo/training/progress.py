@@ -1,4 +1,4 @@
-"""What a checkpoint remembers beside the kernel's arrays."""
+"""The numbers that a checkpoint stores besides the learner's arrays."""
 
 from typing import Self
 
@@ -8,18 +8,18 @@ from fm_algo.training.early_stopping import BestEpoch
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far training is.
+    """How far training has come.
 
     Attributes
     ----------
     epoch : int
-        The one being trained, from 0.
+        The epoch being trained, from 0.
     num_batches : int
-        Mini-batches of that epoch trained already.
+        Mini-batches of that epoch that are done.
     sums : dict of str to float
-        The epoch's metrics so far, as `MetricSums.state` says them; empty at its start.
+        The epoch's metric sums so far, as `MetricSums.state` returns them; empty at its start.
     best : BestEpoch or None
-        Of the epochs before, where early stopping is on.
+        The best of the earlier epochs, if early stopping is on.
     """
 
     epoch: int = 0
@@ -29,19 +29,19 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the program around the training loop must remember.
+    """What a job must remember besides the progress of its training loop.
 
     Attributes
     ----------
     records_seen, batches_seen : int
-        Of the whole epochs before.
+        Totals over the completed epochs.
     num_hosts : int
-        Of the job that wrote it.
+        Number of hosts of the job that wrote the checkpoint.
     buffer_bytes : int or None
-        Size of the buffer that rows read again are shuffled in; None where all are in memory. The
-        order of the rows depends on it.
+        Size of the buffer in which rows read again are shuffled; the order of the rows depends on
+        it. None if all rows are in memory.
     rows : dict of str to str
-        By channel, what tells its rows from others; empty in checkpoints of earlier releases.
+        For each channel, a text that identifies its rows; empty in checkpoints of earlier releases.
     """
 
     records_seen: int = 0
@@ -51,7 +51,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, str] = {}
 
     def after(self, num_rows: int, num_batches: int) -> Self:
-        """Return the notes after one more whole epoch."""
+        """Return the notes after one more completed epoch."""
         return msgspec.structs.replace(
             self,
             records_seen=self.records_seen + num_rows,

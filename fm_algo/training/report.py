@@ -1,4 +1,4 @@
-"""What a training tells on its way."""
+"""Reports that training yields: after each step, after each epoch, and at its end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ from fm_algo.training.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What is known after a step of an epoch, such as a mini-batch.
+    """The state of training after one step of an epoch, such as a mini-batch.
 
     Attributes
     ----------
     epoch, batch : int
-        Both from 0.
+        Both count from 0.
     num_rows : int
         Rows of this step.
     metrics : list of Metric
-        Of the epoch so far, each row as predicted before its own update; empty between publications
-        (hyperparameter batch_metrics_publish_interval).
+        Metrics of the epoch so far; each row is predicted before its own update. Empty between two
+        publications (hyperparameter batch_metrics_publish_interval).
     """
 
     epoch: int
@@ -30,35 +30,35 @@ class BatchReport:
 
     @property
     def progress(self) -> Progress:
-        """Where training could go on from; to be asked for before the next report is.
+        """Where training could resume; read it before you ask for the next report.
 
-        Waits for the learner.
+        Reading it waits for the learner.
         """
         return self._progress()
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What is known after an epoch.
+    """The results of one epoch.
 
     Attributes
     ----------
     epoch : int
         From 0.
     num_rows, num_batches : int
-        Trained on in this epoch, also before an interruption.
+        Rows and steps trained in this epoch, including those before an interruption.
     elapsed_s : float
-        Time the epoch took, seconds.
+        Duration of the epoch, seconds.
     metrics : list of Metric
-        Of all rows of the epoch, each as predicted before its own update.
+        Metrics of all rows of the epoch; each row is predicted before its own update.
     is_last : bool
-        Whether training ends here.
+        Whether training ends after this epoch.
     validation : list of Metric
-        Of rows that are not trained on; empty without such rows, and after a stop.
+        Metrics of the validation rows; empty if there are none, and after a stop.
     is_best : bool
-        Whether early stopping is on and the epoch the best so far.
+        Whether early stopping is on and this epoch is the best so far.
     progress : Progress
-        Where training could go on from.
+        Where training could resume.
     """
 
     epoch: int
@@ -73,20 +73,20 @@ class EpochReport:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no stop has cut the epoch short."""
+        """Whether the epoch was completed, not cut short by a stop."""
         return self.progress.epoch > self.epoch
 
 
 @dataclass(frozen=True, slots=True)
 class EndReport:
-    """How a training has ended.
+    """How training ended.
 
     Attributes
     ----------
     is_stopped : bool
         Whether a stop was asked for.
     is_best_restored : bool
-        Whether the learner's model is now that of an earlier epoch, the best.
+        Whether the learner now holds the model of an earlier epoch, the best one.
     """
 
     is_stopped: bool

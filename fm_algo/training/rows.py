@@ -1,4 +1,4 @@
-"""The rows of a training, or of what is scored beside it."""
+"""Training, validation or test rows: in memory, or read again for each pass."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from fm_algo.sparse import CSRBatch
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows with labels: in memory, or read again whenever they are wanted.
+    """Rows with labels: in memory, or read again for each pass.
 
     Attributes
     ----------
     read : callable
-        ``read(epoch)`` yields them once, in blocks of any size.
+        ``read(epoch)`` yields all rows once, in blocks of any size.
     cached : CSRBatch or None
-        All of them; None where they are read again.
+        All rows; None if they are read again.
     buffer_bytes : int
         Memory for shuffling rows that are read again.
     """
@@ -31,5 +31,5 @@ class Rows:
         return cls(lambda _epoch: iter([rows]), rows)
 
     def blocks(self, epoch: int) -> Iterator[CSRBatch]:
-        """Return the rows for a pass over them, in blocks."""
+        """Return the rows of one pass, in blocks."""
         return self.read(epoch) if self.cached is None else iter([self.cached])

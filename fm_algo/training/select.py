@@ -1,4 +1,4 @@
-"""Which way of learning trains a job: the one place that knows them all."""
+"""Choose the learner of a job; the only module that knows all learners."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,22 +15,22 @@ LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {
     "als": BayesLearner,
     "mcmc": BayesLearner,
 }
-"""What makes the learner of an optimiser that does not turn gradients into updates."""
+"""Make the learners of those optimisers that do not turn gradients into updates."""
 
 
 def make_learner(hyperparameters: Hyperparameters, kernel: Kernel[Any] | None = None) -> Learner:
-    """Make the learner that the hyperparameter `optimizer` asks for, its parameters 0.
+    """Make the learner that the hyperparameter `optimizer` asks for, with all parameters 0.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
     kernel : Kernel, optional
-        One host's of several; by default `device` chooses one.
+        The kernel of one of several hosts; by default the hyperparameter `device` chooses one.
 
     Raises
     ------
     UserError
-        If device is gpu and there is none, or its memory does not suffice.
+        If device is gpu and there is no GPU, or its memory is too small.
     """
     make = LEARNERS.get(hyperparameters.optimizer)
     if make is None:

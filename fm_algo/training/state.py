@@ -1,4 +1,4 @@
-"""What a way of learning is made of, as checkpoints and hosts see it: arrays by name."""
+"""Types of a learner's state: arrays by name, which checkpoints and hosts read and write."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -12,21 +12,21 @@ from fm_algo.sparse import Float32Array
 
 @runtime_checkable
 class SharedArray(Protocol):
-    """An array whose rows lie on several hosts; read and written in blocks of its bytes."""
+    """An array whose rows lie on several hosts; read and written in blocks of bytes."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
+        """Shape of the whole array."""
         ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of each number."""
+        """Type of each number."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """Of the whole."""
+        """Bytes of the whole array."""
         ...
 
     def __setitem__(self, rows: Any, values: Any) -> None:  # noqa: ANN401 - as NumPy's
@@ -37,7 +37,7 @@ class SharedArray(Protocol):
         ...
 
     def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:
-        """Yield blocks of the same sizes; what is written to one is taken before the next."""
+        """Yield blocks of the same sizes to fill; each is stored before the next is yielded."""
         ...
 
 
@@ -46,7 +46,7 @@ State = Mapping[str, NDArray[Any] | SharedArray]
 
 
 class ArrayForm(NamedTuple):
-    """What an array of a state looks like.
+    """Shape and type of one array of a state.
 
     Attributes
     ----------
@@ -60,22 +60,22 @@ class ArrayForm(NamedTuple):
 
 
 Forms = Mapping[str, ArrayForm]
-"""What the arrays of a state look like, by name."""
+"""Shapes and types of the arrays of a state, by name."""
 
 
 class WritableArray(Protocol):
-    """What slices of an array's rows can be assigned to."""
+    """An array whose rows can be assigned, slice by slice."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
+        """Shape of the whole array."""
         ...
 
     def __setitem__(self, rows: slice, values: Float32Array | float, /) -> None: ...
 
 
 class ParameterStore(Protocol):
-    """Where a model's parameters are written to, in blocks of features; an `FMModel` is one."""
+    """A place to write a model's parameters to, in blocks of features; an `FMModel` is one."""
 
     @property
     def w0(self) -> WritableArray:
@@ -94,5 +94,5 @@ class ParameterStore(Protocol):
 
 
 def write_model(model: FMModel, store: ParameterStore) -> None:
-    """Write all parameters of a model to where they are kept."""
+    """Write all parameters of a model to a store."""
     store.w0[:], store.w[:], store.V[:] = model.w0, model.w, model.V

@@ -1,4 +1,4 @@
-"""What must outlive a training, as its course knows it."""
+"""The protocol through which `fit` saves the model and the checkpoints."""
 
 from typing import Protocol
 
@@ -7,31 +7,31 @@ from fm_algo.training.report import BatchReport, EpochReport
 
 
 class Store(Protocol):
-    """Keeps the model and, where wanted, checkpoints.
+    """Saves the model and, if wanted, checkpoints.
 
     Attributes
     ----------
     progress : Progress
-        Where training is to go on.
+        Where training starts or resumes.
     """
 
     progress: Progress
 
     def batch_done(self, report: BatchReport) -> None:
-        """Take note of a step within an epoch."""
+        """Note a step of an epoch; write a checkpoint if one is due."""
         ...
 
     def epoch_done(self, report: EpochReport) -> None:
-        """Take note of an epoch; keep its model if it is the best."""
+        """Note an epoch; save its model if it is the best so far, and write a checkpoint."""
         ...
 
     def end(self) -> bool:
-        """See that the model is in its place: the best epoch's, or as it is now.
+        """Make sure that the final model is saved: the best epoch's, or else the present one.
 
-        The learner has its parameters then. Return whether they are others than before.
+        The learner holds its parameters afterwards. Return whether those are of an earlier epoch.
         """
         ...
 
     def stop(self) -> None:
-        """Save all at once, because a stop was asked for."""
+        """Save the model, then a checkpoint, because a stop was asked for."""
         ...

@@ -1,4 +1,4 @@
-"""The one epoch loop, for every way of learning."""
+"""The epoch loop, the same for all learners."""
 
 import functools
 import math
@@ -20,10 +20,10 @@ from fm_algo.training.progress import Progress
 from fm_algo.training.report import BatchReport, EpochReport
 
 _STEPS_BEHIND = 8
-"""Steps that a learner may still be at while it goes on."""
+"""Steps that may still be running when the learner is asked for another one."""
 
 _CHECKED_AT_ONCE = 1 << 12
-"""Features whose parameters are checked at once: what is found of them stays in the cache."""
+"""Features whose parameters are checked at once: so few that the results stay in the cache."""
 
 
 def train(
@@ -34,23 +34,23 @@ def train(
     start: Progress | None = None,
     peers: Peers | None = None,
 ) -> Iterator[BatchReport | EpochReport]:
-    """Train epoch by epoch; a report comes out after each step and each epoch.
+    """Train epoch by epoch, and yield a report after each step and each epoch.
 
     Parameters
     ----------
     learner : Learner
-        Has taken its rows. Its model changes.
+        It has its rows already. Training changes its model.
     hyperparameters : Hyperparameters
         epochs, batch_metrics_publish_interval and those of early stopping.
     validate : callable, optional
-        ``validate(epoch)`` gives the metrics of rows that are not trained on; early stopping judges
-        by them.
+        ``validate(epoch)`` returns the metrics of the validation rows; early stopping judges by
+        them.
     start : Progress, optional
-        Where an interrupted training goes on; the learner's state is that of then.
+        Where an interrupted training resumes. The learner must have its state of that moment.
     peers : Peers, optional
-        The other hosts of the job, and whether to stop. Then the epoch ends after the present
-        step, the last; one that had not begun has no report. Metrics, and the
-        rows of an epoch, are those of all hosts; progress and a step's rows this one's.
+        The other hosts of the job. They also tell whether to stop: training then ends after the
+        present step, and an epoch without any step has no report. Metrics and the rows of an
+        epoch are those of all hosts; progress and the rows of a step are those of this host.
 
     Yields
     ------
@@ -59,9 +59,9 @@ def train(
     Raises
     ------
     AlgorithmError
-        When the loss is no longer a finite number: which epoch and mini-batch, and what to try.
+        If the loss or a parameter is no longer finite. The message says where, and what to try.
     UserError
-        When early stopping has no number to judge by.
+        If early stopping has no number to judge by.
     """
     peers = peers or Alone()
     progress = start or Progress()
@@ -112,7 +112,7 @@ def _validate_unless_stopped(
     validate: Callable[[int], list[Metric]], epoch: int, peers: Peers
 ) -> list[Metric]:
     metrics = [] if peers.is_stopping() else validate(epoch)
-    return [] if peers.is_stopping() else metrics  # of rows that a stop has cut short, perhaps
+    return [] if peers.is_stopping() else metrics  # a stop may have cut the rows short
 
 
 def _train_epoch(
@@ -122,7 +122,7 @@ def _train_epoch(
     start: Progress,
     peers: Peers,
 ) -> Iterator[BatchReport]:
-    """Train on what is left of an epoch, adding to `sums`, until its end or a stop."""
+    """Train on the rest of an epoch, until its end or a stop; add each step to `sums`."""
     epoch, interval = start.epoch, hyperparameters.batch_metrics_publish_interval
     results = _Results(epoch, sums)
     steps = learner.steps(epoch, start.num_batches, peers.is_stopping)
@@ -139,18 +139,18 @@ def _train_epoch(
 
 
 class _Results:
-    """What steps have done, on its way into the epoch's sums."""
+    """The results of steps that still have to be added to the epoch's sums."""
 
     def __init__(self, epoch: int, sums: MetricSums) -> None:
         self._epoch, self._sums = epoch, sums
         self._late: deque[tuple[int, Step]] = deque()
 
     def add(self, number: int, step: Step) -> None:
-        """Take step `number`."""
+        """Queue the result of step `number`."""
         self._late.append((number, step))
 
     def wait(self, most: int = 0) -> None:
-        """Wait until no more than `most` steps are left out of the sums."""
+        """Add results to the sums until at most `most` steps are left; wait for each step."""
         while len(self._late) > most:
             number, step = self._late.popleft()
             step.add_to(self._sums)
@@ -160,7 +160,7 @@ class _Results:
                 )
 
     def progress(self, start: Progress, number: int) -> Progress:
-        """Say how far training is after step `number`, the last one added."""
+        """Return the progress after step `number`, the last one added."""
         self.wait()
         return msgspec.structs.replace(start, num_batches=number + 1, sums=self._sums.state())
 
@@ -173,7 +173,7 @@ def _diverged(found: str) -> AlgorithmError:
 
 
 def _check_finite(model: FMModel, epoch: int) -> None:
-    """Check the parameters after the last update, which no loss has seen."""
+    """Check the parameters after the last update, which no loss reflects yet."""
     for name, values in (("w0", model.w0), ("w", model.w), ("V", model.V)):
         for start in range(0, len(values), _CHECKED_AT_ONCE):
             if not np.isfinite(values[start : start + _CHECKED_AT_ONCE]).all():

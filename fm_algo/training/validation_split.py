@@ -1,4 +1,4 @@
-"""Rows that are not trained on, drawn from those given."""
+"""Split rows at random into training and validation rows."""
 
 import numpy as np
 
@@ -8,14 +8,14 @@ from fm_algo.training.gradient.gather import gather_rows
 
 
 def split_rows(rows: CSRBatch, fraction: float, seed: int) -> tuple[CSRBatch, CSRBatch]:
-    """Draw a part of the rows; both parts keep the order of the rows.
+    """Draw a part of the rows; both parts keep the original order.
 
     Parameters
     ----------
     rows : CSRBatch
         n rows, with labels.
     fraction : float
-        Of the rows to be drawn: at least one row, and never all.
+        Fraction of the rows to draw: at least one row, and never all.
     seed : int
 
     Returns

@@ -1,4 +1,4 @@
-"""An earlier model to start from."""
+"""Start training from an earlier model."""
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
@@ -13,14 +13,14 @@ def start_from(earlier: FMModel, model: ParameterStore, hyperparameters: Hyperpa
     ----------
     earlier : FMModel
     model : ParameterStore
-        Features that the earlier model lacks stay as they are.
+        The new model. Features that the earlier model lacks stay as they are.
     hyperparameters : Hyperparameters
-        Shape and predictor type; a group switched off by use_bias or use_linear stays as it is.
+        Those of the new model. A group that use_bias or use_linear switches off stays as it is.
 
     Raises
     ------
     UserError
-        If the earlier model has more features, other factors or another predictor type.
+        If the earlier model has more features, another number of factors or another predictor type.
     """
     _check(earlier, hyperparameters)
     known = slice(0, earlier.feature_dim)

@@ -1,7 +1,7 @@
-"""Another way of learning, and `train` with it: all rows at once, a step down their mean gradient.
+"""A tiny learner without mini-batches, and the program `train` with it.
 
-Its linear weights are all that it learns. Like ways of learning to come, it takes no mini-batches
-and keeps a number for each training row: what its models have said of the row so far, added up.
+Each epoch is one step down the mean gradient of all rows, and trains the linear weights only. The
+learner keeps one number per training row: the sum of all its predictions for the row so far.
 """
 
 import sys
@@ -15,7 +15,7 @@ from fm_algo.training.select import LEARNERS
 
 
 class TinyLearner(Learner):
-    """Plain gradient descent on all rows, an epoch a step, for regressors."""
+    """Plain gradient descent on all rows, one step per epoch, for regressors."""
 
     description = "a tiny learner"
     pause_s = 0.0
@@ -62,7 +62,7 @@ class TinyLearner(Learner):
 
 
 def main(pause_s: float = 0.0) -> None:
-    """Be the program `train`, with the tiny learner in the place of one of its optimisers."""
+    """Run the program `train`, with the tiny learner in place of one of its optimisers."""
     from container.training import train_job
 
     TinyLearner.pause_s = pause_s

@@ -1,17 +1,17 @@
 """The kernel of several hosts that split the factors: all see all rows, each trains some factors.
 
-A margin is a sum over factors, and a parameter's gradient needs besides its own numbers only the
-rows' residuals. So a model of k factors is N smaller models, the first with the bias and the linear
-part, whose margins add up::
+A margin is a sum over factors. A parameter's gradient needs only the parameter's own numbers and
+the rows' residuals. So N hosts can split a model of k factors into N smaller models whose margins
+add up; the first one has the bias and the linear part::
 
     ahead      the hosts' next mini-batches  →  exchanged; joined and transposed by each
     all        each row's margin in part (`passes.forward_rows`)  →  exchanged
     row's host adds the parts up and finds the residual  →  exchanged
     all        gradients and updates (`passes.update_columns`)
 
-Rows depend on the data alone and travel while others are trained on; of parameters nothing does. A
-step waits for two numbers a row. What it is not good for: an optimiser that looks at a feature's
-factors together, and fewer factors a host than a vector holds.
+The hosts send training rows while they train on others, and never send parameters. A step waits for
+two numbers per row. This does not suit an optimiser that looks at a feature's factors together, or
+fewer factors per host than a vector holds.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ from fm_algo.training.gradient.transpose import transpose
 
 
 class FactorKernel(JointKernel, CPUKernel):
-    """A host's kernel where each host has some of every feature's factors; see `HostKernel`.
+    """The kernel of one host, which has some factors of every feature; see `HostKernel`.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        mini_batch_size is that of each host.
+        mini_batch_size is per host.
     group : HostGroup
     should_stop : callable, optional
         Whether this host is to stop.
@@ -56,7 +56,7 @@ class FactorKernel(JointKernel, CPUKernel):
         self.replicated = (self._parameters.num_steps,)
 
     def step(self, prepared: PreparedBatch) -> Float32Array:
-        """Update all hosts' parameters once; return the margins of this host's rows from before."""
+        """Update all hosts' parameters once; return the margins of this host's rows before that."""
         if not isinstance(prepared, JointBatch):
             raise TypeError("a mini-batch of another kernel")
         counts, columns = prepared.counts, prepared.columns or transpose(prepared.joint)
@@ -72,7 +72,7 @@ class FactorKernel(JointKernel, CPUKernel):
         return margin
 
     def margin(self, batch: CSRBatch) -> Float32Array:
-        """Margin of each row, float32, (num_rows,); a host without rows takes part too."""
+        """Margin of each row, float32, (num_rows,); hosts without rows must call it too."""
         joint, counts, _ = join_rows(self.group, batch, 0)
         part, _, _ = self._forward_own(joint)
         return self._add_up_parts(part, counts)
@@ -83,7 +83,7 @@ class FactorKernel(JointKernel, CPUKernel):
         return JointBatch(batch, transpose(joined[0]), *joined)
 
     def _add_up_parts(self, part: Float32Array, counts: Int64Array) -> Float32Array:
-        """Send each host its rows' margins as far as they are known here; add up one's own."""
+        """Send each host the parts of its rows' margins; add up the parts of this host's own."""
         num_own = int(counts[self.rank])
         found = self.group.exchange(part, counts, np.full(self.size, num_own)).wait()
         margin: Float32Array = found.reshape(self.size, num_own).sum(axis=0)

@@ -1,9 +1,9 @@
-"""The kernel of several GPUs, a process each, that split the factors as `factor_kernel` does.
+"""The kernel of several GPUs, one process per GPU, that split the factors like `factor_kernel`.
 
-Each GPU finds its part of all rows' margins; the parts are added up from GPU to GPU, and each finds
-all residuals. So labels travel with the rows::
+Each GPU finds its part of all rows' margins. The GPUs add the parts up, and each finds all
+residuals. So labels are sent with the rows::
 
-    ahead   the hosts' next mini-batches  →  exchanged; joined and copied to the device by each
+    ahead   the hosts' next mini-batches  →  exchanged; each joins them and copies them to the GPU
     all     each row's margin in part (`gpu_passes.forward_rows`)  →  added up over all
     all     residuals, metrics, gradients and updates
 
@@ -42,27 +42,27 @@ class DeviceJointBatch(JointBatch):
 
 
 class GPUFactorKernel(JointKernel):
-    """A process's kernel where each GPU has some of every feature's factors; see `HostKernel`.
+    """The kernel of one process, whose GPU has some factors of every feature; see `HostKernel`.
 
-    What is said of hosts there is said of processes here.
+    What `HostKernel` says of hosts holds for processes here.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        The job's; mini_batch_size is that of each host.
+        The job's; mini_batch_size is per host.
     group : HostGroup
-        Of all processes; those of a host stand together, and its first one has its rows.
+        All processes. Those of a host stand together; the first one has the host's rows.
     should_stop : callable, optional
         Whether this process is to stop.
     num_gpus : int, optional
-        Processes of each host.
+        Processes per host.
     device : str
-        As of `GPUKernel`.
+        See `GPUKernel`.
 
     Raises
     ------
     UserError
-        If the device's memory does not suffice.
+        If the device's memory is too small.
     """
 
     _has_joint_labels = True
@@ -78,7 +78,7 @@ class GPUFactorKernel(JointKernel):
         placement = FactorPlacement.of(hyperparameters, group.size)
         own = placement.own_hyperparameters(group.rank)
         self._hyperparameters = of_part(hyperparameters, group.size // num_gpus, **own)
-        # All connect before one of them may find that its memory does not suffice.
+        # All processes connect before one of them may find that its memory is too small.
         sums = group.on_device(torch.device(device))
         super().__init__(placement, hyperparameters, group, should_stop)
         self._part = _PartKernel(self._hyperparameters, device, sums)
@@ -90,12 +90,12 @@ class GPUFactorKernel(JointKernel):
         return f"{self.size} processes, here {self._part.description}"
 
     def hold(self, rows: CSRBatch) -> None:
-        """Leave rows where they are: other GPUs need them, too."""
+        """Leave the rows where they are: the other GPUs need them too."""
 
     def step(self, prepared: PreparedBatch) -> LateSums:
-        """Update all GPUs' parameters once; return what waits for the metrics of the margins.
+        """Update all GPUs' parameters once; return a function that waits for the metrics' sums.
 
-        Those are of all rows, and the first process's to tell: the others have no rows to tell of.
+        In the first process the sums are those of all rows; in the others they are 0.
         """
         if not isinstance(prepared, DeviceJointBatch):
             raise TypeError("a mini-batch of another kernel")
@@ -103,21 +103,21 @@ class GPUFactorKernel(JointKernel):
         return late_sums if self.rank == 0 else lambda: dict.fromkeys(late_sums(), 0)
 
     def margin(self, batch: CSRBatch) -> Float32Array:
-        """Margin of each row, float32, (num_rows,); a process without rows takes part too."""
+        """Margin of each row, float32, (num_rows,); processes without rows must call it too."""
         joint, counts, _ = join_rows(self.group, batch, 0)
         first = int(counts[: self.rank].sum())
         return self._part.margin(joint)[first : first + batch.num_rows]
 
     def model(self) -> FMModel:
-        """Return this process's parameters, as of `GPUKernel`."""
+        """Return this process's parameters, as `GPUKernel` does."""
         return self._part.model()
 
     def state(self) -> State:
-        """Return this process's part of the state, as of `GPUKernel`."""
+        """Return this process's part of the state, as `GPUKernel` does."""
         return self._part.state()
 
     def writable_state(self) -> State:
-        """Return the same, to be written to."""
+        """Return the same, for writing."""
         return self._part.writable_state()
 
     def _lay_out(

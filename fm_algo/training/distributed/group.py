@@ -1,6 +1,6 @@
-"""The hosts as one group that exchanges arrays: the one place that knows torch.distributed's calls.
+"""Exchange arrays in a group of hosts; the only module that knows torch.distributed's calls.
 
-Every wait is broken off as soon as `Watch` finds that a host has failed or is lost.
+Every wait ends as soon as `Watch` finds that a host has failed or is lost.
 """
 
 import contextlib
@@ -26,26 +26,26 @@ from fm_algo.training.distributed.watch import Watch
 _N = TypeVar("_N", bound=np.generic)
 
 _LOOK_S = 1.0
-"""How often a wait looks whether the others are still there."""
+"""Seconds between checks, during a wait, that the other hosts are still there."""
 
 _POLL_S = 1e-4
-"""How often a wait for a device asks it."""
+"""Seconds between checks, during a wait for a device, that it is done."""
 
 _ADDED_AT_ONCE = 1 << 16
 _CONNECTING_S = 30.0
-_ANSWER_S = 60.0  # of the store; `Watch` finds out earlier
-_NO_LIMIT = timedelta(days=365)  # `Watch` ends waits, the hosts may be as slow as they like
+_ANSWER_S = 60.0  # longest wait for the store; `Watch` notices earlier
+_NO_LIMIT = timedelta(days=365)  # `Watch` ends waits; hosts may be as slow as they like
 
 
 class Pending(Generic[_N]):
-    """An array on its way.
+    """An array that is being received.
 
     Parameters
     ----------
     work : torch.distributed.Work
-        Keeps what is sent, and what it comes into, as long as it is not done.
+        Keeps the arrays sent and received alive until it is done.
     array : array
-        What it comes into.
+        The array that is filled.
     watch : Watch
     """
 
@@ -56,12 +56,12 @@ class Pending(Generic[_N]):
         self._is_there = False
 
     def wait(self) -> NDArray[_N]:
-        """Return the array once it is there.
+        """Wait until the array is there, and return it.
 
         Raises
         ------
         FMError
-            What made another host fail, or that one is lost.
+            If another host has failed, with its error, or if a host is lost.
         """
         while not self._is_there:
             is_over = (
@@ -82,8 +82,8 @@ class Pending(Generic[_N]):
 class HostGroup:
     """All hosts of a job.
 
-    One whose waits ended in an error is of no use any more, and its threads may wait for ever: the
-    process is to end.
+    After a wait has ended in an error, the group is of no use any more, and its threads may wait
+    for ever. The process should then end.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ class HostGroup:
     hosts : sequence of str
         Names; the first leads.
     watch : Watch
-        Running; all hosts are there.
+        It is running, and all hosts are there.
 
     Raises
     ------
     FMError
-        If the hosts cannot be connected: why, as far as the watch can tell.
+        If the hosts cannot be connected. It says why, as far as the watch can tell.
     """
 
     def __init__(self, store: Store, rank: int, hosts: Sequence[str], watch: Watch) -> None:
@@ -117,9 +117,9 @@ class HostGroup:
             self._connect(dist.distributed_c10d._get_default_group())
 
     def beside(self) -> Self:
-        """Connect the same hosts once more, for a thread that exchanges while others do.
+        """Connect the same hosts once more, for exchanges by another thread.
 
-        Of one group, one thread's calls and those of another might meet in another order elsewhere.
+        If two threads shared one group, their calls could have another order on another host.
         """
         other = copy.copy(self)
         with self._connecting():
@@ -139,12 +139,12 @@ class HostGroup:
         try:
             yield
         except RuntimeError as error:
-            why = " ".join(str(error).split())  # NCCL says it in several lines
+            why = " ".join(str(error).split())  # NCCL's text has several lines
             self._watch.blame(PlatformError(f"the hosts cannot be connected: {why}"))
 
     def _connect(self, process_group: dist.ProcessGroup) -> None:
         self._process_group = process_group
-        self.gather(np.zeros(1, np.int64))  # connects each with each
+        self.gather(np.zeros(1, np.int64))  # connects all pairs of hosts
         self._backend.set_timeout(_NO_LIMIT)
 
     @property
@@ -158,16 +158,16 @@ class HostGroup:
         counts_in: Int64Array,
         into: NDArray[_N] | None = None,
     ) -> Pending[_N]:
-        """Send each host its part of an array, and get one from each.
+        """Send each host its part of an array, and receive a part from each.
 
         Parameters
         ----------
         outgoing : array, shape (sum of counts_out, …)
-            Contiguous; the parts one after the other. Not to be written to until all is there.
+            Contiguous, one part after the other. Do not write to it until the result is there.
         counts_out, counts_in : int64, shape (size,)
-            Length of the part to and from each host.
+            Length of the part to each host, and of the part from each host.
         into : array, optional
-            What the parts come into, of the shape returned; a new one unless given.
+            Receives the parts, so it has the shape returned; by default a new array.
 
         Returns
         -------
@@ -189,13 +189,13 @@ class HostGroup:
         return Pending(work, array, self._watch)
 
     def spread(self, own: NDArray[_N], counts: Int64Array) -> Pending[_N]:
-        """Send all hosts the same, and get from each what it sends.
+        """Send the same array to all hosts, and receive the array of each.
 
         Parameters
         ----------
         own : array, shape (counts[rank], …)
         counts : int64, shape (size,)
-            Length of what each host sends.
+            Length of each host's array.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class HostGroup:
         return total
 
     def share(self, content: bytes) -> bytes:
-        """Return what the leader gave, on all hosts."""
+        """Return the leader's content on all hosts."""
         own = np.frombuffer(bytearray(content if self.rank == 0 else b""), np.uint8)
         length = int(self.gather(np.array([len(own)]))[0, 0])
         counts_in = np.zeros(self.size, np.int64)
@@ -233,20 +233,20 @@ class HostGroup:
         return self.exchange(sent, counts_out, counts_in).wait().tobytes()
 
     def close(self) -> None:
-        """Part from the others, who do the same."""
+        """Disconnect from the other hosts, which do the same."""
         groups: list[HostGroup | DeviceGroup] = [self, *self._beside, *self._on_device]
         for group in groups:
-            del group._process_group  # its threads end with the last one who knows it
+            del group._process_group  # its threads end with the last reference to it
         dist.destroy_process_group()
 
 
 class DeviceGroup:
-    """The hosts, for numbers in their devices' memory: NCCL where those are GPUs.
+    """Adds up numbers in the memory of the hosts' devices, with NCCL if those are GPUs.
 
     Parameters
     ----------
     device : torch.device
-        This host's.
+        This host's device.
     watch : Watch
     """
 
@@ -257,7 +257,7 @@ class DeviceGroup:
         self._process_group = dist.new_group(
             backend="nccl" if is_cuda else "gloo", timeout=timedelta(seconds=_CONNECTING_S)
         )
-        self.add_up(torch.zeros(1, device=device))  # connects each with each
+        self.add_up(torch.zeros(1, device=device))  # connects all pairs of hosts
         if is_cuda:
             done = torch.cuda.Event()
             done.record()
@@ -269,9 +269,9 @@ class DeviceGroup:
         return self._process_group._get_backend(self._device)
 
     def add_up(self, numbers: torch.Tensor) -> None:
-        """Put in the place of each number its sum over all hosts, for all of them to call.
+        """Replace each number by its sum over all hosts; all hosts must call it.
 
-        On a GPU it is done in the order of the present stream, and not waited for.
+        A GPU does this in order with the work of its present stream; the call does not wait.
 
         Raises
         ------
@@ -286,17 +286,18 @@ class DeviceGroup:
         if work is None:
             raise PlatformError("this process is not a member of the group of hosts")
         if numbers.is_cuda:
-            work.wait()  # the stream does
+            work.wait()  # makes the stream wait, not this thread
         else:
             Pending(work, numbers.numpy(), self._watch).wait()
 
     def wait(self, done: torch.cuda.Event) -> None:
-        """Wait until the device has come so far.
+        """Wait until the device has reached the event.
 
         Raises
         ------
         FMError
-            What made another host fail, or that one is lost: the device would wait for ever.
+            If another host has failed, with its error, or if a host is lost: the device would wait
+            for ever.
         """
         looked_at = time.monotonic()
         while not done.query():
@@ -307,7 +308,7 @@ class DeviceGroup:
 
 
 def agree_on_number(store: Store, key: str, number: int, *, is_leader: bool) -> int:
-    """Return the leader's number, which it lays down under a key.
+    """Return the leader's number, which the leader stores under a key.
 
     Raises
     ------
@@ -330,16 +331,16 @@ def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) ->
     address : str
         The leader's.
     port : int
-        0: at the leader, any that is free.
+        0 lets the leader take any free port.
     is_leader : bool
-        Whether this is its host.
+        Whether this host is the leader.
     timeout_s : float
-        How long it may take.
+        Longest time to wait, seconds.
 
     Raises
     ------
     PlatformError
-        If that cannot be done.
+        If the store cannot be opened or reached.
     """
     opened: queue.SimpleQueue[TCPStore | RuntimeError] = queue.SimpleQueue()
 
@@ -357,7 +358,7 @@ def open_store(address: str, port: int, *, is_leader: bool, timeout_s: float) ->
         else:
             opened.put(store)
 
-    # It would wait for a process that stands still, whatever time limit it is given.
+    # In a thread: it waits for a process that stands still, whatever time limit it is given.
     threading.Thread(target=open_it, name="store", daemon=True).start()
     found: TCPStore | RuntimeError
     try:

@@ -1,7 +1,7 @@
-"""What a host's kernel has in common, however the parameters are split: it keeps step with others.
+"""The base of the kernels of several hosts, which keeps the hosts in step.
 
-Wishes to stop, to write a checkpoint, and "I have rows left" travel before each step, so that all
-hosts do the same at the same one.
+Before each step, every host tells the others whether it has rows left, wants to stop, or wants to
+write a checkpoint. So all hosts do the same at the same step.
 """
 
 import abc
@@ -23,23 +23,23 @@ from fm_algo.training.gradient.parameters import PARAMETER_ROWS
 from fm_algo.training.state import ParameterStore
 
 _SCORED_AT_ONCE = 4096
-"""Rows of a host scored in one exchange."""
+"""Rows per host that one exchange scores."""
 
 HAS_ROWS, IS_TO_STOP, IS_CHECKPOINT_DUE = 1, 2, 4
-"""What a host says before a step, added up."""
+"""What a host tells the others before a step, added up."""
 
 
 class HostKernel(Kernel[PreparedBatch]):
-    """One host's part of a training on several; also its `Peers`.
+    """One host's part of training on several hosts; it is also the host's `Peers`.
 
-    A base that stands before a kernel of one host, which has the parameters of this host's part.
-    `step`, `margin` and all of `Peers` are for all hosts to call in the same order.
+    A subclass adds the kernel of a single host, which holds the parameters of this host's part. All
+    hosts must call `step`, `margin` and the methods of `Peers` in the same order.
 
     Parameters
     ----------
     placement : Placement
     hyperparameters : Hyperparameters
-        The job's; mini_batch_size is that of each host.
+        The job's; mini_batch_size is per host.
     group : HostGroup
     should_stop : callable
         Whether this host is to stop.
@@ -47,18 +47,18 @@ class HostKernel(Kernel[PreparedBatch]):
     Attributes
     ----------
     placement : Placement
-        Which parameters are this host's: those that `model` and `state` hold.
+        Tells which parameters this host keeps; `model` and `state` hold those.
     group : HostGroup
     replicated : tuple of array
-        What all hosts keep, and the leader knows, if it has read a checkpoint.
+        Arrays that all hosts keep. When a checkpoint is read, only the leader has its numbers.
     is_checkpoint_due : callable
-        Whether this host finds that it is time for one.
+        Whether this host finds that it is time for a checkpoint.
     checkpoint_agreed : bool
-        Whether a host has found so, as all know before the step.
+        Whether some host has found so; all hosts know it before the step.
     """
 
     replicated: tuple[NDArray[Any], ...]
-    _hyperparameters: Hyperparameters  # of the kernel of this host's part
+    _hyperparameters: Hyperparameters  # those of this host's part
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class HostKernel(Kernel[PreparedBatch]):
 
     @abc.abstractmethod
     def in_step(self, prepared: Iterator[PreparedBatch]) -> Iterator[PreparedBatch]:
-        """Pass on this host's mini-batches, then empty ones until no host has any left."""
+        """Yield this host's mini-batches, then empty ones until no host has rows left."""
 
     @property
     def rank(self) -> int:
@@ -96,11 +96,11 @@ class HostKernel(Kernel[PreparedBatch]):
 
     @property
     def writable_parameters(self) -> Float32Array:
-        """The same rows, to be written to."""
+        """The same rows, for writing."""
         return cast("Float32Array", self.writable_state()[PARAMETER_ROWS])
 
     def writable_model(self) -> ParameterStore:
-        """Return what can be written to like the whole model; what is this host's is kept."""
+        """Return a store that is written like the whole model, but keeps only this host's part."""
         layout = self.placement.layout
         here = self.writable_parameters, self.placement, self.rank
         w0 = self.model().w0 if self._hyperparameters.use_bias else np.zeros(1, np.float32)
@@ -108,7 +108,7 @@ class HostKernel(Kernel[PreparedBatch]):
         return PartOfModel(w0, w, WritableColumns(*here, 0, layout.num_factors))
 
     def blocks_in_step(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
-        """Pass on the rows of this host in small blocks, then empty ones until no host has any."""
+        """Yield this host's rows in small blocks, then empty ones until no host has rows left."""
         pieces = (
             block.rows(start, min(start + _SCORED_AT_ONCE, block.num_rows))
             for block in blocks
@@ -133,7 +133,7 @@ class HostKernel(Kernel[PreparedBatch]):
         return self._stop_agreed
 
     def agree_on_stop(self) -> bool:
-        """Stop together if one of the hosts is to stop; return `is_stopping`."""
+        """Stop all hosts if one of them is to stop; return `is_stopping`."""
         self._agree(self.gather([self._flags(has_rows=False)]))
         return self._stop_agreed
 
@@ -145,7 +145,7 @@ class HostKernel(Kernel[PreparedBatch]):
         )
 
     def _agree(self, flags: Int64Array) -> bool:
-        """Take the wishes of all hosts for one's own; return whether any has rows."""
+        """Adopt the wishes of all hosts; return whether any host has rows."""
         agreed = int(np.bitwise_or.reduce(flags, axis=None))
         self._stop_agreed |= bool(agreed & IS_TO_STOP)
         self.checkpoint_agreed = bool(agreed & IS_CHECKPOINT_DUE)
@@ -163,11 +163,11 @@ def of_part(hyperparameters: Hyperparameters, num_hosts: int, **own: object) -> 
     hyperparameters : Hyperparameters
         The job's.
     num_hosts : int
-        Those with rows: the kernel's mini_batch_size is that of all together.
+        Number of hosts with rows; the kernel's mini_batch_size is that of all of them together.
     **own : object
-        What else is other than the job's.
+        Other values that differ from the job's.
     """
-    # Not checked as a job's are: a host may own no feature.
+    # Not checked like those of a job, because a host may own no feature.
     part = copy.copy(hyperparameters)
     of_all = num_hosts * hyperparameters.mini_batch_size
     for name, value in {"mini_batch_size": of_all, **own}.items():

@@ -1,7 +1,7 @@
-"""What kernels have in common that split the factors: each sees the rows of all hosts.
+"""The base of the kernels that split the factors: each sees the training rows of all hosts.
 
-Which rows come next depends on the data alone: they are exchanged and joined while others are
-trained on.
+Which rows come next depends only on the data. So the hosts exchange and join the next rows while
+they train on others.
 """
 
 import abc
@@ -26,13 +26,13 @@ class JointBatch(PreparedBatch):
     Attributes
     ----------
     columns : Columns or None
-        Of all rows, where the kernel wants them.
+        Columns of all rows, if the kernel needs them.
     joint : CSRBatch
         All rows, in the order of the hosts.
     counts : int64, shape (num_hosts,)
-        Rows of each host.
+        Rows per host.
     flags : int64, shape (num_hosts,)
-        What each host said with its rows.
+        The flags that each host sent with its rows.
     """
 
     columns: Columns | None
@@ -45,7 +45,7 @@ class JointKernel(HostKernel):
     """A host's kernel that sees the rows of all hosts; see `HostKernel`."""
 
     _has_joint_labels = False
-    """Whether labels are joined, too."""
+    """Whether labels are joined too."""
 
     def __init__(
         self,
@@ -62,16 +62,16 @@ class JointKernel(HostKernel):
     def _lay_out(
         self, batch: CSRBatch, *joined: *tuple[CSRBatch, Int64Array, Int64Array]
     ) -> JointBatch:
-        """Do what a step needs of rows ahead of it: of this host's, and of what was joined."""
+        """Prepare a step from this host's rows and from what `join_rows` returned."""
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
-        """Get the other hosts' rows of the same step; in order, and beside other steps."""
+        """Get the other hosts' rows of the same step; may run during other steps, but in order."""
         if self._is_stop_announced:
-            return PreparedBatch(batch)  # all stop before it, and nobody else announces one
+            return PreparedBatch(batch)  # all hosts stop before it, and no other announces one
         return self._announce(batch, has_rows=True)
 
     def in_step(self, prepared: Iterator[PreparedBatch]) -> Iterator[PreparedBatch]:
-        """Pass on this host's mini-batches, then empty ones until no host has any left."""
+        """Yield this host's mini-batches, then empty ones until no host has rows left."""
         without_rows = (self._announce(self._no_rows(), has_rows=False) for _ in itertools.count())
         for batch in itertools.chain(prepared, without_rows):
             if not isinstance(batch, JointBatch):
@@ -85,7 +85,7 @@ class JointKernel(HostKernel):
                 return
 
     def _announce(self, batch: CSRBatch, *, has_rows: bool) -> JointBatch:
-        """Exchange rows and wishes, some steps ahead: what is asked for once is not again."""
+        """Exchange rows and wishes some steps ahead; ask for a checkpoint only once."""
         said = self._flags(has_rows=has_rows)
         if self._is_checkpoint_announced:
             said &= ~IS_CHECKPOINT_DUE
@@ -99,7 +99,7 @@ class JointKernel(HostKernel):
 def join_rows(
     group: HostGroup, batch: CSRBatch, flags: int, *, with_labels: bool = False
 ) -> tuple[CSRBatch, Int64Array, Int64Array]:
-    """Exchange rows; for all hosts to call.
+    """Exchange rows; all hosts must call it.
 
     Parameters
     ----------
@@ -107,16 +107,16 @@ def join_rows(
     batch : CSRBatch
         This host's rows.
     flags : int
-        Sent along.
+        Sent along with the rows.
     with_labels : bool, optional
-        Whether labels travel, too; else they stay here.
+        Whether labels are sent too.
 
     Returns
     -------
     joint : CSRBatch
         The rows of all hosts, in their order.
     counts : int64, shape (num_hosts,)
-        Rows of each.
+        Rows per host.
     flags : int64, shape (num_hosts,)
     """
     all_one = bool((batch.values == 1).all())

@@ -1,4 +1,4 @@
-"""Which host keeps a feature's row, and where: spread by a hash, without a table."""
+"""Find the host that keeps a feature's row, and its place there, by a hash without a table."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from fm_algo.runtime.jit import njit
 from fm_algo.sparse import Int32Array
 
 # Odd, so that multiplying by them modulo a power of two can be undone. Their bits are those of the
-# golden ratio and of square roots: nothing that features are numbered by follows them.
+# golden ratio and of square roots, which no numbering of features follows.
 _FACTORS = (0x9E3779B1, 0x6A09E667, 0xB504F333)
 
 
@@ -16,10 +16,10 @@ _FACTORS = (0x9E3779B1, 0x6A09E667, 0xB504F333)
 class Ownership:
     """The owner of each feature.
 
-    The feature numbers are put in another order by a bijection of [0, feature_dim) that looks
-    random; the feature at place p of it is row p // num_hosts of host p % num_hosts. So all hosts
-    have the same number of rows, give or take one, and features that stand close together, or at
-    regular distances, are spread.
+    A bijection of [0, feature_dim) that looks random puts the features in another order. The
+    feature at place p of it is row p // num_hosts of host p % num_hosts. So the hosts have the same
+    number of rows, give or take one. And the hash spreads features whose numbers are close together
+    or at regular distances.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Ownership:
     num_hosts: int
 
     def num_rows(self, host: int) -> int:
-        """Rows that a host owns."""
+        """Return the number of rows that a host owns."""
         return (self.feature_dim - host + self.num_hosts - 1) // self.num_hosts
 
     def find(self, features: Int32Array) -> tuple[Int32Array, Int32Array]:
-        """Find features.
+        """Find the owners of features.
 
         Parameters
         ----------
@@ -43,7 +43,7 @@ class Ownership:
         Returns
         -------
         owners, rows : int32, shape (n,)
-            Number of the host that owns each one, and the row that it is there.
+            Number of each feature's owner, and the feature's row there.
         """
         owners, rows = np.empty(len(features), np.int32), np.empty(len(features), np.int32)
         _find(features, self.feature_dim, self.num_hosts, owners, rows)
@@ -56,9 +56,9 @@ def _find(
 ) -> None:
     """Mix the bits of each feature's number until the result is a feature's number again.
 
-    Each of the operations can be undone on numbers of `bits` bits, so no two features meet; a
-    result beyond feature_dim goes round again, fewer than two rounds on average ("cycle walking",
-    Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002).
+    Each operation can be undone on numbers of `bits` bits, so no two features get the same place. A
+    result outside [0, feature_dim) is mixed again, fewer than two rounds on average ("cycle
+    walking", Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002).
     """
     bits = 1
     while (np.int64(1) << bits) < feature_dim:

@@ -1,7 +1,7 @@
-"""Which of all features' numbers a host keeps, and where: whole rows, or some columns of each.
+"""Tell which numbers of all features a host keeps: whole rows, or some columns of each row.
 
-All features' rows, with optimiser states, are seen as one host has them (`kernels.parameters`): an
-array of shape (feature_dim, stride). Each number has one host at most; padding has none.
+Places refer to the rows that a single host would have, with optimiser states: an array of shape
+(feature_dim, stride), see `gradient.parameters`. One host at most keeps a number, none padding.
 """
 
 from dataclasses import dataclass, field
@@ -21,16 +21,16 @@ Selection = slice | NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a host keeps of a block of all rows.
+    """The part of a block of all rows that a host keeps.
 
     Attributes
     ----------
     block : tuple of Selection
-        Rows and columns of the block, counted from its corner.
+        Rows and columns of these numbers, counted from the block's corner.
     own : tuple of Selection
-        The same numbers' rows and columns among those of the host.
+        Rows and columns of the same numbers in the host's own array.
     shape : tuple of int
-        How many.
+        Number of rows and of columns.
     """
 
     block: tuple[Selection, Selection]
@@ -39,12 +39,12 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Numbers in all."""
+        """How many numbers the part has."""
         return self.shape[0] * self.shape[1]
 
 
 class Placement(Protocol):
-    """Which numbers are whose."""
+    """Tells which host keeps which numbers."""
 
     @property
     def feature_dim(self) -> int:
@@ -53,17 +53,17 @@ class Placement(Protocol):
 
     @property
     def layout(self) -> Layout:
-        """Of rows as one host has them."""
+        """Layout of the rows that a single host would have."""
         ...
 
     def part(self, host: int, start: int, stop: int, first: int, last: int) -> Part:
-        """Find what a host keeps of columns first:last of the features start:stop."""
+        """Find the part that a host keeps of columns first:last of the features start:stop."""
         ...
 
 
 @dataclass(frozen=True)
 class RowPlacement:
-    """Each feature's row lies on one host as a whole; see `Placement`.
+    """One host keeps the whole row of a feature; see `Placement`.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class RowPlacement:
         return self.ownership.feature_dim
 
     def part(self, host: int, start: int, stop: int, first: int, last: int) -> Part:
-        """Find the rows of a host."""
+        """Find the rows that a host keeps."""
         owners, rows = self.ownership.find(np.arange(start, stop, dtype=np.int32))
         of_block = np.flatnonzero(owners == host)
         own = rows[of_block], slice(first, last)
@@ -89,7 +89,7 @@ class RowPlacement:
 
 @dataclass(frozen=True)
 class FactorPlacement:
-    """Each host keeps some of every feature's factors; the first host w as well; see `Placement`.
+    """Each host keeps some factors of every feature, and host 0 also keeps w; see `Placement`.
 
     Attributes
     ----------
@@ -107,13 +107,13 @@ class FactorPlacement:
 
     @classmethod
     def of(cls, hyperparameters: Hyperparameters, num_hosts: int) -> Self:
-        """Place the parameters of a training."""
+        """Return the placement for a job's hyperparameters."""
         return cls(hyperparameters.feature_dim, num_hosts, Layout.of(hyperparameters))
 
     def factors(self, host: int) -> tuple[int, int]:
         """Return a host's first factor and the one after its last.
 
-        Whole vectors, if there are enough of them for all hosts.
+        Each host gets whole vectors, if there are enough of them for all hosts.
         """
         num_factors = self.layout.num_factors
         num_vectors = self.layout.width // WIDTH
@@ -122,20 +122,20 @@ class FactorPlacement:
         return first, min(last, num_factors)
 
     def own_hyperparameters(self, host: int) -> dict[str, object]:
-        """Return what is other for a host's kernel than for one that has all parameters."""
+        """Return the hyperparameters of a host's kernel that differ from the job's."""
         first, last = self.factors(host)
         own: dict[str, object] = {"num_factors": last - first}
         return own if host == 0 else own | {"use_bias": False, "use_linear": False}
 
     def part(self, host: int, start: int, stop: int, first: int, last: int) -> Part:
-        """Find the columns of a host."""
+        """Find the columns that a host keeps."""
         own = self._columns[host][first:last]
         of_block = np.flatnonzero(own >= 0)
         shape = stop - start, len(of_block)
         return Part((slice(None), of_block), (slice(start, stop), own[of_block]), shape)
 
     def _find(self, host: int) -> NDArray[np.intp]:
-        """For each column of a whole row the host's own, or -1: shape (stride,)."""
+        """Return the host's own column for each column of a whole row, or -1; shape (stride,)."""
         first, last = self.factors(host)
         whole = self.layout
         own = Layout(last - first, -(-(last - first) // WIDTH) * WIDTH, whole.num_v_states)
@@ -153,7 +153,7 @@ class FactorPlacement:
 
 @dataclass(frozen=True, slots=True)
 class PartOfModel:
-    """What a host keeps of a model, written to like the whole; a `ParameterStore`.
+    """The part of a model that a host keeps, written like the whole model; a `ParameterStore`.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class PartOfModel:
 
 
 class WritableColumns:
-    """What can be written to like an array with a row for each feature; keeps what is this host's.
+    """Takes values like an array with one row per feature, but keeps only this host's numbers.
 
     Parameters
     ----------
@@ -177,12 +177,12 @@ class WritableColumns:
     host : int
         Number of this host.
     first, last : int
-        The columns of whole rows that the array has.
+        The array has columns first:last of whole rows.
     is_flat : bool, optional
-        Whether it is one column and looks like a vector.
+        Whether it is one column, with the shape of a vector.
     """
 
-    _ROWS_AT_ONCE = 1 << 20  # 8 MB to look them up
+    _ROWS_AT_ONCE = 1 << 20  # looking them up takes 8 MB
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Which rows of a mini-batch lie on which host, and how to get there."""
+"""Find the parameter rows of a mini-batch on their hosts, and exchange rows and gradients."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,18 +15,18 @@ from fm_algo.training.gradient.transpose import transpose
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutedBatch(PreparedBatch):
-    """A mini-batch whose features are numbered by where their rows come to lie when fetched.
+    """A mini-batch whose features are numbered by the places of their rows once fetched.
 
     Attributes
     ----------
     columns : Columns
-        Holds those places instead of features.
+        With those places instead of features.
     compact : CSRBatch
         The mini-batch; its feature_dim is the number of features present.
     rows : int32, shape (num_features,)
-        For each place, the row at its owner.
+        For each place, the number of the row at its owner; they lie owner by owner.
     counts : int64, shape (num_hosts,)
-        How many of them each host owns; they lie host by host.
+        How many of these rows each host owns.
     """
 
     columns: Columns
@@ -36,7 +36,7 @@ class RoutedBatch(PreparedBatch):
 
     @classmethod
     def of(cls, batch: CSRBatch, ownership: Ownership) -> Self:
-        """Find out where the rows of a mini-batch are."""
+        """Find out where the parameter rows of a mini-batch are."""
         columns = transpose(batch)
         owners, rows = ownership.find(columns.features)
         order = np.argsort(owners.astype(np.int16), kind="stable")
@@ -53,15 +53,15 @@ class RoutedBatch(PreparedBatch):
 
 
 class Route:
-    """The way of one mini-batch of all hosts: who wants which rows of whom.
+    """Exchanges the rows and gradients of one mini-batch of all hosts.
 
     Parameters
     ----------
     group : HostGroup
     batch : RoutedBatch
-        This host's.
+        This host's mini-batch.
     counts_in : int64, shape (num_hosts,)
-        How many rows each host wants of this one.
+        How many rows each host wants from this one.
     """
 
     def __init__(self, group: HostGroup, batch: RoutedBatch, counts_in: Int64Array) -> None:
@@ -71,31 +71,31 @@ class Route:
         self._wanted: Pending[np.int32] = group.exchange(batch.rows, batch.counts, counts_in)
 
     def wanted(self) -> Int32Array:
-        """Return the rows of this host that are wanted, host by host, int32."""
+        """Return the numbers of this host's rows that the hosts want, host by host, int32."""
         return self._wanted.wait()
 
     def by_row(self, num_rows: int) -> Columns:
-        """Group what is wanted by row: each row, and its numbers in `wanted`, ascending."""
+        """Group `wanted` by row: each row, and its places in `wanted` in ascending order."""
         wanted = self.wanted()
         indptr = np.arange(len(wanted) + 1)
         return transpose(CSRBatch(indptr, wanted, np.ones(len(wanted), np.float32), None, num_rows))
 
     def bring(self, rows: Float32Array, into: Float32Array) -> Pending[np.float32]:
-        """Send the rows `wanted` to those who want them; get those of the mini-batch, by place."""
+        """Send the rows `wanted` to the hosts; get the rows of the mini-batch, by place."""
         return self._group.exchange(rows, self._counts_in, self.batch.counts, into)
 
     def bring_back(self, gradients: Float32Array, into: Float32Array) -> Pending[np.float32]:
-        """Send the gradients, by place, to the rows' owners; get those for the rows `wanted`."""
+        """Send gradients, by place, to the rows' owners; get the gradients of the rows `wanted`."""
         return self._group.exchange(gradients, self.batch.counts, self._counts_in, into)
 
 
 class Baggage:
-    """Memory for rows on their way, used again each step: new memory would cost more than them.
+    """Memory for rows on their way, reused in each step: new memory would take more time.
 
     Parameters
     ----------
     row_floats : int
-        Numbers of a row.
+        Numbers per row.
     """
 
     _GROWTH = 1.125
@@ -105,7 +105,7 @@ class Baggage:
         self._memory: dict[str, Float32Array] = {}
 
     def rows(self, name: str, num_rows: int) -> Float32Array:
-        """Return so many rows, which hold anything; those of the same name before are gone."""
+        """Return uninitialized rows; they replace the earlier rows of the same name."""
         memory = self._memory.get(name)
         if memory is None or len(memory) < num_rows:
             shape = (int(self._GROWTH * num_rows), self._row_floats)

@@ -1,16 +1,15 @@
 """The kernel of several hosts that split the features: each feature's row has one owner.
 
-Rows are fetched from their owners, and gradients sent back.
-
-A step of all hosts together is the step of one host on all their rows::
+Hosts fetch parameter rows from their owners, and send gradients back. A step of all hosts together
+is the same as the step of one host on all their training rows::
 
     owners     pack the rows wanted          →  exchanged  →
     all        margins, residuals, gradients  (`passes.forward_rows`, `split_passes`)
     owners  ←  exchanged  ←  gradients; add them up in the order of the hosts, update each row once
 
-Which rows are wanted depends on the data alone: the numbers of the next mini-batch's rows travel
-while this one is trained on. Their values cannot: this step's update may change them. The bias is
-kept by all, who add up its gradient in the same order.
+Which rows are wanted depends only on the data. So hosts send the numbers of the rows that the next
+mini-batch wants while they train on this one. They cannot send the values yet, because this step's
+update may change them. All hosts keep the bias, and add up its gradient in the same order.
 """
 
 import itertools
@@ -32,12 +31,12 @@ from fm_algo.training.gradient.split_passes import apply_gradients, pack_rows, s
 
 
 class RowKernel(HostKernel, CPUKernel):
-    """A host's kernel where each feature's row lies on one host; see `HostKernel`.
+    """The kernel of one host, which owns the rows of some features; see `HostKernel`.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        mini_batch_size is that of each host.
+        mini_batch_size is per host.
     group : HostGroup
     should_stop : callable, optional
         Whether this host is to stop.
@@ -45,7 +44,7 @@ class RowKernel(HostKernel, CPUKernel):
     Attributes
     ----------
     ownership : Ownership
-        Which rows are this host's.
+        Tells which rows this host owns.
     """
 
     def __init__(
@@ -65,13 +64,13 @@ class RowKernel(HostKernel, CPUKernel):
         self._baggage = Baggage(placement.layout.width + 1)
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
-        """Find out which rows of which host a mini-batch needs; may run beside other steps."""
+        """Find out which rows of which host a mini-batch needs; may run during other steps."""
         return RoutedBatch.of(batch, self.ownership)
 
     def in_step(self, prepared: Iterator[PreparedBatch]) -> Iterator[PreparedBatch]:
-        """Pass on this host's mini-batches, then empty ones until no host has any left.
+        """Yield this host's mini-batches, then empty ones until no host has rows left.
 
-        What is passed on is always one behind what has been announced to the others.
+        The mini-batch yielded is always one behind the one announced to the other hosts.
         """
         then_none = itertools.chain(prepared, itertools.repeat(None))
         route = self._announce_next(then_none)
@@ -82,7 +81,7 @@ class RowKernel(HostKernel, CPUKernel):
             route = following
 
     def step(self, prepared: PreparedBatch) -> Float32Array:
-        """Update all hosts' parameters once; return the margins of this host's rows from before."""
+        """Update all hosts' parameters once; return the margins of this host's rows before that."""
         route, self._route = self._route, None
         if route is None or prepared is not route.batch:
             raise RuntimeError("a mini-batch was not announced to the other hosts")
@@ -112,13 +111,13 @@ class RowKernel(HostKernel, CPUKernel):
         return margin
 
     def margin(self, batch: CSRBatch) -> Float32Array:
-        """Margin of each row, float32, (num_rows,); a host without rows takes part too."""
+        """Margin of each row, float32, (num_rows,); hosts without rows must call it too."""
         route = self._announce(RoutedBatch.of(batch, self.ownership), 0)
         packed = self._fetch(route).wait()
         return self._forward(route.batch.compact, packed, self.placement.layout.width)[0]
 
     def _announce_next(self, prepared: Iterator[PreparedBatch | None]) -> Route | None:
-        """Tell the others what the next mini-batch needs; None if no host has one."""
+        """Tell the other hosts what the next mini-batch needs; return None if no host has one."""
         batch = next(prepared)
         flags = self._flags(has_rows=batch is not None)
         if batch is None:
@@ -129,7 +128,7 @@ class RowKernel(HostKernel, CPUKernel):
         return route if self._has_rows else None
 
     def _announce(self, batch: RoutedBatch, flags: int) -> Route:
-        """Exchange how many rows of each other the hosts want, and their wishes."""
+        """Exchange wishes, and how many rows each host wants from each other host."""
         each_one = np.ones(self.size, np.int64)
         said = np.column_stack([batch.counts, np.full(self.size, flags)])
         heard = self.group.exchange(np.ascontiguousarray(said), each_one, each_one).wait()

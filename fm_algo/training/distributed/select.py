@@ -1,4 +1,4 @@
-"""How the hosts of a job split its model."""
+"""Choose how the hosts of a job split its model."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,8 @@ from fm_algo.training.distributed.row_kernel import RowKernel
 def is_split_by_factor(hyperparameters: Hyperparameters, num_hosts: int) -> bool:
     """Tell whether hosts split the factors, not the features.
 
-    They do where each gets a vector of them, unless the optimiser looks at all factors of a feature
-    together.
+    They do if each host gets at least one vector of factors, unless the optimiser looks at all
+    factors of a feature together.
     """
     is_coordinatewise = hyperparameters.optimizer != "rowwise_adagrad"
     return is_coordinatewise and hyperparameters.num_factors >= WIDTH * num_hosts
@@ -27,7 +27,7 @@ def make_kernel(
     num_gpus: int = 0,
     device: str = "cuda",
 ) -> HostKernel:
-    """Make this host's kernel, numbers 0; or that of one of its GPUs.
+    """Make the kernel of this host, or of one of its GPUs, with all numbers 0.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def make_kernel(
     should_stop : callable
         Whether this host is to stop.
     num_gpus : int, optional
-        Of each host, a process each; 0: processors train.
+        GPUs per host, with one process per GPU; 0 if the CPU trains.
     device : str, optional
-        As of `GPUKernel`.
+        See `GPUKernel`.
     """
     if num_gpus:
-        # Here, because Triton is not everywhere.
+        # Imported here, because Triton is not installed everywhere.
         from fm_algo.training.distributed.gpu_factor_kernel import GPUFactorKernel  # noqa: PLC0415
 
         return GPUFactorKernel(hyperparameters, group, should_stop, num_gpus, device)

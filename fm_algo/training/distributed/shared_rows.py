@@ -1,8 +1,8 @@
-"""All hosts' rows as one array, which the leader reads and writes while the others serve.
+"""Show all hosts' rows as one array, which the leader reads and writes while the others serve.
 
-So the leader can write a model or a checkpoint larger than its memory, with the code that one host
-writes its own with: in blocks of the order of the features, so that nothing in the file says how
-many hosts there were.
+So the leader can write a model or a checkpoint larger than its memory, with the code of a single
+host. It works in blocks in the order of the features, so the arrays in a file do not depend on the
+number of hosts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,15 +25,15 @@ _READ, _WRITE, _DISMISS = range(3)
 
 
 class RowService:
-    """The rows of all hosts at the leader's service.
+    """Gives the leader access to the rows of all hosts.
 
-    The leader works with `model` and `state`, and ends with `dismiss`; meanwhile the others
-    `serve`.
+    The leader works with `model` and `state`, and ends with `dismiss`. Meanwhile the other hosts
+    run `serve`.
 
     Parameters
     ----------
     kernel : HostKernel
-        This host's.
+        This host's kernel.
     """
 
     def __init__(self, kernel: HostKernel) -> None:
@@ -49,7 +49,7 @@ class RowService:
         return SharedModel(own.predictor_type, own.w0, w, SharedRows(self, 0, layout.num_factors))
 
     def writable_model(self) -> "SharedModel":
-        """Return the whole model, to be written to."""
+        """Return the whole model, for writing."""
         self._kernel.writable_state()
         return self.model()
 
@@ -58,11 +58,11 @@ class RowService:
         write_model(model, self.writable_model())
 
     def state(self) -> State:
-        """Return the state of one host that has all rows."""
+        """Return the state that one host with all rows would have."""
         return self._with_all_rows(self._kernel.state())
 
     def writable_state(self, forms: Forms | None = None) -> State:
-        """Return the same, to be written to."""
+        """Return the same, for writing."""
         return self._with_all_rows(self._kernel.writable_state())
 
     def _with_all_rows(self, own: State) -> State:
@@ -70,7 +70,7 @@ class RowService:
         return {**own, PARAMETER_ROWS: parameters}
 
     def read(self, *block: int) -> Float32Array:
-        """Return a block of all rows: start, stop, and columns first, last; for the leader."""
+        """Return a block of all rows: rows start:stop, columns first:last; for the leader."""
         self._say(_READ, *block)
         start, stop, first, last = block
         values = np.zeros((stop - start, last - first), np.float32)
@@ -88,12 +88,12 @@ class RowService:
         self._receive(block, sent, np.array([part.size for part in parts]))
 
     def dismiss(self) -> None:
-        """Let the others go; for the leader. What all hosts have the same is then the leader's."""
+        """End `serve` on the other hosts, and give them the replicated arrays; for the leader."""
         self._say(_DISMISS)
         self._share_replicated()
 
     def serve(self) -> None:
-        """Do what the leader says until it is done; for the others."""
+        """Do what the leader says until it calls `dismiss`; for the other hosts."""
         nobody = np.zeros(self._group.size, np.int64)
         while True:
             command, *block = self._hear()
@@ -119,7 +119,7 @@ class RowService:
         return [self._placement.part(host, *block) for host in range(self._group.size)]
 
     def _send(self, block: Sequence[int], counts_in: Int64Array) -> Float32Array:
-        """Send this host's numbers to the leader; return what comes in."""
+        """Send this host's numbers to the leader; return the numbers received."""
         part = self._placement.part(self._group.rank, *block)
         counts_out = np.zeros(self._group.size, np.int64)
         counts_out[0] = part.size
@@ -127,7 +127,7 @@ class RowService:
         return self._group.exchange(numbers, counts_out, counts_in).wait()
 
     def _receive(self, block: Sequence[int], sent: Float32Array, counts_out: Int64Array) -> None:
-        """Send out what the leader has; keep what comes in for this host."""
+        """Send out the leader's numbers; store those received on this host."""
         part = self._placement.part(self._group.rank, *block)
         counts_in = np.zeros(self._group.size, np.int64)
         counts_in[0] = part.size
@@ -135,7 +135,7 @@ class RowService:
         self._kernel.writable_parameters[part.own] = numbers.reshape(part.shape)
 
     def _share_replicated(self) -> None:
-        self._kernel.state()  # brings a device's numbers here
+        self._kernel.state()  # copies a device's numbers to the host
         for array in self._kernel.replicated:
             of_leader = self._group.gather(array)[0]
             if not np.array_equal(array, of_leader):
@@ -153,7 +153,7 @@ def _cut(numbers: Float32Array, parts: Sequence[Part]) -> Iterator[Float32Array]
 
 @dataclass(frozen=True, slots=True)
 class SharedModel:
-    """The whole model, for the leader: w and V can be cut into slices, and slices assigned to.
+    """The whole model, for the leader; slices of w and V can be read and assigned.
 
     Attributes
     ----------
@@ -175,9 +175,9 @@ class SharedRows:
     ----------
     service : RowService
     first, last : int
-        The columns.
+        The columns are first:last.
     is_flat : bool, optional
-        Whether it is one column and looks like a vector.
+        Whether it is one column, with the shape of a vector.
     """
 
     dtype = np.dtype(np.float32)
@@ -224,7 +224,7 @@ class SharedRows:
             yield block[:filled].data
 
     def blocks_to_fill(self, block_bytes: int) -> Iterator[memoryview]:
-        """Yield blocks of the same sizes; what is written to one is taken before the next."""
+        """Yield blocks of the same sizes to fill; each is stored before the next is yielded."""
         num_columns = self._columns[1] - self._columns[0]
         left, start = self.nbytes, 0
         rest = np.empty(0, np.uint8)

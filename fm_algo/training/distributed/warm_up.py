@@ -1,4 +1,4 @@
-"""Compile what only several hosts need: a group of one host trains a little."""
+"""Compile the functions that only several hosts need, by training a little in a group of one."""
 
 import contextlib
 import threading
@@ -18,7 +18,7 @@ from fm_algo.training.trainer import train
 
 @contextlib.contextmanager
 def lone_group() -> Iterator[HostGroup]:
-    """Yield a group of this process alone."""
+    """Yield a group with this process only."""
     store = open_store("127.0.0.1", 0, is_leader=True, timeout_s=60)
     hosts = ["localhost"]
     watch = Watch(store, 0, hosts, threading.Event())

@@ -1,4 +1,4 @@
-"""Who is still there: each host says every second that it is, and reads what the others say."""
+"""Notice lost hosts: each host sends a heartbeat every second, and reads those of the others."""
 
 import contextlib
 import math
@@ -16,10 +16,10 @@ _BEAT_S = 1.0
 _MEETING_BEAT_S = 0.1
 
 LIMIT_S = 30.0
-"""Silence after which a host is lost."""
+"""Silence, in seconds, after which a host counts as lost."""
 
 _LIMIT_AFTER_BREAK_S = 5.0
-"""The same, once a connection has broken: some host is gone, only its name is wanted."""
+"""The same after a connection broke: some host is gone, only its name is not known yet."""
 
 _KINDS: tuple[type[FMError], ...] = (UserError, AlgorithmError, PlatformError)
 _FAILURE = "failure"
@@ -36,17 +36,18 @@ class _Failure(msgspec.Struct, frozen=True):
 class Watch:
     """The heartbeats of a job's hosts, over the store that the leader keeps.
 
-    A wish to stop travels with them: a SIGTERM to one host is one to all.
+    Heartbeats also carry a wish to stop: a SIGTERM to one host stops all.
 
     Parameters
     ----------
     store : torch.distributed.Store
-        A connection of its own: an answer that does not come must hold up nobody else.
+        A connection for the watch alone: a missing answer must not make anything else wait.
     rank : int
+        Number of this host. Host 0, the leader, keeps the store.
     hosts : sequence of str
-        Names; `rank` is this host, 0 the one that keeps the store.
+        Names of all hosts.
     stop : threading.Event
-        Set here once set at any host.
+        Set on this host once it is set on any host.
     """
 
     def __init__(
@@ -69,17 +70,17 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin: from now on the others hear of this host, and soon of its loss."""
+        """Start the heartbeats; from now on the other hosts notice if this host is lost."""
         self._round_at = time.monotonic()
         self._thread.start()
 
     def meet(self, deadline: float = math.inf) -> bool:
-        """Wait until all hosts are there; whether they are, the leader decides for all.
+        """Wait until all hosts are there; the leader decides for all whether they are.
 
         Parameters
         ----------
         deadline : float, optional
-            A reading of `time.monotonic`; the leader's counts.
+            A time of `time.monotonic`; only the leader's counts.
 
         Returns
         -------
@@ -89,11 +90,11 @@ class Watch:
         Raises
         ------
         FMError
-            If a host has not come by then, has failed, or has come and is lost.
+            If a host has not come by the deadline, has failed, or is lost again.
         """
         while not self._meeting:
             if self._stop.is_set() and self._store_error is not None:
-                return False  # the leader was told to stop, too, and has left
+                return False  # the leader was told to stop too, and has left
             self.check()
             if self._rank == 0:
                 self._decide(deadline)
@@ -101,11 +102,11 @@ class Watch:
         return self._meeting == _ALL_HERE
 
     def check(self) -> None:
-        """Raise what made another host fail, or that a host is lost."""
+        """Raise the error that made another host fail, or an error if a host is lost."""
         self._check(LIMIT_S)
 
     def blame(self, error: PlatformError) -> NoReturn:
-        """Find out which host is behind a broken connection, and raise that, or else the error."""
+        """Find out which host broke a connection and raise its error, or else the given one."""
         deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
             self._check(_LIMIT_AFTER_BREAK_S)
@@ -118,16 +119,16 @@ class Watch:
             told = as_told(error)
             place = "" if error is self._loss else f"host {self._hosts[self._rank]}: "
             self._say(_Failure(type(told).__name__, place + told.message))
-        if self._rank == 0:  # the store goes with this process
+        if self._rank == 0:  # the store ends with this process
             time.sleep(3 * _BEAT_S)
 
     def tell(self, rank: int, how: str) -> None:
-        """Tell all that one of the hosts is lost, unless they have heard of a failure."""
+        """Tell all hosts that one of them is lost, unless they already know of a failure."""
         message = f"host {self._hosts[rank]} was lost: {how}"
         self._say(_Failure(PlatformError.__name__, message))
 
     def leave(self) -> None:
-        """Say that this host needs the others no longer; the leader waits for all who are there."""
+        """Say that this host no longer needs the others; the leader waits until all have left."""
         deadline = time.monotonic() + _LIMIT_AFTER_BREAK_S
         left = [f"left {number}" for number, beat in enumerate(self._beats) if beat]
         with contextlib.suppress(RuntimeError):  # it does not matter any more
@@ -136,13 +137,13 @@ class Watch:
                 time.sleep(_BEAT_S / 100)
 
     def end(self) -> None:
-        """Fall silent, because the job is over."""
+        """End the heartbeats, because the job is over."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(_BEAT_S)
 
     def _say(self, failure: _Failure) -> None:
-        """Lay a failure down, if it is the first."""
+        """Write a failure to the store, if it is the first one."""
         said = msgspec.json.encode(failure).decode()
 
         def say() -> None:
@@ -154,7 +155,7 @@ class Watch:
         saying.join(_LIMIT_AFTER_BREAK_S)  # a store whose host is lost may never answer
 
     def _decide(self, deadline: float) -> None:
-        """Say whether the hosts have met, once that is known; it holds for all."""
+        """Decide for all hosts whether they have met, once that is known."""
         missing = [host for host, beat in zip(self._hosts, self._beats, strict=True) if not beat]
         if not missing:
             self._store.compare_set(_MEETING, _NOTHING, _ALL_HERE.decode())
@@ -171,11 +172,11 @@ class Watch:
                 count += 1
                 self._beat(count)
                 self._listen()
-        except RuntimeError as error:  # torch's own kinds of it
+        except RuntimeError as error:  # torch's own errors are of this type
             self._store_error = error
 
     def _come(self) -> None:
-        """Find what the leader has laid out, and see that this host is new."""
+        """Set up the store, if this host leads; read it, and check that this host is new."""
         if self._rank == 0:
             for key in [*self._keys, _MEETING]:
                 self._store.set(key, _NOTHING)
@@ -214,8 +215,8 @@ class Watch:
         now = time.monotonic()
         if now - self._round_at > limit_s:
             if self._rank == 0:
-                return  # this very process stood still
-            self._is_store_lost = True  # what asks it now would wait for long
+                return  # this process itself stood still
+            self._is_store_lost = True  # to ask it now would take long
             silent = [self._hosts[0]]
         else:
             heard = zip(self._hosts, self._beats, self._heard_at, strict=True)

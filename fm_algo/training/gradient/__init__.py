@@ -1,7 +1,7 @@
-"""The training step on arrays: a slow reference, and fast kernels that must agree with it.
+"""Training by gradients: kernels, each of which does the training step on arrays.
 
-A kernel is made from an initial model and the hyperparameters, and holds parameters and optimiser
-state in whatever layout suits it.
+The fast kernels must agree with a slow one (`reference`). A kernel holds parameters and optimiser
+states in whatever layout suits it.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 from fm_algo.training.state import ParameterStore, State
 
 LateSums = Callable[[], dict[str, float]]
-"""Waits for a step, and returns what `MetricSums.state` would say after its margins alone."""
+"""Waits for a step, and returns what `MetricSums.state` would return for its rows alone."""
 
 
 class Prepared(Protocol):
-    """What a kernel makes of a mini-batch ahead of its step: each kernel has its own type."""
+    """A mini-batch that a kernel has prepared for its step; each kernel has its own type."""
 
     @property
     def num_rows(self) -> int:
@@ -27,17 +27,18 @@ class Prepared(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """A mini-batch by columns.
+    """A mini-batch by columns, one per feature present.
 
-    Column c is feature `features[c]`; its pairs are `starts[c]:starts[c + 1]` of rows and values.
+    Column c is feature `features[c]`. Its (row, value) pairs stand at `starts[c]:starts[c + 1]` of
+    `rows` and `values`.
 
     Attributes
     ----------
     features : int32, shape (num_columns,)
-        Ascending.
+        In ascending order.
     starts : int32, shape (num_columns + 1,)
     rows : int32, shape (num_entries,)
-        Ascending within a column.
+        In ascending order within a column.
     values : float32, shape (num_entries,)
     """
 
@@ -49,13 +50,13 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedBatch:
-    """A mini-batch and what a kernel worked out of it ahead of its step.
+    """A mini-batch, and what a kernel has computed from it ahead of its step.
 
     Attributes
     ----------
     batch : CSRBatch
     columns : Columns or None
-        None where the kernel wants none.
+        None if the kernel does not need them.
     """
 
     batch: CSRBatch
@@ -76,7 +77,7 @@ _P = TypeVar("_P", bound=Prepared)
 
 
 class Kernel(Protocol[_P]):
-    """What `learner.GradientLearner` asks of a kernel."""
+    """Holds the parameters and does the training steps of a `learner.GradientLearner`."""
 
     @property
     def description(self) -> str:
@@ -84,7 +85,7 @@ class Kernel(Protocol[_P]):
         ...
 
     def hold(self, rows: CSRBatch) -> Callable[[Int64Array], _P] | None:
-        """Take rows that each epoch draws from into memory of the kernel's own, if that serves.
+        """Copy the training rows to the kernel's own memory, if that helps to take from it.
 
         Returns
         -------
@@ -94,11 +95,11 @@ class Kernel(Protocol[_P]):
         ...
 
     def prepare(self, batch: CSRBatch) -> _P:
-        """Do the part of a step that needs the data alone; may run beside another batch's step."""
+        """Do the part of a step that needs only the data; may run during another batch's step."""
         ...
 
     def in_step(self, prepared: Iterator[_P]) -> Iterator[_P]:
-        """Pass on an epoch's mini-batches, as many as there are steps to be done."""
+        """Yield an epoch's mini-batches, one per step to be done."""
         return prepared
 
     def step(self, prepared: _P) -> Float32Array | LateSums:
@@ -107,8 +108,8 @@ class Kernel(Protocol[_P]):
         Returns
         -------
         float32, shape (num_rows,), or LateSums
-            Each row's margin before the update; or, where the kernel is still at it, what will come
-            of the margins.
+            Each row's margin before the update; or, if the step is still running, a function that
+            waits for the sums of the margins.
         """
         ...
 
@@ -117,21 +118,21 @@ class Kernel(Protocol[_P]):
         ...
 
     def model(self) -> FMModel:
-        """Return the present parameters, to be read; later steps may change them in place."""
+        """Return the present parameters, for reading only; later steps may change them in place."""
         ...
 
     def writable_model(self) -> ParameterStore:
-        """Return the present parameters, to be written to until the next call of a method."""
+        """Return the present parameters, for writing until the next call of a method."""
         return self.model()
 
     def state(self) -> State:
-        """Return all that later steps depend on, to be read: the kernel's own arrays."""
+        """Return all arrays that later steps depend on, for reading only; they are not copies."""
         ...
 
     def writable_state(self) -> State:
-        """Return `state()`, to be written to until the next call of another method.
+        """Return `state()`, for writing until the next call of another method.
 
-        Filled with the numbers of another kernel of the same hyperparameters, it makes this one go
-        on where that one was.
+        When it is filled with the state of another kernel of the same hyperparameters, this kernel
+        continues where that one was.
         """
         return self.state()

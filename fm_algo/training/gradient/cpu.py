@@ -5,8 +5,8 @@
 3. By columns: a feature's gradient and its optimiser update in one visit
    (`passes.update_columns`).
 
-Each number is computed by one thread in one order, so that the result does not depend on how many
-threads there are.
+One thread computes each number, in one order. So the result does not depend on the number of
+threads.
 """
 
 from typing import Self
@@ -27,14 +27,14 @@ from fm_algo.training.gradient.transpose import transpose
 from fm_algo.training.state import State
 
 _MARGIN_ROWS = 4096
-"""Rows scored at once by `margin`."""
+"""Rows that `margin` scores at once."""
 
 
 class CPUKernel(Kernel[PreparedBatch]):
-    """Mini-batch training; the formulas are `ReferenceKernel`'s.
+    """Mini-batch training on CPU threads, with the formulas of `ReferenceKernel`.
 
-    All parameters and states are 0 at first: write the initial ones into `model()`, which is a view
-    of them, before the first step.
+    All parameters and states are 0 at first. Before the first step, write the initial parameters
+    into `model()`, which is a view of them.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ class CPUKernel(Kernel[PreparedBatch]):
         return f"{self.num_threads} CPU threads"
 
     def hold(self, rows: CSRBatch) -> None:
-        """Leave rows where they are: this kernel's memory is theirs."""
+        """Leave the rows where they are: this kernel works in the same memory."""
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
-        """Transpose a mini-batch, ahead of its step; may run beside other steps."""
+        """Transpose a mini-batch ahead of its step; may run during other steps."""
         return PreparedBatch(batch, transpose(batch))
 
     def step(self, prepared: PreparedBatch) -> Float32Array:
-        """Update the parameters once; return the margins from before, float32, (num_rows,)."""
+        """Update the parameters once; return the margins before that, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward_own(prepared.batch)
         update_columns(
@@ -85,7 +85,7 @@ class CPUKernel(Kernel[PreparedBatch]):
         return margin
 
     def _begin_update(self) -> tuple[Float32Array, Float32Array, int, StepConstants]:
-        """Count the step; return what a pass that updates takes after what gradients come from."""
+        """Count the step; return the last arguments of `update_columns` or `apply_gradients`."""
         parameters = self._parameters
         parameters.before_first_step()
         parameters.num_steps += 1
@@ -107,13 +107,13 @@ class CPUKernel(Kernel[PreparedBatch]):
         return self._parameters.state()
 
     def _forward_own(self, batch: CSRBatch) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Margin, residual and factor sums by the kernel's own parameters, as `_forward`."""
+        """Return what `_forward` returns for the kernel's own parameters."""
         return self._forward(batch, self._parameters.rows, self._parameters.layout.w_at)
 
     def _forward(
         self, batch: CSRBatch, rows: Float32Array, w_at: int
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Margin (n,), residual (n,) and factor sums (n, width) of each row."""
+        """Return the margin (n,), residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
         factor_sums = aligned_rows(np.empty, n, self._parameters.layout.width)

@@ -1,12 +1,12 @@
 """The GPU kernel: the three passes of the CPU kernel, as Triton programs (`gpu_passes`).
 
-1. By rows: S_r, the margin and the residual; the mini-batch's entries are laid out beside it.
-2. The entries' features are sorted, so that the pairs of a feature stand together.
+1. By rows: S_r, the margin and the residual. This pass also lays out the mini-batch's entries.
+2. Sort the entries by feature, so that the pairs of a feature stand together.
 3. By columns: a feature's gradient and its optimiser update in one visit.
 
-Parameters and states lie in the device's memory, and so do the training rows, if there is room;
-else each mini-batch's are copied there ahead of its step. The host is not waited for: a step is
-given to the device as a whole, and the sums of its metrics are fetched when they are wanted.
+Parameters and states lie in the device's memory. So do the training rows, if there is room; if not,
+the rows of each mini-batch are copied there ahead of its step. The device does not wait for the
+host, which launches a step as a whole and fetches the sums of its metrics when they are wanted.
 """
 
 import dataclasses
@@ -37,45 +37,45 @@ _log = logging.getLogger(__name__)
 
 _REGRESSION_SUMS = ("squares", "absolutes")
 _CLASSIFICATION_SUMS = ("cross_entropy", "true_positives", "predicted_positives", "positives")
-"""What `gpu_passes.begin_step` sums up, as `MetricSums.state` names it."""
+"""The sums that `gpu_passes.begin_step` computes, by their names in `MetricSums.state`."""
 
 _KEYS_A_PROGRAM = 16
-"""Sorted entries whose features a program updates."""
+"""Sorted entries per program, which updates their features."""
 
 _BIAS_ROWS = 4096
 """Rows whose residuals and metrics are added up at once."""
 
 _MARGIN_ENTRIES = 1 << 22
-"""Entries scored at once by `margin`."""
+"""Entries that `margin` scores at once."""
 
 _MOST_ENTRIES = 2**31 - 2**28
-"""Of a mini-batch: its entries are counted in int32."""
+"""Most entries per mini-batch: they are counted in int32."""
 
 _RECORDED_ENTRIES = 1 << 19
-"""Up to so many entries, launching takes longer than the work, and a step is recorded."""
+"""Up to this many entries, a step is recorded: launching it takes longer than its work."""
 
 _MOST_RECORDS = 16
-"""Recorded steps kept, one for each size of mini-batches."""
+"""Recorded steps kept, one per size of mini-batches."""
 
 
 class GPUKernel(Kernel[DeviceBatch]):
-    """Mini-batch training; the formulas are `ReferenceKernel`'s.
+    """Mini-batch training on a GPU, with the formulas of `ReferenceKernel`.
 
-    All parameters and states are 0 at first: write the initial ones into `writable_model()` before
-    the first step. What `model()` and `state()` return lies on the host and is `CPUKernel`'s,
-    number for number: either kernel can go on from the other's checkpoint.
+    All parameters and states are 0 at first. Before the first step, write the initial parameters
+    into `writable_model()`. `model()` and `state()` return arrays on the host, laid out as those of
+    `CPUKernel`. So either kernel can continue from the other's checkpoint.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
         Shapes, optimiser, rates, decay, clipping and which parameter groups exist.
     device : str
-        "cuda"; "cpu" where Triton interprets its programs (TRITON_INTERPRET=1), for tests.
+        "cuda"; or, for tests, "cpu", where Triton interprets its programs (TRITON_INTERPRET=1).
 
     Raises
     ------
     UserError
-        If the device's memory does not suffice.
+        If the device's memory is too small.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, device: str = "cuda") -> None:
@@ -126,12 +126,12 @@ class GPUKernel(Kernel[DeviceBatch]):
         Parameters
         ----------
         rows : CSRBatch
-            All of them, with labels.
+            All training rows, with labels.
 
         Returns
         -------
         callable or None
-            Prepares the mini-batch of the rows whose numbers it is given.
+            Prepares the mini-batch of the rows with the given numbers; None if there is no room.
         """
         num_places = min(self._hyperparameters.mini_batch_size, rows.num_rows)
         num_bytes = DeviceRows.num_bytes(rows)
@@ -161,7 +161,7 @@ class GPUKernel(Kernel[DeviceBatch]):
         return take
 
     def prepare(self, batch: CSRBatch) -> DeviceBatch:
-        """Copy a mini-batch to the device, ahead of its step; may run beside other steps."""
+        """Copy a mini-batch to the device ahead of its step; may run during other steps."""
         batch.require_labels()
         plan = plan_of(np.arange(batch.num_rows), np.diff(batch.indptr), batch.num_rows)
         with device_errors(self._device, DeviceRows.num_bytes(batch), "a mini-batch"):
@@ -174,7 +174,7 @@ class GPUKernel(Kernel[DeviceBatch]):
             return DeviceBatch(rows, plan, batch.num_rows, arrived=arrived)
 
     def step(self, prepared: DeviceBatch) -> LateSums:
-        """Update the parameters once; return what waits for the metrics of the margins before."""
+        """Update the parameters once; return a function that waits for the sums of the metrics."""
         num_places, num_keys = prepared.num_places, padded(prepared.num_entries)
         if num_keys > _MOST_ENTRIES:
             raise UserError(
@@ -185,7 +185,7 @@ class GPUKernel(Kernel[DeviceBatch]):
         with device_errors(self._device, work_bytes, self._purpose_of(prepared)):
             self._to_device()
             if self._work.grow(num_places, num_keys):
-                self._records.clear()  # they refer to the memory from before
+                self._records.clear()  # they refer to the old memory
             if prepared.arrived is not None:
                 stream = torch.cuda.current_stream(self._device)
                 stream.wait_event(prepared.arrived)
@@ -214,18 +214,18 @@ class GPUKernel(Kernel[DeviceBatch]):
         return self._host.model()
 
     def state(self) -> State:
-        """Return all that later steps depend on: the host's own arrays, not copies."""
+        """Return all that later steps depend on: the arrays on the host, not copies."""
         self._to_host()
         return self._host.state()
 
     def writable_model(self) -> FMModel:
-        """Return the present parameters, on the host; what is written there counts from then on."""
+        """Return the present parameters, on the host; later steps use what is written there."""
         model = self.model()
         self._device_is_current = False
         return model
 
     def writable_state(self) -> State:
-        """Return `state()`; what is written there counts from then on."""
+        """Return `state()`; later steps use what is written there."""
         state = self.state()
         self._device_is_current = False
         return state
@@ -250,7 +250,7 @@ class GPUKernel(Kernel[DeviceBatch]):
         self._device_is_current = True
 
     def _run(self, launch: Callable[[], None], prepared: DeviceBatch, num_keys: int) -> None:
-        """Launch a step; one that comes again and again, and is small, as a recorded whole."""
+        """Launch a step; record and replay it if it is small and its rows stay on the device."""
         is_recorded = self._is_cuda and prepared.is_held and num_keys <= _RECORDED_ENTRIES
         if not is_recorded or (
             num_keys not in self._records and len(self._records) == _MOST_RECORDS
@@ -260,7 +260,7 @@ class GPUKernel(Kernel[DeviceBatch]):
         self._records.setdefault(num_keys, RecordedStep()).run(launch)
 
     def _launch(self, rows: DeviceRows, num_places: int, num_keys: int) -> None:
-        """Give the device one step; the plan is there already."""
+        """Launch the programs of one step; its plan is on the device already."""
         hyperparameters = self._hyperparameters
         own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
         has_values = rows.values is not None
@@ -324,10 +324,10 @@ class GPUKernel(Kernel[DeviceBatch]):
         )  # fmt: skip
 
     def _complete(self, num_places: int) -> None:
-        """Complete margins and residuals that pass 1 has found in part; here they are whole."""
+        """Complete margins and residuals of which pass 1 finds a part; here it finds them whole."""
 
     def _complete_margin(self, margin: torch.Tensor) -> None:
-        """Complete margins of rows that are only scored."""
+        """Complete the margins of rows that are only scored, in the same way."""
 
     def _metric_sums(self, num_rows: int) -> LateSums:
         """Begin to fetch the sums of the step just launched."""
@@ -348,11 +348,11 @@ class GPUKernel(Kernel[DeviceBatch]):
         return wait
 
     def _wait(self, done: torch.cuda.Event) -> None:
-        """Wait until the device has come so far."""
+        """Wait until the device has reached the event."""
         done.synchronize()
 
     def _wait_for_device(self) -> None:
-        """Wait until the device has done what it has been given to do, where it is another."""
+        """Wait until the device has done all its work, if it is a GPU."""
         if self._is_cuda:
             done = torch.cuda.Event()
             done.record()

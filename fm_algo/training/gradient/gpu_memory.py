@@ -1,4 +1,4 @@
-"""The memory of a GPU: what is needed, for what, and what there is."""
+"""Check that a GPU's memory suffices, and say what it is needed for if it does not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ _GB = 1e9
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that can still be taken, torch's own reserve included."""
+    """Return the bytes that can still be allocated, including torch's own reserve."""
     free, _ = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
@@ -22,7 +22,7 @@ def check_room(device: torch.device, num_bytes: int, purpose: str) -> None:
     Raises
     ------
     UserError
-        If not: how much is needed, for what, and how much there is.
+        If there is not. The message says how much is needed, for what, and how much is free.
     """
     if device.type == "cuda" and num_bytes > (free := free_bytes(device)):
         raise UserError(_too_small(device, num_bytes, purpose, free))
@@ -35,7 +35,7 @@ def device_errors(device: torch.device, num_bytes: int, purpose: str) -> Iterato
     Raises
     ------
     UserError
-        If the device has too little memory for what is done here: `num_bytes`, for `purpose`.
+        If the device has too little memory for `purpose`, which needs `num_bytes`.
     PlatformError
         If the device reports an error.
     """

@@ -1,8 +1,8 @@
-"""The passes of the GPU kernel, in Triton, over the parameter rows that `parameters` describes.
+"""The passes of the GPU kernel, in Triton, over the parameter rows (see `parameters`).
 
-A pass is one launch. Nothing is added up by atomic operations: each sum has one order, so a card
-gives the same bits again. Numbers of shape (ENTRIES,) are entries or pairs, those of (FACTORS,)
-a slice of the factors; both powers of two, as Triton wants them.
+A pass is one launch. No sum uses atomic operations: each has one order, so a card gives the same
+bits again. Arrays of shape (ENTRIES,) hold entries or pairs, those of shape (FACTORS,) a slice of
+the factors. Both sizes are powers of two, as Triton wants them.
 """
 
 import math
@@ -15,11 +15,11 @@ from triton.language import constexpr
 from fm_algo.training.gradient.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
 
 NO_FEATURE = 2**31 - 1
-"""What stands behind a mini-batch's entries where a feature would: greater than any."""
+"""Stands behind a mini-batch's entries in place of features; greater than any feature."""
 
 TILE = 128
-"""Sorted pairs that are summed up ahead where they are all of one feature, so that no program has
-to go through all pairs of a frequent one."""
+"""Sorted pairs per tile. A tile with pairs of one feature only is summed up ahead, so that no
+program has to go through all pairs of a frequent feature."""
 
 _NO_FEATURE = constexpr(NO_FEATURE)
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = (constexpr(c) for c in OPTIMIZER_CODES.values())
@@ -29,7 +29,7 @@ _LOG_BETA1, _LOG_BETA2 = constexpr(math.log(BETA1)), constexpr(math.log(BETA2))
 
 @triton.jit
 def forward_rows(
-    chosen,  # int64 (num_rows,): rows of the data; -1: none, which pads the mini-batch
+    chosen,  # int64 (num_rows,): rows of the data; -1 pads the mini-batch
     starts,  # int64 (num_rows + 1,): where each row's entries go
     indptr, indices, values, labels,  # the data, CSR
     bias, parameters, stride, w_at, width,
@@ -38,9 +38,9 @@ def forward_rows(
     IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, IS_TRAINING: constexpr,
     ENTRIES: constexpr, FACTORS: constexpr,
 ):  # fmt: skip
-    """Pass 1, a program a row. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle, lemma 3.1.
+    """Pass 1, one program per row. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle, lemma 3.1.
 
-    In training it lays out the entries for the sort, too: they are read here anyway.
+    In training it also lays out the entries for the sort, because it reads them anyway.
     """
     row = tl.program_id(0)
     source = tl.load(chosen + row)
@@ -94,7 +94,7 @@ def _sums_of_row(
     indices, values, num_entries, parameters, stride, factors, is_factor,
     HAS_VALUES: constexpr, ENTRIES: constexpr, FACTORS: constexpr,
 ):  # fmt: skip
-    """Σ v x and Σ v² x² over a row's entries, of a slice of the factors: twice (FACTORS,)."""
+    """Return Σ v x and Σ v² x² over a row's entries for a slice of the factors, (FACTORS,) each."""
     sums = tl.zeros((ENTRIES, FACTORS), tl.float32)
     squares = tl.zeros((ENTRIES, FACTORS), tl.float32)
     for begin in range(0, num_entries, ENTRIES):
@@ -133,7 +133,7 @@ def begin_step(
     rescale, clip, epsilon, l1,
     IS_CLASSIFIER: constexpr, USE_BIAS: constexpr, OPTIMIZER: constexpr, ROWS: constexpr,
 ):  # fmt: skip
-    """All that comes to single numbers, by one program: metrics, count of steps, rates, bias."""
+    """Compute the step's single numbers in one program: metrics, count of steps, rates, bias."""
     gradient = tl.zeros((ROWS,), tl.float64)
     first = tl.zeros((ROWS,), tl.float64)  # cross entropy, or squares of errors
     second = tl.zeros((ROWS,), tl.float64)  # true positives, or absolute errors
@@ -182,14 +182,14 @@ def begin_step(
 
 @triton.jit
 def arrange_pairs(
-    keys, order,  # sorted; where each stood
+    keys, order,  # sorted keys; where each stood before
     rows, weights, residual, factor_sums, width,
     pair_rows, pair_gradients, pair_values,  # out, in the order of keys: row, g x and x
     tile_factors,  # out, float32 (num_tiles, width): Σ g x S
     tile_sums,  # out, float32 (num_tiles, 2): Σ g x and Σ g x²
     HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Put the pairs side by side, a program a tile; sum up a tile that is of one feature."""
+    """Put the pairs in sorted order, one program per tile; sum up a tile that has one feature."""
     tile = tl.program_id(0)
     width = tl.multiple_of(width, 8)
     pairs = tile * TILE + tl.arange(0, TILE)
@@ -215,7 +215,7 @@ def arrange_pairs(
         factors = factor + tl.arange(0, FACTORS)
         is_factor = factors < width
         sums = tl.zeros((PAIRS, FACTORS), tl.float32)
-        for begin in range(0, TILE, PAIRS):  # read anew: other lanes have them
+        for begin in range(0, TILE, PAIRS):  # read again: other lanes have them
             part = tl.load(order + tile * TILE + begin + tl.arange(0, PAIRS))
             part_row = tl.load(rows + part)
             part_gradient = tl.load(residual + part_row)
@@ -232,7 +232,7 @@ def arrange_pairs(
 
 
 class _Column(NamedTuple):
-    """A feature's sorted pairs, from `at` on, and what they refer to."""
+    """The sorted pairs of a feature, which begin at `at`, and the arrays that they refer to."""
 
     at: Any
     key: Any
@@ -255,10 +255,10 @@ def update_columns(
     OPTIMIZER: constexpr, USE_LINEAR: constexpr, HAS_VALUES: constexpr,
     KEYS: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Pass 3: a program visits the features whose pairs begin among its KEYS sorted ones.
+    """Pass 3: a program updates the features whose pairs begin among its KEYS sorted pairs.
 
-    Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri². What does not depend on the pairs is
-    read ahead of them.
+    Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri². Numbers that do not depend on the
+    pairs are read ahead of them.
     """
     HAS_A: constexpr = (OPTIMIZER == _ADAM) | (OPTIMIZER == _ADAGRAD) | (OPTIMIZER == _FTRL)
     HAS_B: constexpr = (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL)
@@ -277,7 +277,7 @@ def update_columns(
             own = parameters + key.to(tl.int64) * stride
             w, w_a, w_b = _load_number(own + w_at, OPTIMIZER)
             row_state = 0.0
-            if OPTIMIZER == _ROWWISE_ADAGRAD:  # what all factors of a feature share comes first
+            if OPTIMIZER == _ROWWISE_ADAGRAD:  # all factors share this state
                 squares = _gradient_squares(
                     own, column, factors_wd, rescale, clip, HAS_VALUES, PAIRS, FACTORS, TILE
                 )
@@ -314,7 +314,7 @@ def _gradient_squares(
     own, column, factors_wd, rescale, clip,
     HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Σ_f g_f² of the factors that stand at `own`."""
+    """Return Σ_f g_f² of the factors that stand at `own`."""
     total = 0.0
     for factor in range(0, column.width, FACTORS):
         factors = factor + tl.arange(0, FACTORS)
@@ -330,7 +330,7 @@ def _sums_of_column(
     column, factors,
     HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Σ g x S (FACTORS,), Σ g x² and Σ g x of a column, for a slice of the factors."""
+    """Return Σ g x S (FACTORS,), Σ g x² and Σ g x of a column, for a slice of the factors."""
     key, keys, num_keys, width = column.key, column.keys, column.num_keys, column.width
     is_factor = factors < width
     sums = tl.zeros((PAIRS, FACTORS), tl.float32)
@@ -339,7 +339,7 @@ def _sums_of_column(
     place = column.at
     is_more = True
     while is_more:
-        # As many whole tiles of this feature as come next, at most PAIRS of them.
+        # First the whole tiles of this feature that come next, at most PAIRS of them.
         num_tiles = 0
         if place % TILE == 0:
             tiles = place // TILE + tl.arange(0, PAIRS)
@@ -378,7 +378,7 @@ def _sums_of_column(
 
 @triton.jit
 def _load_number(theta_at, OPTIMIZER: constexpr):
-    """Load a single parameter and its states, which stand behind it; 0 for what it lacks."""
+    """Load a single parameter and its states, which follow it; states that it lacks are 0."""
     theta = tl.load(theta_at)
     a = theta * 0.0
     b = theta * 0.0
@@ -391,7 +391,7 @@ def _load_number(theta_at, OPTIMIZER: constexpr):
 
 @triton.jit
 def _update_number(theta_at, theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
-    """Update a single parameter as loaded by `_load_number`."""
+    """Update a single parameter that `_load_number` has loaded."""
     if OPTIMIZER == _ROWWISE_ADAGRAD:  # a row of one number
         a += g * g
     theta, a, b = _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER)
@@ -406,7 +406,7 @@ def _update_number(theta_at, theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constex
 def _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
     """Update parameters and their two states; the formulas are those of `optimizers`.
 
-    Of row-wise Adagrad, a is the new state.
+    For row-wise Adagrad, a is already the new state.
     """
     if OPTIMIZER == _ADAM:
         a = _BETA1 * a + (1 - _BETA1) * g
@@ -429,6 +429,6 @@ def _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
 
 @triton.jit
 def _clip(numbers, limit):
-    """Cut to [-limit, limit]; what is not a number stays so, to be found."""
+    """Clip to [-limit, limit]; nan stays nan, so that it is found."""
     cut = tl.where(numbers > limit, limit, numbers)
     return tl.where(numbers < -limit, -limit, cut)

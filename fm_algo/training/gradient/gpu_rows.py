@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 
 _BLOCK_NUMBERS = 1 << 22
-"""Numbers copied at once, through memory that the device reads by itself."""
+"""Numbers copied at once, through pinned memory, which the device reads by itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceRows:
-    """Rows in compressed sparse row form, as `CSRBatch`.
+    """Rows on a device, in compressed sparse row form like `CSRBatch`.
 
     Attributes
     ----------
     indptr : int64, shape (num_rows + 1,)
     indices : int32, shape (num_entries,)
     values : float32, shape (num_entries,), or None
-        None where all are 1.
+        None if all are 1.
     labels : float32, shape (num_rows,)
-        0 where there are none.
+        0 if there are none.
     """
 
     indptr: torch.Tensor
@@ -34,7 +34,7 @@ class DeviceRows:
 
     @staticmethod
     def num_bytes(batch: CSRBatch) -> int:
-        """Device memory that the rows of `batch` would take."""
+        """Return the bytes of device memory that the rows of `batch` would take."""
         entry_bytes = 4 if _all_one(batch.values) else 8
         return 8 + 12 * batch.num_rows + entry_bytes * batch.num_entries
 
@@ -50,7 +50,7 @@ class DeviceRows:
         )
 
     def used_by(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory until what `stream` has been given to do by now is done."""
+        """Keep the memory until `stream` has done all work launched on it so far."""
         for tensor in (self.indptr, self.indices, self.values, self.labels):
             if tensor is not None:
                 tensor.record_stream(stream)
@@ -58,21 +58,21 @@ class DeviceRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeviceBatch:
-    """A mini-batch of rows that lie, or are on their way, in a device's memory.
+    """A mini-batch of rows that are in a device's memory, or on their way there.
 
     Attributes
     ----------
     rows : DeviceRows
-        Among others, perhaps.
+        They contain the rows of the mini-batch, perhaps among others.
     plan : int64, shape (2 * num_places + 1,)
-        For each place of the mini-batch the row that is there, -1 where none is; then where the
-        entries of each begin, and where the last ones end.
+        First the number of the row at each place of the mini-batch, or -1 if the place is empty.
+        Then where the entries of each place begin, and where the last ones end.
     num_rows : int
         Places beyond it are empty.
     is_held : bool
-        Whether the rows are there for good, not for this mini-batch alone.
+        Whether the rows stay on the device, not only for this mini-batch.
     arrived : torch.cuda.Event or None
-        After which the rows are there; None: they are.
+        Event after which the rows are on the device; None if they are there already.
     """
 
     rows: DeviceRows
@@ -93,7 +93,7 @@ class DeviceBatch:
 
 
 def plan_of(numbers: Int64Array, lengths: Int64Array, num_places: int) -> Int64Array:
-    """Lay out the rows `numbers`, which have `lengths` entries, as `DeviceBatch.plan`."""
+    """Make the `DeviceBatch.plan` of the rows `numbers`, which have `lengths` entries."""
     n = len(numbers)
     plan = np.full(2 * num_places + 1, -1, np.int64)
     plan[:n] = numbers
@@ -105,7 +105,7 @@ def plan_of(numbers: Int64Array, lengths: Int64Array, num_places: int) -> Int64A
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Copy an array of one dimension to memory of its own, as `copy_to`."""
+    """Copy an array of one dimension to new memory on a device, as `copy_to` does."""
     dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
     target = torch.empty(len(array), dtype=dtype, device=device)
     copy_to(target, array)
@@ -113,7 +113,7 @@ def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def copy_to(target: torch.Tensor, array: NDArray[Any]) -> None:
-    """Copy an array to the start of a tensor, in the order of the present stream."""
+    """Copy an array to the start of a tensor, in order with the work of the present stream."""
     for start in range(0, len(array), _BLOCK_NUMBERS):
         block = array[start : start + _BLOCK_NUMBERS]
         # torch keeps pinned memory until the device has read it.

@@ -1,4 +1,4 @@
-"""What a mini-batch needs on the GPU besides parameters and rows: memory, and being launched."""
+"""The working memory of a mini-batch on the GPU, and steps recorded to launch them faster."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import triton
 from fm_algo.training.gradient.gpu_passes import TILE
 
 _MOST_FACTORS = 256
-"""Factors of a row that a program holds at once."""
+"""The most factors of a row that a program holds at once."""
 
 _ROW_TILE, _COLUMN_TILE = 512, 256
 """Numbers that a program of one warp holds at once: entries, or pairs, times factors."""
@@ -23,9 +23,9 @@ class Tiles:
     Attributes
     ----------
     factors : int
-        A slice of them.
+        Factors per slice.
     entries, pairs : int
-        Of a row, or of a column.
+        Entries of a row; pairs of a column.
     """
 
     factors: int
@@ -34,7 +34,7 @@ class Tiles:
 
     @classmethod
     def of(cls, width: int) -> Self:
-        """Return what fits rows of parameters whose factors are so wide."""
+        """Return the tiles for parameter rows with factors of this width."""
         factors = min(triton.next_power_of_2(width), _MOST_FACTORS)
         entries, pairs = (
             min(max(numbers // factors, 2), 32) for numbers in (_ROW_TILE, _COLUMN_TILE)
@@ -43,7 +43,7 @@ class Tiles:
 
 
 class Work:
-    """Memory for a mini-batch, for each one anew; it grows as the mini-batches do."""
+    """Working memory that all mini-batches use in turn; it grows with their size."""
 
     def __init__(self, device: torch.device, width: int) -> None:
         self._device, self._width = device, width
@@ -52,18 +52,18 @@ class Work:
         self.grow(0, 0)
 
     def num_bytes(self, num_places: int, num_keys: int) -> int:
-        """Memory of a mini-batch, what sorting takes included."""
+        """Return the bytes that a mini-batch needs, including those for sorting."""
         tiles_bytes = (self._width + 2) * 4 * (num_keys // TILE)
         return num_places * (4 * self._width + 28) + num_keys * (36 + 24) + tiles_bytes
 
     def grow(self, num_places: int, num_keys: int) -> bool:
-        """Make room for a mini-batch; return whether the memory is another one now."""
+        """Make room for a mini-batch; return whether this allocated other memory."""
         if num_places <= self._num_places and num_keys <= self._num_keys:
             return False
         num_places, num_keys = max(num_places, self._num_places), max(num_keys, self._num_keys)
         self._num_places, self._num_keys = num_places, num_keys
         num_tiles = num_keys // TILE
-        # What is there is given back first: the larger one need not fit beside it.
+        # The old memory is given back first: the new memory need not fit beside it.
         self.plan = self.margin = self.residual = self.factor_sums = torch.empty(0)
         self.row_labels = torch.empty(0)
         self.keys = self.sorted_keys = self.order = self.rows = self.weights = torch.empty(0)
@@ -90,26 +90,26 @@ class Work:
 
 @dataclass(slots=True)
 class RecordedStep:
-    """The launches of a step, which are replayed as one from the third time on."""
+    """The launches of a step: run one by one at first, then recorded and replayed as one."""
 
     _is_compiled: bool = False
     _graph: torch.cuda.CUDAGraph | None = None
 
     def run(self, launch: Callable[[], None]) -> None:
-        """Do what `launch` does, which is the same each time."""
+        """Do what `launch` does; it must do the same each time."""
         if not self._is_compiled:
-            launch()  # as it is: no program can be loaded while a step is being recorded
+            launch()  # not recorded: no program can be loaded while a step is recorded
             self._is_compiled = True
             return
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            # Threads that read ahead may go on meanwhile.
+            # Threads that read ahead may continue meanwhile.
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 launch()
         self._graph.replay()
 
 
 def padded(num_entries: int) -> int:
-    """Round up, by an eighth at most, to one of few sizes; a multiple of a tile, and not 0."""
+    """Round up, by at most an eighth, to one of few sizes: multiples of a tile, never 0."""
     unit = max(TILE, 1 << max(num_entries.bit_length() - 4, 0))
     return max(-(-num_entries // unit), 1) * unit

@@ -1,4 +1,4 @@
-"""Learning by gradients: mini-batch after mini-batch through a kernel."""
+"""The learner that trains by gradients: it feeds mini-batches to a kernel."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ _BATCHES_AHEAD = 4
 
 
 class GradientLearner(Learner):
-    """Feeds a kernel; a thread of its own takes and prepares the mini-batches ahead.
+    """Feeds mini-batches to a kernel; a separate thread takes and prepares them ahead.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class GradientLearner(Learner):
     hyperparameters : Hyperparameters
         mini_batch_size, shuffle and seed.
     source : RowSource, optional
-        Instead of `take_rows`.
+        The mini-batches, if `take_rows` will not be called.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class GradientLearner(Learner):
         return self._kernel.margin(batch)
 
     def model(self) -> FMModel:
-        """Return the kernel's parameters, to be read."""
+        """Return the kernel's parameters, for reading only."""
         return self._kernel.model()
 
     def writable_model(self) -> ParameterStore:
-        """Return the kernel's parameters, to be written to."""
+        """Return the kernel's parameters, for writing."""
         return self._kernel.writable_model()
 
     def state(self) -> State:
-        """Return the kernel's parameters and optimiser states, to be read."""
+        """Return the kernel's parameters and optimiser states, for reading only."""
         return self._kernel.state()
 
     def writable_state(self, forms: Forms | None = None) -> State:
-        """Return the kernel's parameters and optimiser states, to be filled."""
+        """Return the kernel's parameters and optimiser states, for writing."""
         return self._kernel.writable_state()
 
     def _prepare(self, batch: CSRBatch | Prepared) -> Prepared:

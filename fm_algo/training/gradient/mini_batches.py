@@ -35,7 +35,7 @@ class CachedRows:
     rows : CSRBatch
         All of them, with labels.
     hyperparameters : Hyperparameters
-        mini_batch_size; shuffle and seed: all rows are put in a new order each epoch.
+        mini_batch_size, shuffle and seed. Shuffling puts all rows in a new order for each epoch.
     take : callable, optional
         What the kernel's `hold` returned for these rows.
     """
@@ -64,9 +64,9 @@ class CachedRows:
                 yield self._take(np.arange(start, stop) if order is None else order[start:stop])
 
     def _order(self, epoch: int) -> Int64Array | None:
-        """Draw an epoch's order; for a kernel that holds the rows, during the epoch before.
+        """Draw an epoch's order; if the kernel holds the rows, do so during the epoch before.
 
-        To such a kernel drawing is slow: 20 to 60 ns a row, about what training takes.
+        For such a kernel drawing is slow: it takes 20 to 60 ns per row, about as long as training.
         """
         draw = functools.partial(_permutation, self._rows.num_rows, self._seed)
         ahead, self._next_order = self._next_order, None
@@ -77,17 +77,17 @@ class CachedRows:
 
 
 class StreamedRows:
-    """Rows that are read anew each epoch, for data larger than memory and for pipes.
+    """Rows that are read again for each epoch, for data larger than memory and for pipes.
 
     Parameters
     ----------
     read : callable
         ``read(epoch)`` yields the rows of an epoch in blocks of any size.
     hyperparameters : Hyperparameters
-        mini_batch_size; shuffle and seed: rows are put in a new order within a buffer.
+        mini_batch_size, shuffle and seed. Shuffling puts the rows of a buffer in a new order.
     buffer_bytes : int
-        Size of that buffer. The larger, the better the rows are mixed. There are three at most: one
-        is cut into mini-batches, one is ready, and a thread of its own fills one.
+        Size of that buffer. A larger one mixes the rows better. There are at most three buffers:
+        one is cut into mini-batches, one is ready, and a separate thread fills one.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class StreamedRows:
             filled.close()
 
     def _buffers(self, epoch: int, is_ended: Callable[[], bool]) -> Iterator[CSRBatch]:
-        """Yield the rows buffer by buffer, whole mini-batches in all but the last."""
+        """Yield the rows buffer by buffer; all buffers but the last hold whole mini-batches."""
         buffer = RowBuffer(self._feature_dim)
         for block in self._read(epoch):
             if is_ended():
@@ -133,5 +133,5 @@ def _shuffle_seed(hyperparameters: Hyperparameters) -> int | None:
 
 
 def _permutation(num_rows: int, seed: int | None, *numbers: int) -> Int64Array | None:
-    # Seeded by epoch and buffer too: their order does not depend on how many came before.
+    # Seeded by epoch and buffer too, so that no order depends on how many came before.
     return None if seed is None else np.random.default_rng([seed, *numbers]).permutation(num_rows)

@@ -1,8 +1,8 @@
-"""The optimisers, as formulas on arrays: what every kernel must do with a gradient.
+"""The optimisers, as formulas on arrays: how every kernel must update parameters by a gradient.
 
-All are lazy: a step touches only the features present in its mini-batch, with their state. All
-take the gradient ``g = clip(rescale · Σ_rows gradient + wd · θ)``: decay is coupled, clipping comes
-after it, as in MXNet's optimisers (apache/mxnet 1.3, optimizer_op-inl.h).
+All are lazy: a step touches only the features present in its mini-batch, with their states. All
+take the gradient ``g = clip(rescale · Σ_rows gradient + wd · θ)``. Decay is part of the gradient,
+and clipping comes after it, as in MXNet's optimisers (apache/mxnet 1.3, optimizer_op-inl.h).
 """
 
 import math
@@ -26,12 +26,12 @@ Numbers = NDArray[np.float64] | Float32Array
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """What stays the same over a whole job.
+    """Numbers that stay the same for a whole job.
 
     Attributes
     ----------
     rescale : float
-        Factor of each summed gradient; 1 / mini_batch_size unless set, for short batches too.
+        Factor of each summed gradient; by default 1 / mini_batch_size, also for short batches.
     clip : float
         Largest absolute gradient, decay included; infinite when off.
     epsilon : float
@@ -47,7 +47,7 @@ class Constants:
 
     @classmethod
     def of(cls, hyperparameters: Hyperparameters) -> Self:
-        """Take them from the hyperparameters; the defaults are the built-in's."""
+        """Take them from the hyperparameters; the defaults are those of the built-in."""
         rescale, clip, eps = (
             hyperparameters.rescale_grad,
             hyperparameters.clip_gradient,
@@ -68,10 +68,10 @@ class UpdateRule:
     Attributes
     ----------
     num_states : int
-        Numbers kept for each parameter.
+        Numbers kept per parameter.
     update : callable
-        ``update(θ, states, g, lr, constants)`` gives the new θ and states. θ and g have shape (n,)
-        or (n, num_factors), each state that shape too; row-wise states have (n, 1) for the latter.
+        ``update(θ, states, g, lr, constants)`` returns the new θ and states. θ, g and each state
+        have shape (n,) or (n, num_factors); in the latter case a row-wise state has (n, 1).
     """
 
     num_states: int
@@ -83,10 +83,10 @@ class UpdateRule:
 def _adam(
     theta: Numbers, states: list[Numbers], g: Numbers, lr: float, constants: Constants
 ) -> tuple[Numbers, list[Numbers]]:
-    """Adam, the built-in algorithm's: m = β1 m + (1 − β1) g, s = β2 s + (1 − β2) g².
+    """Adam as in the built-in algorithm: m = β1 m + (1 − β1) g, s = β2 s + (1 − β2) g².
 
     θ = θ − lr · m / (√s + ε). Kingma and Ba, "Adam", ICLR 2015, in the order given at the end of
-    its section 2: the bias correction is part of the rate (`learning_rate`), ε stays outside it.
+    section 2: the bias correction is part of the rate (`learning_rate`) and does not affect ε.
     """
     m = BETA1 * states[0] + (1 - BETA1) * g
     s = BETA2 * states[1] + (1 - BETA2) * g**2
@@ -98,7 +98,7 @@ def _adagrad(
 ) -> tuple[Numbers, list[Numbers]]:
     """Adagrad: s = s + g², θ = θ − lr · g / (√s + ε).
 
-    Duchi, Hazan and Singer, "Adaptive Subgradient Methods", JMLR 12, 2011, its diagonal form.
+    Duchi, Hazan and Singer, "Adaptive Subgradient Methods", JMLR 12, 2011, in its diagonal form.
     """
     s = states[0] + g**2
     return theta - lr * g / (np.sqrt(s) + constants.epsilon), [s]
@@ -107,7 +107,7 @@ def _adagrad(
 def _rowwise_adagrad(
     theta: Numbers, states: list[Numbers], g: Numbers, lr: float, constants: Constants
 ) -> tuple[Numbers, list[Numbers]]:
-    """Row-wise Adagrad, one s for a row: s = s + mean(g²), θ = θ − lr · g / (√s + ε).
+    """Row-wise Adagrad, one s per row: s = s + mean(g²), θ = θ − lr · g / (√s + ε).
 
     Gupta et al., "Training Recommender Systems at Scale", KDD 2020 (row-wise Adagrad).
     """
@@ -122,8 +122,8 @@ def _ftrl(
     """FTRL-Proximal: z = z + lr · g − (√(n + g²) − √n) θ, n = n + g².
 
     θ = −shrink(z, lr · λ1) / (β + √n), shrink(z, a) = sign(z) max(|z| − a, 0), β = 1. McMahan and
-    others, "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1, with z times
-    its α, our lr, so that a rate of 0 leaves θ where it is. Its λ2 is our decay, part of g.
+    others, "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1. Our z is theirs
+    times α, our lr, so that a rate of 0 leaves θ where it is. Their λ2 is our decay, part of g.
     """
     z, n = states
     new_n = n + g**2
@@ -154,31 +154,31 @@ OPTIMIZER_CODES: dict[Optimizer, int] = {
     "ftrl": 3,
     "sgd": 4,
 }
-"""What compiled kernels know them by."""
+"""The numbers by which compiled code knows the optimisers."""
 
 
 def learning_rate(optimizer: Optimizer, lr: float, step: int) -> float:
-    """Return the rate at step 1, 2, …; Adam's carries its bias correction √(1 − β2^t) / (1 − β1^t).
+    """Return the rate at step 1, 2, …; for Adam times the correction √(1 − β2^t) / (1 − β1^t).
 
-    One count serves all parameters, present in the batch or not, as in MXNet.
+    All parameters share one count of steps, present in the batch or not, as in MXNet.
     """
     return lr * math.sqrt(1 - BETA2**step) / (1 - BETA1**step) if optimizer == "adam" else lr
 
 
 class StepConstants(NamedTuple):
-    """What turns a step's gradients into updates, as compiled code takes it: a tuple of numbers.
+    """The numbers that turn a step's gradients into updates, as a tuple for compiled code.
 
     Attributes
     ----------
     optimizer : int
-        By `OPTIMIZER_CODES`.
+        Its number in `OPTIMIZER_CODES`.
     num_factors : int
     use_bias, use_linear : bool
     bias_lr, linear_lr, factors_lr : float32
-        Rates at this step, as of `learning_rate`.
+        Rates at this step, from `learning_rate`.
     bias_wd, linear_wd, factors_wd : float32
     rescale, clip, epsilon, l1 : float32
-        As of `Constants`.
+        See `Constants`.
     """
 
     optimizer: int
@@ -198,7 +198,7 @@ class StepConstants(NamedTuple):
 
     @classmethod
     def of(cls, hyperparameters: Hyperparameters) -> Self:
-        """Take them from the hyperparameters; the rates are as given there, of no step yet."""
+        """Take them from the hyperparameters; the rates are those given there, before any step."""
         constants = Constants.of(hyperparameters)
         return cls(
             optimizer=OPTIMIZER_CODES[hyperparameters.optimizer],
@@ -230,7 +230,7 @@ class StepConstants(NamedTuple):
 def initial_ftrl_z(theta: Float32Array, lr: float, l1: float) -> Float32Array:
     """Return the z from which FTRL's formula gives `theta` while n is 0.
 
-    With z = 0 the first visit would forget the drawn initial value; factors that all start at 0
-    never leave it, since each one's gradient is a multiple of the others.
+    With z = 0, the first update would forget the initial value. And factors that are all 0 stay
+    there, because the gradient of each factor is a multiple of the others.
     """
     return -(FTRL_BETA * theta + np.sign(theta) * np.float32(lr * l1)).astype(np.float32)

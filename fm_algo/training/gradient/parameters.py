@@ -1,12 +1,12 @@
-"""Where a fast kernel's numbers lie: one row a feature, the same for every such kernel.
+"""The parameters and optimiser states of the fast kernels: one row per feature.
 
-What training waits for is memory. So all numbers of a feature stand side by side in one row, on
+Training mostly waits for memory. So all numbers of a feature stand side by side in one row, on
 cache lines of its own::
 
     v | w, its states, the state of v as a whole, 0 … | first states of v | second states of v | 0 …
 
-where an optimiser has them. Each part of v is as wide as v, that of w one vector. So pass 1 finds
-all it needs at a row's start.
+An optimiser that has fewer states leaves the others out. Each part of v is as wide as v, the part
+of w is one vector wide. So pass 1 finds all it needs at the start of a row.
 """
 
 from dataclasses import dataclass
@@ -29,15 +29,15 @@ _FTRL_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where in a row the numbers of a feature stand.
+    """Where the numbers of a feature stand in its row.
 
     Attributes
     ----------
     num_factors : int
     width : int
-        Floats of v. Those beyond num_factors stay 0: their gradient, and so their update, is 0.
+        Floats of v. Those beyond num_factors stay 0, because their gradient is 0.
     num_v_states : int
-        States as wide as v.
+        Number of states that are as wide as v.
     """
 
     num_factors: int
@@ -46,7 +46,7 @@ class Layout:
 
     @classmethod
     def of(cls, hyperparameters: Hyperparameters) -> Self:
-        """Lay out the rows of a training."""
+        """Return the layout for a job's hyperparameters."""
         k, optimizer = hyperparameters.num_factors, hyperparameters.optimizer
         is_rowwise = optimizer == "rowwise_adagrad"
         num_v_states = 0 if is_rowwise else UPDATE_RULES[optimizer].num_states
@@ -54,7 +54,7 @@ class Layout:
 
     @property
     def w_at(self) -> int:
-        """Where w stands, its states behind it."""
+        """Where w stands; its states follow it."""
         return self.width
 
     @property
@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def stride(self) -> int:
-        """Floats of a row: whole cache lines."""
+        """Floats per row, in whole cache lines."""
         row_floats = self.states_at + self.width * self.num_v_states
         return -(-row_floats // CACHE_LINE) * CACHE_LINE
 
@@ -80,11 +80,11 @@ class Parameters:
     Attributes
     ----------
     num_steps : int64, shape (1,)
-        Mini-batches trained.
+        Mini-batches trained so far.
     bias : float32, shape (1, 3)
         w0 and its states, laid out like w's part of a row.
     rows : float32, shape (feature_dim, layout.stride)
-        As above; each row starts a cache line.
+        Laid out as above; each row starts a cache line.
     layout : Layout
     """
 
@@ -105,7 +105,7 @@ class Parameters:
         return {"num_steps": self.num_steps, "bias_row": self.bias, PARAMETER_ROWS: self.rows}
 
     def before_first_step(self) -> None:
-        """Set the states that follow from the initial parameters: FTRL's, so it starts there."""
+        """Set FTRL's states from the initial parameters, so that training starts there."""
         rates = self._hyperparameters
         if self.num_steps[0] or rates.optimizer != "ftrl":
             return

@@ -1,4 +1,4 @@
-"""The two parallel passes of the CPU kernel over the rows that `parameters` describes."""
+"""The two parallel passes of the CPU kernel over the parameter rows (see `parameters`)."""
 
 from typing import Any
 
@@ -27,13 +27,13 @@ from fm_algo.training.gradient.optimizers import (
 
 _ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = OPTIMIZER_CODES.values()
 
-# Pieces of work that threads take: small enough to share out, large enough to be worth taking.
+# Pieces of work that threads take: small enough to share evenly, large enough to be worth taking.
 _ROWS_A_PIECE = 64
 _COLUMNS_A_PIECE = 256
 
-# How far ahead parameters are fetched, measured: enough lines on their way to hide that each takes
-# an age, in a piece's last rows too, whose thread mostly takes the next piece. Factor sums come
-# from a nearer cache.
+# How far ahead parameters are fetched, measured: enough cache lines are on their way to hide the
+# long wait for each. This holds for a piece's last rows too, because its thread mostly takes the
+# next piece. Factor sums come from a nearer cache.
 _LINES_AHEAD = 256
 _LEAST_ENTRIES_AHEAD = 64
 _COLUMNS_AHEAD = 24
@@ -45,14 +45,14 @@ _one_minus_beta1, _one_minus_beta2 = _float32(1 - BETA1), _float32(1 - BETA2)
 
 _Number = Any  # a float32 or a vector of them
 
-# Functions that only passes call are inlined there, which Numba would not do by itself: a third of
-# the time of pass 3. They call no functions of arrays in their turn: Numba would count references
-# for each column. Places in arrays are unsigned: Numba tests others for negative ones.
+# Functions that only passes call are inlined there, which Numba would not do by itself; this is
+# worth a third of the time of pass 3. They do not call functions of arrays: Numba would count
+# references for each column. Indices are unsigned: Numba tests signed ones for negative values.
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def residual_of(margin: np.float32, label: np.float32, is_classifier: bool) -> np.float32:
-    """Score less label: how the loss changes with the margin (`Loss.residual`)."""
+    """Return score minus label: how the loss changes with the margin (`Loss.residual`)."""
     if not is_classifier:
         return margin - label
     small = np.exp(-abs(margin))  # never overflows
@@ -75,9 +75,10 @@ def forward_rows(
     residual: Float32Array,
     factor_sums: Float32Array,
 ) -> None:
-    """Pass 1. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1.
+    """Pass 1: find the margin, residual and factor sums of each row.
 
-    Without `use_linear` w is 0, and not read.
+    Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1. Without `use_linear`, w is
+    0 and is not read.
     """
     num_rows, width = factor_sums.shape
     num_read = w_at + use_linear
@@ -131,7 +132,7 @@ def _apply(
 ) -> tuple[_Number, _Number, _Number]:
     """Update a parameter and its two states, as numbers or as vectors of them.
 
-    The formulas are `fm_algo.training.gradient.optimizers`'.
+    The formulas are those of `gradient.optimizers`.
     """
     if optimizer == _ADAM:
         a = _beta1 * a + _one_minus_beta1 * g
@@ -169,7 +170,7 @@ def update_w(
         a = parameters[i, w_at + 1]
     if optimizer in (_ADAM, _FTRL):
         b = parameters[i, w_at + 2]
-    rule = _ADAGRAD if optimizer == _ROWWISE_ADAGRAD else optimizer  # a row of one number
+    rule = _ADAGRAD if optimizer == _ROWWISE_ADAGRAD else optimizer  # w is a row of one number
     w, a, b = _apply(rule, w, a, b, g, lr, constants)
     parameters[i, w_at] = w
     if optimizer != _SGD:
@@ -187,7 +188,7 @@ def update_v(
     decay: np.float32,
     constants: StepConstants,
 ) -> None:
-    """Update the factors of feature i, whose gradient is rescale · sums + decay · v, (1, width)."""
+    """Update the factors of feature i by their gradient: rescale · sums (1, width) + decay · v."""
     optimizer, rescale, lr = constants.optimizer, constants.rescale, constants.factors_lr
     width, states_at = sums.shape[1], w_at + WIDTH
     zero = splat(_float32(0))
@@ -230,7 +231,7 @@ def sum_column(
     sums: Float32Array,
     at: int,
 ) -> tuple[np.float32, np.float32]:
-    """Set row `at` of `sums` to Σ_r g_r x_ri S_r over a column's pairs, at least one.
+    """Set row `at` of `sums` to Σ_r g_r x_ri S_r over a column's pairs; it has at least one.
 
     Returns Σ_r g_r x_ri and Σ_r g_r x_ri².
     """
@@ -288,7 +289,7 @@ def update_columns(
     w_at: int,
     constants: StepConstants,
 ) -> None:
-    """Pass 3. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
+    """Pass 3: update the parameters. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
     rescale = constants.rescale
     if constants.use_bias:
         gradient = rescale * _sum(residual)

@@ -1,4 +1,4 @@
-"""Items made ahead of their use, by a thread of their own."""
+"""Make items ahead of their use, in a separate thread."""
 
 import contextlib
 import queue
@@ -11,18 +11,18 @@ _T = TypeVar("_T")
 
 
 class ReadAhead(contextlib.AbstractContextManager["ReadAhead[_T]"], Iterator[_T]):
-    """Items made ahead by a thread of its own.
+    """Yields items that a thread of its own makes ahead.
 
-    An error in making an item comes out where the item would have. To be closed after use, which
-    ends the thread once it has made the item it is at. Where an error ends the use, that is not
-    waited for: the item may be waiting for what never comes.
+    An error in making an item is raised in place of the item. Close the iterator after use: this
+    ends the thread once it has made its present item. After an error in a `with` block the thread
+    is told to end, but not waited for: its item may be waiting for something that never comes.
 
     Parameters
     ----------
     items : iterable
-        Where they come from.
+        Makes the items.
     depth : int
-        How many may be ready.
+        The most items that may be ready.
     """
 
     def __init__(self, items: Iterable[_T], depth: int) -> None:
@@ -34,7 +34,7 @@ class ReadAhead(contextlib.AbstractContextManager["ReadAhead[_T]"], Iterator[_T]
 
     def __next__(self) -> _T:
         item = self._ready.get()
-        if isinstance(item, BaseException):  # StopIteration among them: the end
+        if isinstance(item, BaseException):  # StopIteration too: the end
             raise item
         return item
 
@@ -50,7 +50,7 @@ class ReadAhead(contextlib.AbstractContextManager["ReadAhead[_T]"], Iterator[_T]
             self._closed.set()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and wait until it has ended."""
         self._closed.set()
         self._thread.join()
 

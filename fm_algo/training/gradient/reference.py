@@ -1,4 +1,4 @@
-"""The definition of right: every formula in NumPy, one after the other, slow and plain."""
+"""The reference kernel, slow and plain in NumPy; its formulas define what is right."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,13 @@ class ReferenceKernel(Kernel[PreparedBatch]):
 
     Notes
     -----
-    Gradient of the loss by a row's margin: `Loss.residual`. Of the margin by the parameters
-    (Rendle 2010, equation 4): 1 for w0, x_i for w_i, and x_i S_f − v_if x_i² for v_if, with
-    S_f = Σ_j v_jf x_j.
+    The gradient of the loss by a row's margin is `Loss.residual`. The gradient of the margin by the
+    parameters is (Rendle 2010, equation 4): 1 for w0, x_i for w_i, and x_i S_f − v_if x_i² for
+    v_if, with S_f = Σ_j v_jf x_j.
 
-    Then, for each parameter, ``g = clip(rescale · Σ_rows gradient + wd · θ)`` goes into the
-    optimiser's rule (`optimizers`). Only features present in the batch are touched, with their
-    state; the bias always is.
+    The optimiser's rule (`optimizers`) then updates each parameter θ by
+    ``g = clip(rescale · Σ_rows gradient + wd · θ)``. A step changes the bias and the features
+    present in the batch, with their states.
     """
 
     def __init__(self, model: FMModel, hyperparameters: Hyperparameters) -> None:
@@ -57,14 +57,14 @@ class ReferenceKernel(Kernel[PreparedBatch]):
         return "NumPy"
 
     def hold(self, rows: CSRBatch) -> None:
-        """Leave rows where they are: this kernel's memory is theirs."""
+        """Leave the rows where they are: this kernel works in the same memory."""
 
     def prepare(self, batch: CSRBatch) -> PreparedBatch:
         """Return the mini-batch as it is."""
         return PreparedBatch(batch)
 
     def step(self, prepared: PreparedBatch) -> Float32Array:
-        """Update the parameters once; return the margins from before, float32, (num_rows,)."""
+        """Update the parameters once; return the margins before that, float32, (num_rows,)."""
         batch = prepared.batch
         margin = self.margin(batch)
         residual = LOSSES[self._predictor_type].residual(margin, batch.require_labels())  # (n,)
@@ -114,7 +114,7 @@ class ReferenceKernel(Kernel[PreparedBatch]):
         return {"num_steps": self._num_steps} | self._parameters | states
 
     def _initial_states(self, group: str) -> list[Float32Array]:
-        """Zeros, but for what makes FTRL start from the initial values."""
+        """Return zeros, except for FTRL, which must start from the initial values."""
         values = self._parameters[group]
         is_rowwise = self._hyperparameters.optimizer == "rowwise_adagrad"
         shape = (len(values), 1) if is_rowwise and values.ndim == 2 else values.shape

@@ -1,6 +1,6 @@
-"""What trains: GPUs where there are any, unless a job asks for the processors."""
+"""Choose what trains: GPUs if there are any, unless a job asks for the CPU."""
 
-# torch takes seconds and 200 MB: it is imported where there is a GPU, nowhere else.
+# torch takes seconds and 200 MB to import, so it is imported only where there is a GPU.
 # ruff: noqa: PLC0415
 
 import importlib.util
@@ -17,7 +17,7 @@ from fm_algo.training.gradient.cpu import CPUKernel
 _log = logging.getLogger(__name__)
 
 _DRIVER = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""One of these exists where a GPU's driver is."""
+"""One of these exists where a GPU driver is installed."""
 
 _COMPILERS = ("gcc", "clang")
 
@@ -26,12 +26,12 @@ _NO_GPU = "device=gpu: {}; use a GPU instance, or device=auto or cpu"
 
 
 def make_kernel(hyperparameters: Hyperparameters) -> Kernel[Any]:
-    """Make the kernel that the hyperparameter `device` asks for, its parameters 0.
+    """Make the kernel that the hyperparameter `device` asks for, with all parameters 0.
 
     Raises
     ------
     UserError
-        If device is gpu and there is none, or its memory does not suffice.
+        If device is gpu and there is no GPU, or its memory is too small.
     """
     if hyperparameters.device == "cpu":
         return CPUKernel(hyperparameters)
@@ -50,26 +50,26 @@ def make_kernel(hyperparameters: Hyperparameters) -> Kernel[Any]:
 def count_gpus(hyperparameters: Hyperparameters, num_hosts: int = 1, most: int = 1) -> int:
     """Count the GPUs of this host that a job trains on, each with some of the factors.
 
-    What no card has shown yet, several GPUs or hosts with GPUs, a job has to ask for.
+    A job must ask for several GPUs, or for hosts with GPUs: real cards have not proved them yet.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
         The job's.
     num_hosts : int, optional
-        Each with as many GPUs.
+        Hosts of the job, each with as many GPUs.
     most : int, optional
-        How many it may be.
+        The most GPUs to use per host.
 
     Returns
     -------
     int
-        0 where processors train.
+        0 if the CPU trains.
 
     Raises
     ------
     UserError
-        If device is gpu, and there is none, or the model cannot be shared out between them.
+        If device is gpu and there is no GPU, or the GPUs cannot split the model.
     """
     if hyperparameters.device == "cpu":
         return 0
@@ -96,7 +96,7 @@ def count_gpus(hyperparameters: Hyperparameters, num_hosts: int = 1, most: int =
 
 
 def _why_not_split(hyperparameters: Hyperparameters, num_hosts: int, num_gpus: int) -> str | None:
-    """Say why a model cannot be shared out between all hosts' GPUs; None: it can."""
+    """Say why the GPUs of all hosts cannot split a model; None if they can."""
     if num_hosts * num_gpus == 1:
         return None
     what = f"{num_gpus} GPUs" if num_hosts == 1 else f"the GPUs of {num_hosts} hosts"
@@ -116,7 +116,7 @@ def _has_driver() -> bool:
 
 
 def _why_no_gpu() -> str | None:
-    """Say why no GPU can be used; None: one can."""
+    """Say why no GPU can be used; None if one can."""
     if not _has_driver():
         return "this machine has no NVIDIA GPU"
     missing = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]

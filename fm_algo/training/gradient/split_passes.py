@@ -1,7 +1,7 @@
-"""The passes of a step whose rows lie on several hosts: gradient here, update at the owner.
+"""The passes of a step on several hosts: each sums its gradients, a row's owner updates the row.
 
-A row on its way is `v | w`, v padded to whole vectors as in `parameters`; so is a gradient. What
-`passes` does in one visit is cut in two here, and ends in the same update.
+A row that is sent is `v | w`, with v padded to whole vectors as in `parameters`; so is a gradient.
+`passes` sums and updates in one visit; here that takes two, with the same update at the end.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.gradient.optimizers import StepConstants
 from fm_algo.training.gradient.passes import residual_of, sum_column, update_v, update_w
 
-_ROWS_A_PIECE = 128  # of a loop: what a thread takes at once
+_ROWS_A_PIECE = 128  # rows that a thread takes at once
 _ROWS_AHEAD = 24  # how far ahead parameters are fetched
 
 
@@ -26,7 +26,7 @@ def renumber(
     to_indices: Int32Array,
     to_values: Float32Array,
 ) -> None:
-    """Write a mini-batch by columns as rows again, column c being number places[c]."""
+    """Turn a mini-batch by columns into rows again; column c becomes feature places[c]."""
     next_entry = indptr[:-1].copy()
     for c in range(len(places)):
         for p in range(starts[c], starts[c + 1]):
@@ -40,14 +40,14 @@ def renumber(
 def find_residuals(
     margin: Float32Array, labels: Float32Array, is_classifier: bool, residual: Float32Array
 ) -> None:
-    """Score less label of each row, where margins came in parts."""
+    """Compute score minus label of each row, when margins were added up from parts."""
     for r in range(len(margin)):
         residual[r] = residual_of(margin[r], labels[r], is_classifier)
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def pack_rows(parameters: Float32Array, w_at: int, rows: Int32Array, packed: Float32Array) -> None:
-    """Copy the parameters of some rows, without their optimiser state, to be sent."""
+    """Copy the parameters of some rows, without optimiser states, to send them."""
     num_rows, width = len(rows), packed.shape[1] - 1
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         for r in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
@@ -70,7 +70,7 @@ def sum_gradients(
     packed: Float32Array,
     gradients: Float32Array,
 ) -> None:
-    """Gradient of this host's rows, summed, by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri².
+    """Sum this host's gradients; the one by v_if is Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri².
 
     Column c is row places[c] of `packed` and `gradients`.
     """
@@ -98,9 +98,9 @@ def apply_gradients(
     w_at: int,
     constants: StepConstants,
 ) -> None:
-    """Add up what all hosts sent for a row, in the order of the hosts, and update it once.
+    """Add up the gradients of all hosts for a row, in the order of the hosts; update it once.
 
-    Row rows[c] gets the gradients number sources[starts[c]:starts[c + 1]].
+    Row rows[c] gets the gradients with the numbers sources[starts[c]:starts[c + 1]].
     """
     rescale = constants.rescale
     if constants.use_bias:

@@ -1,6 +1,6 @@
-"""A mini-batch by columns: for each feature present, its (row, value) pairs.
+"""Group a mini-batch by columns: for each feature present, its (row, value) pairs.
 
-It depends on the data alone, so that it can be done ahead of the step.
+This needs only the data, so it can be done ahead of the step.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from fm_algo.runtime.jit import njit
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 from fm_algo.training.gradient import Columns
 
-# The most bits of a digit, measured: a pass writes to as many places as there are digits. Caches
-# keep up with 2^11 where the entries find room in them too, else with 2^10; but one pass beats two.
+# The most bits per digit, measured. A pass writes to one place per value of a digit. Caches keep up
+# with 2^11 places if the entries fit into them too, else with 2^10. But one pass beats two.
 _RADIX_BITS, _RADIX_BITS_OF_MANY = 11, 10
 _MANY = 1 << 17
 
-# An entry on its way. What belongs together lies together: one place to write to, not several.
+# An entry while it is sorted. Its numbers lie together, so that each write goes to one place.
 _PAIR = np.dtype([("feature", np.uint32), ("row", np.uint32)])
 _TRIPLE = np.dtype([*_PAIR.descr, ("value", np.float32)])
 
@@ -26,10 +26,10 @@ _Records = NDArray[Any]  # of _PAIR or _TRIPLE
 
 
 def transpose(batch: CSRBatch) -> Columns:
-    """Group the entries by feature, features and each one's rows in ascending order."""
+    """Group the entries by feature; features, and the rows of each, are in ascending order."""
     entries = batch.num_entries
     features, starts = np.empty(entries, np.int32), np.empty(entries + 1, np.int32)
-    # Values that are all 1, as those of categories are, are in order as they stand.
+    # Values that are all 1, as for categories, need no sorting.
     rows, values = np.empty(entries, np.int32), batch.values.copy()
     has_values = np.count_nonzero(batch.values != 1) > 0
     num_columns = _sort_by_feature(
@@ -49,7 +49,7 @@ def transpose(batch: CSRBatch) -> Columns:
 
 @njit(nogil=True, cache=True)
 def _digit_places(indices: Int32Array, feature_bits: int) -> tuple[_UInt32Array, int]:
-    """Where the first feature of each digit's value goes, (num_digits, 2^bits); bits of a digit."""
+    """Find where each value of a digit begins, (num_digits, 2^bits), and the bits per digit."""
     is_small = len(indices) < _MANY or feature_bits <= _RADIX_BITS
     most_bits = _RADIX_BITS if is_small else _RADIX_BITS_OF_MANY
     num_digits = (feature_bits + most_bits - 1) // most_bits
@@ -81,10 +81,10 @@ def _sort_by_feature(
     rows: Int32Array,
     values: Float32Array | None,
 ) -> int:
-    """Radix sort of the entries, lowest digit first: stable, so rows stay in order.
+    """Sort the entries by radix, lowest digit first; the sort is stable, so rows stay in order.
 
-    `source` and `target` are memory to work in. `batch_values` are carried along to `values`, if
-    there are both. Unsigned numbers spare Numba's test for a negative index.
+    `source` and `target` are working memory. `batch_values` are sorted along into `values`, if
+    both are given. Unsigned numbers save Numba's test for negative indices.
 
     Returns the number of columns.
     """
@@ -106,7 +106,7 @@ def _sort_entries(
     mask: np.uint32,
     target: _Records,
 ) -> None:
-    """Make records of the entries, in the order of their lowest digit."""
+    """Write the entries as records, in the order of their lowest digit."""
     one = np.uint32(1)
     for r in range(len(indptr) - 1):
         for e in range(np.uint64(indptr[r]), np.uint64(indptr[r + 1])):
@@ -126,8 +126,8 @@ def _sort_by_digit(
 ) -> None:
     """Copy the records to `target` in the order of one digit."""
     one = np.uint32(1)
-    # Two at a time: entries of a frequent feature stand side by side by now, and each would
-    # wait for the one before to have written where the next goes.
+    # Two at a time: entries of a frequent feature stand side by side by now. One at a time, each
+    # would wait until the one before has written where the next goes.
     for e in range(np.uint64(1), np.uint64(len(source)), np.uint64(2)):
         before = e - np.uint64(1)
         value0 = (source[before]["feature"] >> shift) & mask
@@ -150,8 +150,8 @@ def _write_columns(
     rows: Int32Array,
     values: Float32Array | None,
 ) -> int:
-    """Take sorted records apart; return the number of columns."""
-    # Written again and again until the next column begins: no branch to be guessed wrong.
+    """Write the sorted records as columns; return the number of columns."""
+    # Overwritten until the next column begins, so that there is no branch to predict wrongly.
     starts[0] = 0
     if len(source) == 0:
         return 0
