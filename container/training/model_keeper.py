@@ -58,7 +58,7 @@ class Keeper(Store, Protocol):
 class ModelKeeper:
     """Saves the model and the checkpoints, and resumes from a checkpoint.
 
-    With early stopping, the best model so far is saved in its final place at once. It takes no
+    With early stopping, the best model so far is saved in its final place at once. This needs no
     memory, and the platform finds it there whatever ends the job. The checkpoint of the best epoch
     is kept, so that a job restarted on another machine can save that model again.
 

@@ -2,8 +2,8 @@
 
 This module reads whole frames (flag 0) with one map entry for the features and one for the label.
 In an entry, the key stands before the value, and the value is one tensor that
-`fm_algo.data.bulk.tensor` reads. SageMaker's Python SDK and this library write nothing else, and
-the protobuf runtimes mostly do. Each length is checked before the bytes after it are read.
+`fm_algo.data.bulk.tensor` reads. SageMaker's Python SDK and this library always write this form,
+and the protobuf runtimes mostly do. Each length is checked before the bytes after it are read.
 """
 
 from typing import NamedTuple
