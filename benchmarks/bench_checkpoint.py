@@ -4,10 +4,10 @@
     python benchmarks/bench_checkpoint.py --feature-dim 1000000 --num-factors 64 --directory /tmp
 
 The real loop trains for `--seconds` with one checkpoint and for as long without, in turn, `--runs`
-times. One line of JSON: the checkpoint's size; the seconds that training waits for one (median and
-worst); the seconds that one costs in all, by the rows trained meanwhile (median and worst), so with
-what is written beside the training; and what part of the time that is with one every `--interval`
-seconds.
+times. It prints one line of JSON: the checkpoint's size; the seconds that training waits for one
+(median and worst); the seconds that one costs in all, measured by the rows trained meanwhile
+(median and worst), which includes the writing beside the training; and the share of the time that
+one checkpoint every `--interval` seconds takes.
 """
 
 import argparse
@@ -35,7 +35,7 @@ NUM_ROWS, ROW_ENTRIES = 100_000, 30
 
 
 def draw_rows(feature_dim: int) -> CSRBatch:
-    """Draw rows that know nothing, of features all over the model."""
+    """Draw rows of random labels, with features all over the model."""
     random = np.random.default_rng(0)
     features = random.integers(0, feature_dim, (NUM_ROWS, ROW_ENTRIES), np.int32)
     return CSRBatch(
@@ -53,7 +53,7 @@ def train_for(
     checkpoints: Checkpoints | None,
     kernel: CPUKernel,
 ) -> tuple[float, float]:
-    """Train, with a checkpoint at first if there are to be any.
+    """Train; write a checkpoint at the start if checkpoints are wanted.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def train_for(
 def measure(
     hyperparameters: Hyperparameters, directory: Path, seconds: float, runs: int
 ) -> dict[str, float]:
-    """Train with and without, in turn."""
+    """Train with and without checkpoints, in turn."""
     kernel = CPUKernel(hyperparameters)
     draw_initial(kernel.model(), hyperparameters)
     source = CachedRows(draw_rows(hyperparameters.feature_dim), hyperparameters)

@@ -4,21 +4,21 @@
     python benchmarks/bench_decode.py --formats csv --runs 3
     python benchmarks/bench_decode.py --sdk-python ~/sdk/bin/python
 
-Each run is a process of its own, on a file that is read before the clock starts (the SDK reads as
-it goes). The clock counts the process's own time on a processor, so that other work there does not
-show; no peer has a second thread. The peers take turns, so that a slow spell of the machine meets
-them all. A line of JSON comes out for each peer:
-rows and megabytes a second (median, best), what was decoded (all peers of a format must agree), and
-where it was measured. The last line of a format has the ratios of the medians.
+Each run is a separate process. It reads the file before the clock starts (the SDK reads as it
+decodes). The clock counts the process's own processor time, so other work there does not show. No
+peer has a second thread. The peers take turns, so that a slow spell of the machine hits them all.
+Each peer gives one line of JSON: rows and megabytes per second (median, best), what was decoded
+(all peers of a format must agree), and where it was measured. The last line of a format has the
+ratios of the medians.
 
-Peers: `bulk` (compiled), `plain` (NumPy and msgspec), and for RecordIO-protobuf `runtime`, a loop
-over records with protobuf's official runtime, into arrays; `sdk`, `read_records` of SageMaker's
-Python SDK, which stops at a list of messages; `sdk-arrays`, the same and an array of each message's
-values and keys. The SDK runs under the interpreter that has it.
+Peers: `bulk` (compiled) and `plain` (NumPy and msgspec). RecordIO-protobuf has three more:
+`runtime`, a loop over records with protobuf's official runtime, into arrays; `sdk`, `read_records`
+of SageMaker's Python SDK, which stops at a list of messages; `sdk-arrays`, the same plus an array
+of each message's values and keys. The SDK runs under the interpreter that has it.
 
 Data: `recordio` and `libsvm` hold rows of 39 entries of value 1, one for each of 39 fields of equal
-width, over 1,000,000 features; `csv` rows of 39 numbers with six decimals; `csv-sparse` rows of 400
-columns, one in ten a one, the rest zero.
+width, over 1,000,000 features. `csv` holds rows of 39 numbers with six decimals. `csv-sparse` holds
+rows of 400 columns, where one in ten is one and the rest are zero.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from fm_algo.sparse import CSRBatch
 
 FEATURE_DIM = 1_000_000
 SPARSE_COLUMNS = 400
-PIECE_BYTES = 8 << 20  # as a training job reads
+PIECE_BYTES = 8 << 20  # as much as a training job reads at once
 
 _SDK_SCRIPT = """
 import json, sys, time, warnings
@@ -68,7 +68,7 @@ print(json.dumps({"elapsed_s": elapsed_s, "decoded": [len(records), entries, fea
 
 
 def field_rows(num_rows: int) -> CSRBatch:
-    """Draw rows of one feature a field."""
+    """Draw rows with one feature per field."""
     random = np.random.default_rng(0)
     width = FEATURE_DIM // NUM_FIELDS
     within = random.integers(0, width, (num_rows, NUM_FIELDS), dtype=np.int32)
@@ -83,7 +83,7 @@ def field_rows(num_rows: int) -> CSRBatch:
 
 
 def write_fields_as_recordio(path: Path, num_rows: int) -> None:
-    """Write `field_rows` as SageMaker's Python SDK would."""
+    """Write `field_rows` as SageMaker's Python SDK does."""
     write_recordio(path, field_rows(num_rows))
 
 
@@ -97,14 +97,14 @@ def write_fields_as_libsvm(path: Path, num_rows: int) -> None:
 
 
 def write_numbers_as_csv(path: Path, num_rows: int) -> None:
-    """Write a label and dense normal numbers a line."""
+    """Write lines of a label and dense normal numbers."""
     numbers = np.random.default_rng(0).normal(size=(num_rows, NUM_FIELDS))
     np.savetxt(path, np.hstack([numbers[:, :1] > 0, numbers]), fmt=["%d"] + NUM_FIELDS * ["%.6f"])
     path.write_bytes(path.read_bytes().replace(b" ", b","))
 
 
 def write_zeros_as_csv(path: Path, num_rows: int) -> None:
-    """Write a label and mostly zeros a line."""
+    """Write lines of a label and mostly zeros."""
     ones = np.random.default_rng(0).random((num_rows, 1 + SPARSE_COLUMNS)) < 0.1
     np.savetxt(path, ones, fmt="%d", delimiter=",")
 
@@ -115,7 +115,7 @@ FORMATS: dict[str, tuple[str, int, Callable[[Path, int], None]]] = {
     "csv": ("text/csv;label_size=1", NUM_FIELDS, write_numbers_as_csv),
     "csv-sparse": ("text/csv;label_size=1", SPARSE_COLUMNS, write_zeros_as_csv),
 }
-"""Content type, feature_dim, and what writes a file."""
+"""Content type, feature_dim, and the function that writes a file."""
 
 
 def make(peer: str, format_name: str) -> RowDecoder:
@@ -132,9 +132,9 @@ def make(peer: str, format_name: str) -> RowDecoder:
 
 
 def decode(peer: str, format_name: str, data: bytes) -> tuple[float, list[int]]:
-    """Decode a source; seconds, and how many rows and entries and the sum of their features."""
+    """Decode a source; return seconds, number of rows and entries, and the sum of features."""
     pieces = [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]
-    make(peer, format_name).feed(data[: 1 << 16])  # loads what is compiled
+    make(peer, format_name).feed(data[: 1 << 16])  # loads the compiled code
     decoder = make(peer, format_name)
     decoded = [0, 0, 0]
     elapsed_s = 0.0
@@ -147,7 +147,7 @@ def decode(peer: str, format_name: str, data: bytes) -> tuple[float, list[int]]:
 
 
 def add(decoded: list[int], batch: CSRBatch) -> None:
-    """Count a batch."""
+    """Add a batch to the counts."""
     decoded[0] += batch.num_rows
     decoded[1] += batch.num_entries
     decoded[2] += int(batch.indices.sum(dtype=np.int64))
@@ -202,7 +202,7 @@ def measure(peer: str, format_name: str, path: Path, sdk_python: str | None) -> 
 
 
 def compare(format_name: str, path: Path, options: argparse.Namespace) -> None:
-    """Measure all peers on one file and print a row for each, then the ratios."""
+    """Measure all peers on one file; print a line for each, then the ratios."""
     peers = ["bulk", "plain"]
     if format_name == "recordio":
         peers += ["runtime", *(["sdk", "sdk-arrays"] if options.sdk_python else [])]

@@ -4,10 +4,10 @@
     python benchmarks/bench_end_to_end.py --num-rows 1000000 --num-factors 16 64 --runs 3
 
 Runs ./train on a RecordIO-protobuf file of rows of 39 entries over 1,000,000 features: once with
-room for the rows in memory, once without, so that each epoch reads and decodes the file anew. The
-jobs take turns. A line of JSON for each shape, with medians: rows a second of an epoch from memory
-(the first one apart), of an epoch from the file, of the whole job of the former if it had one epoch
-(start, reading and decoding before training, one epoch, writing the model), and ratios.
+room for the rows in memory, and once without, so that each epoch reads and decodes the file again.
+The jobs take turns. Each shape gives one line of JSON with medians of rows per second: of an epoch
+from memory (the first one apart); of an epoch from the file; of a whole job from memory with one
+epoch (start, reading and decoding before training, one epoch, writing the model); and ratios.
 """
 
 import argparse
@@ -30,7 +30,7 @@ STREAMED_MB = 96
 
 
 def write_tree(base: Path, num_rows: int) -> None:
-    """Write a job's channel and configuration, hyperparameters excepted."""
+    """Write a job's channel and configuration, except hyperparameters."""
     config, channel = base / "input" / "config", base / "input" / "data" / "train"
     config.mkdir(parents=True)
     channel.mkdir(parents=True)
@@ -42,7 +42,7 @@ def write_tree(base: Path, num_rows: int) -> None:
 
 
 def run_job(base: Path, **hyperparameters: object) -> tuple[list[float], float]:
-    """Run a job; return the seconds of its epochs, and of all of it."""
+    """Run a job; return the seconds of each epoch, and of the whole job."""
     chosen = {
         "feature_dim": FEATURE_DIM,
         "predictor_type": "binary_classifier",

@@ -4,17 +4,17 @@
     python benchmarks/bench_gpu.py --profile                  and the device's time for each program
     python benchmarks/bench_gpu.py --device interpreter --small    without a GPU: that it works
 
-A line of JSON comes out for each of these, in this order:
+It prints one line of JSON for each of these, in this order:
 
 - check: largest difference between this kernel's parameters and the reference's after a few steps,
   for each optimiser;
-- copy: what the card copies within its memory, bytes read plus bytes written;
-- epoch: rows a second, for each mini-batch size; the epochs after the first, from the data in GPU
-  memory to the epoch's metrics. Beside it the bytes that must move, as a rate and as a share of
-  the copy's (`least_bytes`, `gathered_bytes`), and the log loss of held-out rows;
+- copy: the rate at which the card copies within its memory, bytes read plus bytes written;
+- epoch: rows per second, for each mini-batch size, over the epochs after the first, from the data
+  in GPU memory to the epoch's metrics. Beside it, the bytes that must move, as a rate and as a
+  share of the copy's rate (`least_bytes`, `gathered_bytes`), and the log loss of held-out rows;
 - torch: the same model and data, written with torch's Embedding and SparseAdam, on the same card.
 
-Data: that of bench_train.py, 39 entries of value 1 a row.
+Data: that of bench_train.py, 39 entries of value 1 per row.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def check(device: str) -> dict[str, float]:
                 "predictor_type": "binary_classifier",
                 "mini_batch_size": 8,
                 "optimizer": optimizer,
-                "eps": 1e-3,  # the default makes rounding errors of gradients near 0 large
+                "eps": 1e-3,  # the default enlarges rounding errors of gradients near 0
                 "factors_init_sigma": 0.1,
                 "factors_lr": 0.01,
             }
@@ -76,7 +76,7 @@ def check(device: str) -> dict[str, float]:
 
 
 def copy_bandwidth(device: str, num_bytes: int) -> float:
-    """Bytes a second, read plus written, of copying within the device's memory; median of 20."""
+    """Return bytes per second, read plus written, of a copy in device memory; median of 20."""
     import torch
 
     source = torch.rand(num_bytes // 4, device=device)
@@ -92,16 +92,16 @@ def copy_bandwidth(device: str, num_bytes: int) -> float:
 
 
 def least_bytes(rows: CSRBatch, chosen: Hyperparameters) -> tuple[float, float]:
-    """Bytes that an epoch must move, if it trains in these mini-batches.
+    """Return the bytes that an epoch must move if it trains in these mini-batches.
 
     Returns
     -------
     least : float
-        Of each mini-batch's features, v and w read for the margins, then v, w and their states read
-        and written, each once a mini-batch; each entry's number read and each row's label.
+        Once per mini-batch, for each of its features: v and w are read for the margins, then v, w
+        and their states are read and written. Each entry's number and each row's label are read.
     gathered : float
-        The same without a cache that reaches from row to row: v and w are read for each entry,
-        and so is what the row has made of them (S), which is written once a row.
+        The same without a cache that lasts from row to row: v, w and the row's sums of factors (S)
+        are read for each entry. S is written once per row.
     """
     k, num_states = chosen.num_factors, UPDATE_RULES[chosen.optimizer].num_states
     read_and_written = 2 * 4 * (k + 1) * (1 + num_states)
@@ -123,7 +123,7 @@ def least_bytes(rows: CSRBatch, chosen: Hyperparameters) -> tuple[float, float]:
 def train_epochs(
     rows: CSRBatch, test: CSRBatch, chosen: Hyperparameters, device: str, *, profile: bool
 ) -> tuple[float, float]:
-    """Train with the GPU kernel; seconds of a later epoch, and held-out log loss."""
+    """Train with the GPU kernel; return seconds of a later epoch and held-out log loss."""
     from fm_algo.training.gradient.gpu import GPUKernel
 
     kernel = GPUKernel(chosen, device)
@@ -152,7 +152,7 @@ def main() -> None:
     if options.device == "cuda" and not _has_card():
         parser.exit(0, "bench_gpu: this machine has no GPU; nothing was measured\n")
     if options.device == "interpreter":
-        os.environ["TRITON_INTERPRET"] = "1"  # noqa: TID251 - Triton reads it when it is imported
+        os.environ["TRITON_INTERPRET"] = "1"  # noqa: TID251 - Triton reads it on import
     device = "cpu" if options.device == "interpreter" else "cuda"
     copied_bytes, num_test = 4 << 30, NUM_TEST
     if options.small:
@@ -211,7 +211,7 @@ def _print(what: str, device: str, **values: object) -> None:
 
 
 def _profile(work: Callable[[], object]) -> None:
-    """Print how long the device was at each program."""
+    """Print how long the device spent on each program."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:

@@ -3,19 +3,19 @@
     sudo python benchmarks/bench_hosts.py                k = 64, mini-batch 8,192, 1, 10, 25 Gbit/s
     sudo python benchmarks/bench_hosts.py --num-factors 16 --rates 10
 
-All hosts would share this machine's processors, so only two of one thread each are seen training
-together, each on a processor of its own, beside one such host alone. For more, the parts of a step
-are measured apart:
+All hosts would share this machine's processors. So only two hosts are measured training together,
+each with one thread on its own processor, beside one such host alone. For more hosts, the parts of
+a step are measured separately:
 
-- `step_ms`: one host's step; `share_ms`: what of a step of N hosts one of them computes;
-- `prepare_ms`: what the reading thread does for it ahead, on a processor of its own;
-- `awaited_ms`: exchanges that the step waits for, and `ahead_ms`: those beside other steps. Both
-  between two processes, each in a network namespace whose link is shaped with tc, which send as
-  many bytes as each of N hosts.
+- `step_ms`: one host's step; `share_ms`: the part of a step of N hosts that one of them computes;
+- `prepare_ms`: what the reading thread does ahead of the step, on its own processor;
+- `awaited_ms`: exchanges that the step waits for; `ahead_ms`: exchanges beside other steps. Both
+  are measured between two processes that send as many bytes as each of N hosts. Each process is in
+  a network namespace whose link is shaped with tc.
 
-Predicted, for hosts like this machine: a step takes the longest of share + awaited, prepare and
-ahead; efficiency is one host's step over that (each host trains as many rows). A line of JSON comes
-out for each.
+The prediction is for hosts like this machine: a step takes the longest of share + awaited, prepare
+and ahead. Efficiency is one host's step divided by that, because each host trains as many rows. The
+program prints one line of JSON per prediction.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from peers import NUM_FIELDS
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local_test"))
 
-from host_network import Network  # noqa: E402 - found in the place just named
+from host_network import Network  # noqa: E402 - found in the path just added
 
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters  # noqa: E402
 from fm_algo.runtime.simd import WIDTH  # noqa: E402
@@ -54,7 +54,7 @@ WORKER = Path(__file__).with_name("bench_hosts_worker.py")
 
 
 def times_ms(kernel: Kernel[Any], batches: Iterable[CSRBatch]) -> tuple[float, float]:
-    """Median times of a step and of what is done ahead of it; the first two warm up."""
+    """Return median times of a step and of the work ahead of it; the first two warm up."""
     steps, ahead = [], []
     for batch in batches:
         started = time.perf_counter()
@@ -75,7 +75,7 @@ def batches_of(data: str, size: int) -> list[CSRBatch]:
 def measure_rows_split(
     hyperparameters: Hyperparameters, batches: list[CSRBatch]
 ) -> tuple[float, float]:
-    """Time a step whose rows all go to this host itself, less its waiting, and what comes ahead."""
+    """Time a step whose rows all go to this host itself, without its waits, and the work ahead."""
     waited = [0.0]
     wait = Pending.wait
 
@@ -88,7 +88,7 @@ def measure_rows_split(
     steps, ahead = [], []
     with lone_group() as group:
         kernel = RowKernel(hyperparameters, group)
-        Pending.wait = timed  # type: ignore[method-assign,assignment] # to be timed from outside
+        Pending.wait = timed  # type: ignore[method-assign,assignment] # timed from outside
         for batch in batches:
             started = time.perf_counter()
             prepared = kernel.prepare(batch)
@@ -107,7 +107,7 @@ class Split:
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        The job's.
+        Those of the job.
     data : str
     num_hosts : int
     """
@@ -138,7 +138,7 @@ class Split:
 
 
 def run_worker(prefix: Sequence[str], rank: int, num_hosts: int, work: object) -> Any:  # noqa: ANN401
-    """Start one of the hosts."""
+    """Start one of the hosts, and return its result."""
     return subprocess.Popen(
         [*prefix, "env", "GLOO_SOCKET_IFNAME=eth0", "TORCH_CPP_LOG_LEVEL=ERROR",
          sys.executable, WORKER, str(rank), str(num_hosts), json.dumps(work)],
@@ -147,7 +147,7 @@ def run_worker(prefix: Sequence[str], rank: int, num_hosts: int, work: object) -
 
 
 def of_two_hosts(rate_gbit: float, work: object) -> list[float]:
-    """Let two hosts do some work over links of a rate, each on a processor; the leader's result."""
+    """Let two hosts, one per processor, work over links of a rate; return the leader's result."""
     with Network(2) as network:
         processes = []
         for rank, name in enumerate(network.names):
@@ -163,14 +163,14 @@ def of_two_hosts(rate_gbit: float, work: object) -> list[float]:
 def measure_two(
     hyperparameters: dict[str, Any], data: str, rates: Sequence[float]
 ) -> dict[str, Any]:
-    """Rows a second a host: of one host of one thread, and of two such together."""
+    """Return rows per second and host, of one host with one thread and of two such together."""
     train = hyperparameters | {"num_threads": 1, "epochs": 4}
     work = {"train": train, "data": data, "rows": 32 * hyperparameters["mini_batch_size"]}
     one = run_worker(["taskset", "-c", "0"], 0, 1, work)
     alone = statistics.median(json.loads(one.communicate(timeout=300)[0]))
     together = {rate: statistics.median(of_two_hosts(rate, work)) for rate in rates}
     efficiency = {rate: round(speed / alone, 2) for rate, speed in together.items()}
-    return {"data": data, "one_thread_rows_a_second": round(alone), "two_hosts_seen": efficiency}
+    return {"data": data, "one_thread_rows_per_second": round(alone), "two_hosts_seen": efficiency}
 
 
 def main() -> None:
@@ -217,7 +217,7 @@ def main() -> None:
 
 
 def rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Cut numbers to what can be relied on."""
+    """Round numbers to their reliable digits."""
     return {
         name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()
     }

@@ -1,4 +1,4 @@
-"""The rows of `bench_hosts`: `bench_train`'s, of 39 fields, over 1,000,000 features."""
+"""The rows of `bench_hosts`: like those of `bench_train`, 39 fields over 1,000,000 features."""
 
 import numpy as np
 from bench_train import make_rows
@@ -11,7 +11,7 @@ _ZIPF = 1.2
 
 
 def draw_rows(data: str, num_rows: int, seed: int = 1) -> CSRBatch:
-    """Draw rows: "uniform", or "skewed", by Zipf's law in each field, as in logs of clicks."""
+    """Draw rows, "uniform" or "skewed" by Zipf's law in each field, as in click logs."""
     rows = make_rows(num_rows, FEATURE_DIM, seed)
     if data == "uniform":
         return rows

@@ -1,10 +1,10 @@
-"""One of `bench_hosts`' hosts: in a network namespace it exchanges as told, or trains.
+"""Run one host of `bench_hosts` in a network namespace: exchange bytes, or train.
 
     … bench_hosts_worker.py RANK NUM_HOSTS '{"exchange": [[393216, 393216], …]}'
     … bench_hosts_worker.py RANK NUM_HOSTS '{"train": {…}, "data": "skewed", "rows": 262144}'
 
-Bytes are those that each of two hosts sends, one exchange after the other; the leader prints a JSON
-list of ms, or of rows a second.
+The numbers are the bytes that each of two hosts sends, one exchange after another. The leader
+prints a JSON list of ms, or of rows per second.
 """
 
 import json
@@ -37,7 +37,7 @@ REPEATS = 12
 
 
 def exchange_ms(group: HostGroup, sizes: list[int]) -> float:
-    """Time exchanges of two hosts one after the other: median ms of them together."""
+    """Time exchanges of two hosts, one after another; return the median ms of all together."""
     elapsed = []
     sent = [np.ones(size, np.uint8) for size in sizes]
     for _ in range(REPEATS):
@@ -51,7 +51,7 @@ def exchange_ms(group: HostGroup, sizes: list[int]) -> float:
     return 1000 * statistics.median(elapsed[2:])
 
 
-def rows_a_second(
+def rows_per_second(
     kernel: Kernel[Any],
     model: ParameterStore,
     hyperparameters: Hyperparameters,
@@ -59,7 +59,7 @@ def rows_a_second(
     rank: int,
     peers: Peers | None,
 ) -> list[float]:
-    """Train; this host's rows a second in each epoch but the first, which warms up."""
+    """Train; return this host's rows per second in each epoch but the first, which warms up."""
     draw_initial(model, hyperparameters)
     rows = draw_rows(work["data"], work["rows"], seed=rank)
     learner = GradientLearner(kernel, hyperparameters, CachedRows(rows, hyperparameters))
@@ -69,13 +69,13 @@ def rows_a_second(
 
 
 def main() -> None:
-    """Meet the others, if there are any, and do the work."""
+    """Meet the other hosts, if there are any, and do the work."""
     rank, num_hosts, work = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     if "train" in work:
         hyperparameters = parse_hyperparameters(work["train"])
     if num_hosts == 1:
         alone = CPUKernel(hyperparameters)
-        print(json.dumps(rows_a_second(alone, alone.model(), hyperparameters, work, 0, None)))
+        print(json.dumps(rows_per_second(alone, alone.model(), hyperparameters, work, 0, None)))
         return
     while True:
         try:
@@ -94,7 +94,9 @@ def main() -> None:
         result = [exchange_ms(group, sizes) for sizes in work["exchange"]]
     else:
         kernel = make_kernel(hyperparameters, group, lambda: False)
-        result = rows_a_second(kernel, kernel.writable_model(), hyperparameters, work, rank, kernel)
+        result = rows_per_second(
+            kernel, kernel.writable_model(), hyperparameters, work, rank, kernel
+        )
     group.gather(np.zeros(1))
     if rank == 0:
         print(json.dumps(result), flush=True)

@@ -3,9 +3,10 @@
     python benchmarks/bench_large.py
     python benchmarks/bench_large.py --gigabytes 20 --limit-mb 2048 --num-factors 16
 
-Runs ./train in Pipe mode, RecordIO-protobuf rows of 39 entries over 1,000,000 features. One line of
-JSON: rows a second from the first byte to the exit, the job's peak resident memory, and what it
-should have been: parameters with their state, and the memory budget (half of the limit).
+Runs ./train in Pipe mode on RecordIO-protobuf rows of 39 entries over 1,000,000 features. It prints
+one line of JSON: rows per second from the first byte to the exit, the job's peak resident memory,
+and the expected memory, which is the parameters with their state plus the memory budget (half of
+the limit).
 """
 
 import argparse
@@ -29,7 +30,7 @@ FEATURE_DIM = 1_000_000
 
 
 def write_tree(base: Path, hyperparameters: dict[str, str]) -> Path:
-    """Write what the platform writes before a job; return its FIFO."""
+    """Write what the platform writes before a job; return the job's FIFO."""
     config, data = base / "input" / "config", base / "input" / "data"
     config.mkdir(parents=True)
     data.mkdir()

@@ -3,14 +3,14 @@
     python benchmarks/bench_passes.py
     python benchmarks/bench_passes.py --num-factors 8 16 64 --optimizers adam rowwise_adagrad
 
-Rows of 39 entries over 1,000,000 features, drawn uniformly, mini-batches of 1,000. A line of JSON
-for each shape and number of threads: nanoseconds an entry and thread of each pass (best of the
-runs), the bytes that must move each second, and their share of what the machine can do, measured
-beside them: of copying (sequential, bytes read and written), and of reading and writing rows of the
-same size in random places, fetched ahead as the passes do.
+The rows have 39 entries over 1,000,000 features, drawn uniformly, in mini-batches of 1,000. Each
+shape and number of threads gives one line of JSON: nanoseconds per entry and thread of each pass
+(best of the runs), the bytes per second that must move, and their share of what the machine can do.
+The latter is measured beside them in two ways: a sequential copy (bytes read and written), and
+reads and writes of rows of the same size in random places, prefetched as in the passes.
 
-Bytes that must move for an entry: pass 1 reads the cache lines of v and w; pass 3 reads and writes
-those of v, w and their states. A feature seldom comes twice in a mini-batch here.
+Bytes that must move per entry: pass 1 reads the cache lines of v and w. Pass 3 reads and writes
+those of v, w and their states. Here, a feature seldom comes twice in a mini-batch.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def change_rows(table: Float32Array, order: Int32Array) -> None:
 
 
 def best_seconds(work: Callable[[], object], runs: int) -> float:
-    """Return the least time of several runs, the first not counted."""
+    """Return the least time of several runs, without the first."""
     work()
     seconds = []
     for _ in range(runs):
@@ -71,7 +71,7 @@ def best_seconds(work: Callable[[], object], runs: int) -> float:
 
 
 def copy_seconds(runs: int) -> float:
-    """Time the copying of memory."""
+    """Time a copy of memory."""
     source, target = np.ones((2, COPIED_LINES, CACHE_LINE), np.float32)
     return best_seconds(lambda: copy(source, target), runs)
 
@@ -79,7 +79,7 @@ def copy_seconds(runs: int) -> float:
 def measure(
     num_factors: int, optimizer: str, threads: int, runs: int
 ) -> tuple[float, dict[str, object]]:
-    """Measure both passes, and the machine beside them; return the seconds of both first."""
+    """Measure both passes and the machine; the seconds of both passes come first."""
     rows = make_rows(40 * MINI_BATCH, FEATURE_DIM, seed=1)
     hyperparameters = parse_hyperparameters(
         {
@@ -103,7 +103,7 @@ def measure(
     copy_s = copy_seconds(runs)
     pass_1_s = best_seconds(lambda: [kernel.margin(batch) for batch in batches], runs)
     step_s = best_seconds(lambda: [kernel.step(batch) for batch in prepared], runs)
-    change_s = best_seconds(lambda: change_rows(table, order), runs)  # spoils the parameters
+    change_s = best_seconds(lambda: change_rows(table, order), runs)  # overwrites the parameters
 
     row_bytes = table.shape[1] * 4
     read_bytes = -(-(num_factors + 1) * 4 // LINE_BYTES) * LINE_BYTES
@@ -121,7 +121,7 @@ def measure(
     for name, (seconds, entry_bytes) in speeds.items():
         moved = entry_bytes * rows.num_entries / seconds
         result[name] = {
-            "ns_an_entry_and_thread": round(seconds * threads / rows.num_entries * 1e9, 1),
+            "ns_per_entry_and_thread": round(seconds * threads / rows.num_entries * 1e9, 1),
             "gb_s": round(moved / 1e9, 1),
             "of_copy": round(moved / copied, 2),
             "of_random_rows": round(moved / changed, 2),

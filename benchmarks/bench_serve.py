@@ -5,22 +5,22 @@
     python benchmarks/bench_serve.py --parts start --large    also a model of 2.5 GB
 
 It needs the program `wrk` on the PATH (Debian: apt-get install wrk). The classic stack needs
-nginx and pandas, and is left out, with a word, where they are not.
+nginx and pandas. Without them, a message says that it is left out.
 
     latency    requests per second, p50 and p99 of one instance of 39 entries in JSON, at 1 and 16
-               connections: this server; Flask under gunicorn that answers a constant, with as many
-               workers, once of the threaded class with this server's settings, which keeps
-               connections, once of gunicorn's default class (sync), which closes each; nginx,
-               gunicorn, Flask and pandas (the row as CSV), as in the samples from which people make
-               their own containers. The peers take turns.
-    quick      the same of one row in JSON and in CSV, with and without answering quick requests in
-               a worker's main loop (container/serving/quick_request.py), in turns
+               connections. Peers: this server; Flask under gunicorn that answers a constant, with
+               as many workers, once with the threaded class and this server's settings, which
+               keeps connections, and once with gunicorn's default class (sync), which closes each;
+               nginx, gunicorn, Flask and pandas (the row as CSV), as in the samples that people
+               build their own containers from. The peers take turns.
+    quick      the same for one row in JSON and in CSV, with and without answering quick requests
+               in a worker's main loop (container/serving/quick_request.py), in turns
     rows       rows per second of requests of 5 MB in each format, and the share of the time that is
-               not scoring (the model's time is measured on the same rows in this process)
+               not scoring (this process measures the model's time on the same rows)
     start      seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
                4 workers and their master, beside that of one copy of the model
 
-A line of JSON comes out for each measurement. Load and server share the processors of one machine.
+Each measurement is one line of JSON. Load and server share the processors of one machine.
 """
 
 import argparse
@@ -56,7 +56,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NUM_ENTRIES = 39
 NUM_FACTORS = 64
 DENSE_DIM = 100
-"""Of the rows in CSV, which has no sparse ones."""
+"""Width of the rows in CSV, which has no sparse rows."""
 
 CONSTANT_APP = """
 import flask
@@ -94,7 +94,7 @@ from container.serving import quick_request, server
 quick_request.is_quick = lambda data: False
 server.main()
 """
-"""./serve, had it no quick requests."""
+"""./serve without quick requests."""
 
 NGINX_CONF = """
 user {user}; worker_processes 1; daemon off; pid {base}/nginx.pid; error_log {base}/error.log;
@@ -112,7 +112,7 @@ http {{
 
 
 def make_model(directory: Path, feature_dim: int) -> FMModel:
-    """Save a classifier of so many features below `directory`, as the platform mounts it."""
+    """Save a classifier with so many features below `directory`, as the platform mounts it."""
     rng = np.random.default_rng(0)
     model = FMModel(
         "binary_classifier",
@@ -126,7 +126,7 @@ def make_model(directory: Path, feature_dim: int) -> FMModel:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -135,7 +135,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(command: list[str], port: int, **environment: str) -> Iterator[tuple[int, float]]:
-    """Run a server; give its pid and how long it took to the first 200 of /ping."""
+    """Run a server; yield its pid and the seconds until the first 200 of /ping."""
     started = time.perf_counter()
     own = {"PATH": f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -153,7 +153,7 @@ def running(command: list[str], port: int, **environment: str) -> Iterator[tuple
 
 
 def is_up(port: int) -> bool:
-    """Tell whether /ping is answered with 200."""
+    """Return whether /ping is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/ping")
@@ -168,7 +168,7 @@ def is_up(port: int) -> bool:
 def own_server(
     base: Path, workers: int, command: Sequence[str] = (str(ROOT / "serve"),)
 ) -> Iterator[tuple[int, int, float]]:
-    """Run ./serve or a stand-in; give its port, its pid and how long it took to start."""
+    """Run ./serve or a stand-in; yield its port, its pid and the seconds it took to start."""
     port = free_port()
     variables = {
         "SAGEMAKER_BASE_DIR": str(base),
@@ -179,12 +179,12 @@ def own_server(
         yield port, pid, start_s
 
 
-# Settings of threads and time-outs are this server's, so that only what they do differs.
+# Threads and time-outs are set as in this server, so that only the work per request differs.
 THREADED = ("--worker-class", "gthread", "--threads", "124", "--keep-alive", "75")
 
 
 def gunicorn_command(directory: Path, bind: str, workers: int, *settings: str) -> list[str]:
-    """Return how to run app.py of a directory."""
+    """Return the command that runs app.py of a directory."""
     where = ["--chdir", str(directory), "--bind", bind, "--no-control-socket"]
     many = ["--workers", str(workers)]
     return [sys.executable, "-m", "gunicorn", *where, *many, *settings, "app:app"]
@@ -192,7 +192,7 @@ def gunicorn_command(directory: Path, bind: str, workers: int, *settings: str) -
 
 @contextlib.contextmanager
 def constant_server(base: Path, workers: int, *settings: str) -> Iterator[int]:
-    """Run Flask under gunicorn that answers a constant; give its port."""
+    """Run Flask under gunicorn that answers a constant; yield its port."""
     port = free_port()
     directory = base / "constant"
     directory.mkdir(exist_ok=True)
@@ -203,7 +203,7 @@ def constant_server(base: Path, workers: int, *settings: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def classic_server(base: Path, workers: int) -> Iterator[int]:
-    """Run nginx before gunicorn, Flask and pandas; give its port."""
+    """Run nginx in front of gunicorn, Flask and pandas; yield its port."""
     port = free_port()
     directory = base / "classic"
     directory.mkdir(exist_ok=True)
@@ -250,7 +250,7 @@ def wrk(
 
 
 def find(pattern: str, text: str) -> str:
-    """Return the group of a pattern that has to be there."""
+    """Return the group of a pattern that must be there."""
     found = re.search(pattern, text)
     if not found:
         raise SystemExit(f"wrk does not tell {pattern}: {text}")
@@ -338,7 +338,7 @@ def measure_quick(options: argparse.Namespace, base: Path) -> None:
 
 
 def has_pandas() -> bool:
-    """Tell whether the classic stack can run."""
+    """Return whether the classic stack can run."""
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pandas') is None)"
     return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -376,7 +376,7 @@ def measure_rows(options: argparse.Namespace, base: Path) -> None:
             format=format_name,
             body_mb=round(len(body) / 1e6, 2),
             rows=num_rows,
-            entries_a_row=rows.nnz // num_rows,
+            entries_per_row=rows.nnz // num_rows,
             rows_per_second=round(num_rows / elapsed_s),
             share_outside_scoring=round(1 - scoring_s / elapsed_s, 3),
         )
@@ -392,13 +392,13 @@ def make_rows(rng: np.random.Generator, num_rows: int, feature_dim: int) -> csr_
 
 
 def to_batch(rows: csr_matrix) -> CSRBatch:
-    """Return the rows as the library takes them."""
+    """Return the rows as a CSRBatch."""
     indptr, indices = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
     return CSRBatch(indptr, indices, rows.data, None, rows.shape[1])
 
 
 def encode(format_name: str, rows: csr_matrix) -> bytes:
-    """Write a request."""
+    """Return the body of a request."""
     if format_name == "recordio":
         target = io.BytesIO()
         write_recordio(target, rows)
@@ -418,7 +418,7 @@ def encode(format_name: str, rows: csr_matrix) -> bytes:
 
 
 def post(port: int, body: bytes, content_type: str) -> None:
-    """Send one request, and check that it is answered."""
+    """Send one request and check that it is answered."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("POST", "/invocations", body, {"Content-Type": content_type})
     answer = connection.getresponse()
@@ -436,7 +436,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def measure_start(options: argparse.Namespace, base: Path) -> None:
-    """Measure the time to the first 200 of /ping, and memory, for a model of 25 MB; of 2.5 GB."""
+    """Measure the time to the first 200 of /ping, and memory, with models of 25 MB and 2.5 GB."""
     for megabytes in (25, 2500) if options.large else (25,):
         place = base / f"model-{megabytes}"
         model = make_model(place, int(megabytes * 1e6) // (4 * (NUM_FACTORS + 1)))
@@ -458,7 +458,7 @@ def measure_start(options: argparse.Namespace, base: Path) -> None:
 
 
 def touch_all_and_weigh(port: int, pid: int, feature_dim: int) -> int:
-    """Let the workers score rows all over the model; return the bytes their processes hold."""
+    """Make the workers score rows all over the model; return the bytes their processes hold."""
     rng = np.random.default_rng(4)
     for _ in range(24):
         rows = make_rows(rng, 2000, feature_dim)
@@ -469,7 +469,7 @@ def touch_all_and_weigh(port: int, pid: int, feature_dim: int) -> int:
 
 
 def tell(options: argparse.Namespace, part: str, **figures: object) -> None:
-    """Print a row."""
+    """Print a line of results."""
     shared = {"runs": options.runs, "commit": commit()}
     place = {"processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 1)}
     print(json.dumps({"benchmark": f"serve {part}", **figures, **shared, **place}), flush=True)

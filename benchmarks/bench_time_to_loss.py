@@ -3,13 +3,13 @@
     python benchmarks/bench_time_to_loss.py --xlearn PATH
     python benchmarks/bench_time_to_loss.py --xlearn PATH --num-factors 8 --runs 3
 
-Data: rows of 39 entries of value 1, one for each field; fields have 10 to 100,000 values, which
-come up unevenly (the cube of a uniform number), as in click logs; labels are drawn from a planted
-factorization machine. Every trainer tries its rates for NUM_EPOCHS epochs, with SETTINGS; the clock
-is that of its epochs, without reading the file and without scoring the held-out rows. The goal is
-the least log loss that xLearn reaches at any rate, and 0.1 % more; a trainer's best rate is the one
-that gets there first. The runs take turns. A line of JSON for each trainer: that rate, the seconds
-to the goal (median), and the least log loss it reached.
+Data: rows of 39 entries of value 1, one per field. Fields have 10 to 100,000 values, which are
+unevenly frequent (the cube of a uniform number), as in click logs. Labels are drawn from a planted
+factorization machine. Every trainer tries its rates for NUM_EPOCHS epochs, with SETTINGS. The clock
+counts its epochs, without reading the file and without scoring the held-out rows. The goal is the
+least log loss that xLearn reaches at any rate, plus 0.1 %. A trainer's best rate is the one that
+reaches the goal first. The runs take turns. Each trainer gives one line of JSON: that rate, the
+seconds to the goal (median), and the least log loss it reached.
 """
 
 import argparse
@@ -44,18 +44,18 @@ SETTINGS: dict[str, dict[str, float]] = {
     "adagrad": _ADAGRAD,
     "rowwise_adagrad": _ADAGRAD,
 }
-"""Adagrad's eps keeps features that are seen once from a step as long as the rate; xLearn begins
-with a state of 1 for the same end."""
+"""Adagrad's eps keeps features that are seen once from a step as long as the rate. xLearn starts
+with a state of 1 for the same reason."""
 FACTORS_RATE = 0.15
-"""Learning rate of the factors, by that of the linear weights."""
+"""Learning rate of the factors, divided by that of the linear weights."""
 TOLERANCE = 1.001
 
 Curve = list[tuple[float, float]]
-"""Seconds trained and log loss, after each epoch."""
+"""Seconds of training and log loss after each epoch."""
 
 
 def make_rows(num_rows: int, seed: int) -> CSRBatch:
-    """Draw rows and labels; the planted model depends on the seed 0 alone."""
+    """Draw rows and labels; the planted model depends only on seed 0."""
     values = np.geomspace(10, 100_000, NUM_FIELDS).astype(np.int64)
     first = np.concatenate([[0], np.cumsum(values)])
     random = np.random.default_rng([seed, 1])
@@ -108,7 +108,7 @@ def run_fm_algo(
 
 
 def seconds_to(goal: float, curve: Curve) -> float:
-    """Return the time at which a curve first is at the goal; infinite if it never is."""
+    """Return the time at which a curve first reaches the goal; inf if it never does."""
     return next((seconds for seconds, loss in curve if loss <= goal), float("inf"))
 
 

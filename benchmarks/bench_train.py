@@ -4,14 +4,14 @@
     python benchmarks/bench_train.py --xlearn PATH --libfm PATH --num-factors 8 16 64
     python benchmarks/bench_train.py --peers fm_algo-adam --runs 3
 
-xLearn and libFM are measured where their programs are (xlearn_train, libFM). Each run is a process
-of its own; the peers take turns, so that a slow spell of the machine meets all. A line of JSON
-comes out for each peer: rows a second (median, best), the log loss of held-out rows (quality beside
-speed), and where it was measured. The last lines are the ratios of the medians.
+xLearn and libFM are measured if their programs (xlearn_train, libFM) are given. Each run is a
+separate process. The peers take turns, so that a slow spell of the machine hits them all. Each peer
+gives one line of JSON: rows per second (median, best), the log loss of held-out rows (quality
+beside speed), and where it was measured. The last lines are the ratios of the medians.
 
 Data: rows of 39 entries of value 1, one for each of 39 fields of equal width, over 1,000,000
-features drawn uniformly; labels drawn from a planted factorization machine. Every peer trains
-NUM_EPOCHS epochs and its time is that of the later ones, except torch, whose one is like the next.
+features drawn uniformly. Labels are drawn from a planted factorization machine. Every peer trains
+NUM_EPOCHS epochs, and the later ones count. torch trains one, because its next would be alike.
 """
 
 import argparse
@@ -37,7 +37,7 @@ TORCH_BATCH_SIZES = (1000, 4000, 16_000)
 
 
 def make_rows(num_rows: int, feature_dim: int, seed: int) -> CSRBatch:
-    """Draw rows and labels from a planted model that depends on the seed 0 alone."""
+    """Draw rows and labels from a planted model that depends only on seed 0."""
     random = np.random.default_rng([seed, 1])
     width = feature_dim // NUM_FIELDS
     within = random.integers(0, width, (num_rows, NUM_FIELDS), dtype=np.int32)
@@ -63,7 +63,7 @@ def make_rows(num_rows: int, feature_dim: int, seed: int) -> CSRBatch:
 def run_fm_algo(
     rows: CSRBatch, test: CSRBatch, num_factors: int, optimizer: str
 ) -> tuple[float, float]:
-    """Train with the CPU kernel; rows a second and held-out log loss."""
+    """Train with the CPU kernel; return rows per second and held-out log loss."""
     from fm_algo.training.gradient.cpu import CPUKernel
     from fm_algo.training.gradient.learner import GradientLearner
     from fm_algo.training.gradient.mini_batches import CachedRows
@@ -98,7 +98,7 @@ Run = Callable[[CSRBatch, CSRBatch, int], tuple[float, float]]
 
 
 def peers(options: argparse.Namespace) -> dict[str, Run]:
-    """Return the functions to measure: this library's optimisers, and who else is there."""
+    """Return the functions to measure: this library's optimisers, and the available peers."""
     known: dict[str, Run] = {
         f"fm_algo-{optimizer}": functools.partial(run_fm_algo, optimizer=optimizer)
         for optimizer in ("adam", "rowwise_adagrad")
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace, num_factors: int) -> None:
-    """Measure all peers at one num_factors and print a row for each, then the ratios."""
+    """Measure all peers at one num_factors; print a line for each, then the ratios."""
     names = list(peers(options))
     results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(options.runs):

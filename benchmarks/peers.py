@@ -1,7 +1,7 @@
-"""Other trainers of the same model, as `bench_train.py` measures them.
+"""Run other trainers of the same model, for `bench_train.py` to measure.
 
-Each function trains on rows of NUM_FIELDS entries of value 1 and returns rows a second of an epoch
-and the log loss of held-out rows.
+Each function trains on rows of NUM_FIELDS entries of value 1. It returns the rows per second of an
+epoch and the log loss of held-out rows.
 """
 
 import os
@@ -24,7 +24,7 @@ LEARNING_RATE = 0.001
 
 
 def log_loss(margin: Float32Array, labels: Float32Array) -> float:
-    """Mean log loss of log-odds."""
+    """Return the mean log loss of log-odds."""
     score = np.clip(sigmoid(margin).astype(np.float64), 1e-7, 1 - 1e-7)
     return float(-np.mean(np.where(labels == 1, np.log(score), np.log(1 - score))))
 
@@ -32,7 +32,7 @@ def log_loss(margin: Float32Array, labels: Float32Array) -> float:
 def run_torch(
     rows: CSRBatch, test: CSRBatch, num_factors: int, batch_size: int, device: str = "cpu"
 ) -> tuple[float, float]:
-    """Train an epoch with torch's SparseAdam; on a GPU a second one, the data in its memory."""
+    """Train one epoch with torch's SparseAdam; on a GPU a second one, with data in its memory."""
     import torch
 
     torch.manual_seed(0)
@@ -64,7 +64,7 @@ def run_torch(
             sparse.zero_grad()
             dense.zero_grad()
             loss(margin(features[part]), labels[part]).backward()
-            sparse.step()  # type: ignore[no-untyped-call] # torch's own gap
+            sparse.step()  # type: ignore[no-untyped-call] # torch does not type it
             dense.step()
         if device != "cpu":
             torch.cuda.synchronize()
@@ -77,8 +77,8 @@ def run_torch(
 def run_xlearn(
     rows: CSRBatch, test: CSRBatch, num_factors: int, program: Path
 ) -> tuple[float, float]:
-    """Train with xLearn's Adagrad, at its default rate, on all processors; its own clock."""
-    # -s 1: FM, log loss; no early stopping. Rows are scaled, its default: without, it diverges.
+    """Train with xLearn's Adagrad, at its default rate, on all processors, by its own clock."""
+    # -s 1: FM, log loss; no early stopping. Rows are scaled, as by default: else it diverges.
     options = f"-s 1 -p adagrad -k {num_factors} -e {NUM_EPOCHS} -nthread {_num_processors()}"
     command: list[str | Path] = [program, "train", *options.split(), "--dis-es"]
     with tempfile.TemporaryDirectory() as name:
@@ -95,7 +95,7 @@ def run_xlearn(
 def run_xlearn_curve(
     rows: CSRBatch, test: CSRBatch, num_factors: int, program: Path, rate: float, epochs: int
 ) -> list[tuple[float, float]]:
-    """Train with xLearn's Adagrad; its seconds so far and its test log loss after each epoch."""
+    """Train with xLearn's Adagrad; return its seconds and its test log loss after each epoch."""
     threads = _num_processors()
     options = f"-s 1 -p adagrad -k {num_factors} -r {rate} -e {epochs} -nthread {threads}"
     with tempfile.TemporaryDirectory() as name:
@@ -103,7 +103,7 @@ def run_xlearn_curve(
         for file, batch in (("train", rows), ("test", test)):
             _write_libsvm(directory / file, batch)
         command: list[str | Path] = [program, "train", *options.split(), "--dis-es"]
-        # Its clock counts the scoring of test rows: the seconds are those of a run without them.
+        # Its clock counts the scoring of test rows, so take the seconds of a run without them.
         seconds = [float(line[-1]) for line in _xlearn_table(_run(command, directory))]
         scored = _xlearn_table(_run([*command, "-v", "test"], directory))
     losses = [float(line[-2]) for line in scored]
@@ -111,7 +111,7 @@ def run_xlearn_curve(
 
 
 def _xlearn_table(output: str) -> list[list[str]]:
-    """Lines of xLearn's table of epochs: epoch, losses, seconds."""
+    """Return the lines of xLearn's table of epochs: epoch, losses, seconds."""
     lines = (re.sub(r"\x1b\[\d+m", "", line).rpartition("]") for line in output.splitlines())
     return [rest.split() for mark, _, rest in lines if mark.endswith(tuple("% ")) and "%" in mark]
 
@@ -119,7 +119,7 @@ def _xlearn_table(output: str) -> list[list[str]]:
 def run_libfm(
     rows: CSRBatch, test: CSRBatch, num_factors: int, program: Path
 ) -> tuple[float, float]:
-    """Train with libFM's SGD, on its one thread."""
+    """Train with libFM's SGD, on its only thread."""
 
     def train(directory: Path, epochs: int) -> str:
         options = f"-task c -method sgd -learn_rate {LEARNING_RATE} -regular 0 -init_stdev 0.001"
@@ -142,12 +142,12 @@ def _run_on_text(
     train: Callable[[Path, int], str],
     quality: Callable[[str], float],
 ) -> tuple[float, float]:
-    """Time a program that reads text: the epochs after the first, so that reading cancels out."""
+    """Time the epochs after the first of a program that reads text, so that reading cancels out."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         for file, batch in (("train", rows), ("test", test)):
             _write_libsvm(directory / file, batch)
-        train(directory, 1)  # makes the caches some keep
+        train(directory, 1)  # makes the caches that some programs keep
         seconds = []
         for epochs in (1, NUM_EPOCHS):
             started = time.perf_counter()
@@ -165,7 +165,7 @@ def _write_libsvm(path: Path, batch: CSRBatch) -> None:
 
 
 def _run(command: list[str | Path], directory: Path) -> str:
-    environment = {"USER": "bench", "HOSTNAME": "bench"}  # xLearn dies where it has no USER
+    environment = {"USER": "bench", "HOSTNAME": "bench"}  # xLearn crashes without USER
     return subprocess.run(
         command, cwd=directory, env=environment, check=True, stdout=subprocess.PIPE, text=True
     ).stdout

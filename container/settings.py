@@ -1,4 +1,4 @@
-"""The environment, read once, and the /opt/ml paths. Nothing else reads the environment."""
+"""The environment settings and the /opt/ml paths. Only this module reads the environment, once."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ from fm_algo.errors import UserError
 from fm_algo.runtime.machine import usable_processors
 
 ANSWER_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV)
-"""The MIME types a server can answer in, the preferred one first."""
+"""The MIME types a server can answer in, the preferred type first."""
 
 CLUSTER_PORT = 7777
-"""Where the hosts of a training job meet, unless FM_CLUSTER_PORT says otherwise."""
+"""The port where the hosts of a training job meet, unless FM_CLUSTER_PORT names another."""
 
 _MEBIBYTE = 1 << 20
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,61 +30,61 @@ _D = TypeVar("_D")
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The tree the platform mounts.
+    """The directory tree that the platform mounts.
 
     Attributes
     ----------
     base : Path
-        /opt/ml, or SAGEMAKER_BASE_DIR, the toolkits' own variable, to run without a container.
+        /opt/ml, or SAGEMAKER_BASE_DIR to run without a container; the toolkits use this variable.
     """
 
     base: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read SAGEMAKER_BASE_DIR: any value will do, so this cannot fail."""
+        """Read SAGEMAKER_BASE_DIR; any value is allowed, so this cannot fail."""
         env = os.environ if environment is None else environment
         return cls(Path(env.get("SAGEMAKER_BASE_DIR") or "/opt/ml"))
 
     @property
     def input_config(self) -> Path:
-        """Where the platform puts hyperparameters.json and its sisters."""
+        """Where the platform puts hyperparameters.json and the other configuration files."""
         return self.base / "input" / "config"
 
     @property
     def input_data(self) -> Path:
-        """Where each channel has its directory."""
+        """The directory with one subdirectory per channel."""
         return self.base / "input" / "data"
 
     @property
     def model(self) -> Path:
-        """What is here becomes model.tar.gz, and is what a server loads."""
+        """The platform packs this directory as model.tar.gz; a server loads its model from here."""
         return self.base / "model"
 
     @property
     def models(self) -> Path:
-        """Where the models of a multi-model endpoint are unpacked, a directory each."""
+        """Where a multi-model endpoint unpacks its models, one directory per model."""
         return self.base / "models"
 
     @property
     def checkpoints(self) -> Path:
-        """What is here is kept while the job runs, and there again when it is started again."""
+        """The platform saves this directory while the job runs, and restores it on a restart."""
         return self.base / "checkpoints"
 
     @property
     def failure(self) -> Path:
-        """Why the job failed; the platform shows its first 1,024 characters."""
+        """The file that says why the job failed; the platform shows its first 1,024 characters."""
         return self.base / "output" / "failure"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the environment says.
+    """All settings from the environment.
 
     Attributes
     ----------
     paths : Paths
-        Where the platform's tree is.
+        The platform's directory tree.
     port : int
         SAGEMAKER_BIND_TO_PORT; default 8080.
     is_batch : bool
@@ -93,25 +93,25 @@ class Settings:
         SAGEMAKER_MULTI_MODEL: models are loaded and unloaded while the server runs.
     max_payload_mb : int
         SAGEMAKER_MAX_PAYLOAD_IN_MB: the longest request of a batch transform job; default 6, the
-        platform's own. 0 means that a whole object is sent, in chunks.
+        platform's default. 0 means that a whole object is sent, in chunks.
     max_content_length : int
         MAX_CONTENT_LENGTH, bytes: a longer request is answered 413. Default 25 MiB at an endpoint
-        (the platform's own limit), in batch SAGEMAKER_MAX_PAYLOAD_IN_MB or the platform's 100 MB.
+        (the platform's limit), in batch SAGEMAKER_MAX_PAYLOAD_IN_MB or the platform's 100 MB.
     num_workers : int
-        SAGEMAKER_MODEL_SERVER_WORKERS; default one a usable processor. Always 1 for many models:
-        the next request may be for any of them, and they are not shared between processes.
+        SAGEMAKER_MODEL_SERVER_WORKERS; default one per usable processor. Always 1 for many models:
+        the next request may be for any of them, and processes do not share them.
     worker_timeout_s : int
-        SAGEMAKER_MODEL_SERVER_TIMEOUT; default 60, the platform's own limit for an answer.
+        SAGEMAKER_MODEL_SERVER_TIMEOUT; default 60, the platform's limit for an answer.
     default_accept : str or None
-        SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type where the request names none.
+        SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT: the answer's type if the request names none.
     cluster_port : int
-        FM_CLUSTER_PORT: where the hosts of a training job meet; default 7777.
+        FM_CLUSTER_PORT: the port where the hosts of a training job meet; default 7777.
     most_gpus : int
         FM_GPUS: how many of a host's GPUs a training job may use, default 1.
     log_level : str
         SAGEMAKER_CONTAINER_LOG_LEVEL, as a number or a name; default INFO.
     metrics_directory : str or None
-        What `share_metrics` has said.
+        The directory given to `share_metrics`.
     """
 
     paths: Paths
@@ -135,12 +135,12 @@ class Settings:
         Parameters
         ----------
         environment : mapping of str to str, optional
-            Instead of the process's own.
+            Default: that of the process.
 
         Raises
         ------
         UserError
-            If a variable has a value that is not allowed.
+            If the value of a variable is not allowed.
         """
         env = os.environ if environment is None else environment
         is_batch = _read(env, "SAGEMAKER_BATCH", _boolean, default=False)
@@ -170,26 +170,26 @@ class Settings:
 
 
 def share_metrics(directory: str) -> None:
-    """Let this process and those forked from it keep their counters in a directory.
+    """Make this process and its forks keep their counters in a directory.
 
-    To be called before prometheus_client is imported, which looks into the environment then.
+    Call this before prometheus_client is imported, because it reads the environment on import.
     """
     os.environ[_METRICS_DIRECTORY] = directory
 
 
 def use_interface(name: str) -> None:
-    """Let torch.distributed use a network interface, unless the user has named one."""
+    """Make torch.distributed use a network interface, unless the user has named one."""
     for library in ("GLOO", "NCCL"):
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", name)
 
 
 def take_errors_of_nccl() -> None:
-    """Let torch, not imported yet, leave errors of NCCL to us: it would end the process at once."""
+    """Make torch leave errors of NCCL to us, not end the process; call before importing torch."""
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
 
 
 def environment_of_gpu(number: int) -> dict[str, str]:
-    """Return the environment of a process like this one that sees one GPU: so many of ours."""
+    """Return this process's environment, changed so that it shows only GPU `number` of ours."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     name = visible.split(",")[number].strip() if visible else str(number)
     places = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]
@@ -198,13 +198,13 @@ def environment_of_gpu(number: int) -> dict[str, str]:
 
 
 def quiet_torch() -> None:
-    """Let torch, not imported yet, write errors alone: it warns of each address without a name."""
+    """Make torch log only errors, no address warnings; call before importing torch."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def shared_memory() -> str | None:
-    """Return a directory that is in memory; None where there is none that can be written."""
-    directory = "/dev/shm"  # noqa: S108 - names there are to be random
+    """Return a directory in memory; None if there is no writable one."""
+    directory = "/dev/shm"  # noqa: S108 - the caller must use random names there
     return directory if os.access(directory, os.W_OK) else None
 
 

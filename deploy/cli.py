@@ -1,4 +1,4 @@
-"""The command line: flags to a command, a command to its run or its dry run, errors to one line."""
+"""The command line: parse flags, run a command or print its calls, report errors in one line."""
 
 import argparse
 import sys
@@ -13,10 +13,10 @@ from fm_algo.errors import FMError
 
 
 class Step(Protocol):
-    """A call of AWS, or a command of another program."""
+    """A call of AWS or a command of another program."""
 
     def check(self) -> None:
-        """Check it as far as that goes without doing it."""
+        """Check the step as far as possible without doing it."""
         ...
 
     def as_json(self) -> dict[str, object]:
@@ -25,19 +25,19 @@ class Step(Protocol):
 
 
 class Command(Protocol):
-    """What the flags of one command become."""
+    """A command, made from its flags."""
 
     def calls(self) -> Sequence[Step]:
-        """Return what makes or changes something, in order."""
+        """Return the steps that make or change something, in order."""
         ...
 
     def run(self, aws: Aws) -> None:
-        """Do it."""
+        """Run the command."""
         ...
 
 
 class CommandModule(Protocol):
-    """A file of `deploy.commands`."""
+    """A module of `deploy.commands`."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags of the command."""
@@ -65,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Instead of the process's own arguments.
+        Default: the arguments of the process.
 
     Returns
     -------
     int
-        The exit code: 0, or 1 with one line on standard error, or 130 when interrupted.
+        The exit code: 0; 1 with one line on standard error; or 130 if interrupted.
     """
     arguments = _parser().parse_args(argv)
     settings = Settings.from_environment()

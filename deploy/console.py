@@ -1,4 +1,4 @@
-"""What a person sees: lines on standard output, a progress bar on standard error."""
+"""Write to the console: lines on standard output, a progress bar on standard error."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 def say(text: str) -> None:
-    """Write one line, above a progress bar where there is one."""
+    """Write one line, above the progress bar if there is one."""
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 
@@ -19,19 +19,19 @@ def say_json(value: Sequence[Mapping[str, object]]) -> None:
 
 
 def say_table(rows: Mapping[str, object]) -> None:
-    """Write names and values, the values below each other."""
+    """Write names and values, with the values aligned."""
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
         say(f"{name:<{width}}  {value}")
 
 
 class Progress:
-    """A bar from 0 to 100 %; it is shown on a terminal only.
+    """A progress bar from 0 to 100 %, shown only on a terminal.
 
     Parameters
     ----------
     name : str
-        Of what goes on.
+        Name of the task.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,7 +47,7 @@ class Progress:
         self._bar.close()
 
     def show(self, status: str, percent: float | None = None) -> None:
-        """Show the status and, where known, how much is done."""
+        """Show the status and, if known, how much is done."""
         self._bar.set_description_str(f"{self._name}: {status}", refresh=False)
         if percent is not None:
             self._bar.n = percent

@@ -1,4 +1,4 @@
-"""The hyperparameter declaration in AWS's words: specifications and tuning ranges."""
+"""Translate the hyperparameter declaration to AWS's specifications and tuning ranges."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import msgspec
 from fm_algo.hyperparameters import Hyperparameters, value_type
 
 _FLOAT_MAX = "3.4028235e+38"
-"""AWS wants both ends of a range; numbers here end as float32."""
+"""AWS needs both ends of a range; the numbers become float32 in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Tunable:
     Attributes
     ----------
     low, high : float
-        The range it is advised to search.
+        The range that a tuner should search.
     is_integer : bool
     """
 
@@ -28,7 +28,7 @@ class Tunable:
 
 
 def specifications() -> list[dict[str, Any]]:
-    """Return every hyperparameter as CreateAlgorithm takes it, in the order they are declared."""
+    """Return every hyperparameter as CreateAlgorithm takes it, in order of declaration."""
     return [_specification(field) for field in msgspec.structs.fields(Hyperparameters)]
 
 
@@ -66,7 +66,7 @@ def _type_and_range(kind: msgspec.inspect.Type) -> tuple[str, dict[str, Any]]:
     if isinstance(kind, msgspec.inspect.BoolType):
         return _categorical(["true", "false"])
     if isinstance(kind, msgspec.inspect.IntType):
-        # 0 is outside "> 0", which no whole number here is declared with
+        # Inclusive ends suffice: no whole number here is declared with "> 0".
         ends = {"MinValue": str(kind.ge), "MaxValue": str(kind.le)}
         return "Integer", {"IntegerParameterRangeSpecification": ends}
     if isinstance(kind, msgspec.inspect.FloatType):
@@ -94,5 +94,5 @@ def _declared(field: msgspec.structs.FieldInfo) -> msgspec.inspect.Metadata:
 
 
 def _spell(value: object) -> str:
-    """Spell a value as one would write it in hyperparameters.json."""
+    """Spell a value as people write it in hyperparameters.json."""
     return str(value).lower() if isinstance(value, bool) else str(value)

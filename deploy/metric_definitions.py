@@ -1,7 +1,8 @@
-r"""The numbers AWS reads off a training job's log: names and regular expressions.
+r"""The metrics that AWS reads from a training job's log: names and regular expressions.
 
-AWS knows them by itself only for its own images. Names are those the built-in's jobs show; those of
-the validation channel and roc_auc_score are ours, in the same shape. At most 40 are allowed.
+AWS knows them without being told only for its own images. The names are those that the built-in's
+jobs show. Those of the validation channel and roc_auc_score are ours, in the same form. AWS allows
+at most 40.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ _BUILT_IN = {
     "binary_classification_cross_entropy": ("binary_classification_cross_entropy", "loss"),
     "binary_f_beta": (r"binary_f_\S+", "score"),
 }
-"""Name at AWS -> how the log spells it, and whether lower or higher is better."""
+"""Name at AWS -> its name in the log, and whether lower or higher is better."""
 _OURS = {"roc_auc_score": ("roc_auc_score", "score")}
 
 
@@ -28,11 +29,11 @@ class MetricDefinition:
     Attributes
     ----------
     name : str
-        At AWS, e.g. test:rmse.
+        The name at AWS, e.g. test:rmse.
     regex : str
-        Its one group is the number.
+        Its only group is the number.
     goal : {"Minimize", "Maximize"} or None
-        Which way is better, for those that tuning may aim at.
+        The better direction, if it may be the objective of tuning.
     """
 
     name: str
@@ -55,7 +56,7 @@ def _define() -> Iterator[MetricDefinition]:
         goal: Literal["Minimize", "Maximize"] = "Minimize" if kind == "loss" else "Maximize"
         yield MetricDefinition(f"test:{name}", f"{_QUALITY}test {tail}", goal)
         yield MetricDefinition(f"validation:{name}", f"{_QUALITY}validation {tail}", goal)
-        if name in _OURS:  # its epochs would be the forty-first
+        if name in _OURS:  # its metric per epoch would be the forty-first
             continue
         epoch = rf"{_QUALITY}epoch=\S+, "
         yield MetricDefinition(f"validation:{name}:epoch", f"{epoch}validation {tail}")
@@ -70,5 +71,5 @@ METRIC_DEFINITIONS = tuple(_define())
 OBJECTIVES = {
     definition.name: definition.goal for definition in METRIC_DEFINITIONS if definition.goal
 }
-"""What tuning may aim at -> Minimize or Maximize."""
+"""Objective of tuning -> Minimize or Maximize."""
 PROGRESS = METRIC_DEFINITIONS[0]

@@ -1,7 +1,7 @@
-"""The environment of the tool, read once. Nothing else in deploy reads the environment.
+"""The tool's environment settings. Only this module of deploy reads the environment, once.
 
-Credentials, profile and end points are boto3's own matter: it reads AWS_PROFILE, AWS_ENDPOINT_URL,
-AWS_MAX_ATTEMPTS and their sisters itself.
+boto3 finds credentials, profile and endpoints itself: it reads AWS_PROFILE, AWS_ENDPOINT_URL,
+AWS_MAX_ATTEMPTS and similar variables.
 """
 
 import os
@@ -12,14 +12,14 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags fall back to.
+    """The values used if flags are not given.
 
     Attributes
     ----------
     region : str or None
         AWS_REGION or AWS_DEFAULT_REGION; without either, the region of the AWS profile.
     role : str or None
-        FM_ROLE_ARN: the role that SageMaker takes on.
+        FM_ROLE_ARN: the role that SageMaker assumes.
     bucket : str or None
         FM_BUCKET: where data, models and checkpoints go.
     image : str or None

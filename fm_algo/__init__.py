@@ -3,7 +3,7 @@
     read_recordio(source) -> rows, labels       RecordIO-protobuf to a scipy matrix
     write_recordio(target, rows, labels)        and back
 
-What else is public is imported from the module it lives in:
+Import the other public names from their own modules:
 
     fm_algo.sparse               CSRBatch.of(X, y), rows in sparse form, checked
     fm_algo.model                FMModel, which scores them

@@ -1,7 +1,7 @@
-"""The command line: models from one layout into another, vectors, scores, data from S3.
+"""The command line: convert models, export vectors, score rows, fetch data from S3.
 
-Exit code 0: done. 1: not done, one line on standard error says why. 2: the command is not right.
-130: interrupted.
+Exit codes: 0, done. 1, not done; one line on standard error says why. 2, the command is wrong.
+130, interrupted.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Instead of the process's own.
+        Default: those of the process.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _is_source(name: str) -> bool:
-    """Tell which objects below a prefix of S3 are copied."""
+    """Return whether to copy an object of this name below an S3 prefix."""
     return name == PACKED or is_model_file(name)
 
 
@@ -190,15 +190,15 @@ def _score(options: argparse.Namespace) -> None:
 def _print_scores(model: FMModel, rows: CSRBatch) -> None:
     score = model.score(rows)
     lines = memoryview(encode_jsonlines(score, model.predicted_label(score)))
-    # Past Python's buffer, which would fail once more when the process ends. What is unbuffered (by
-    # PYTHONUNBUFFERED, too) may take less than it is given; a full disk says so only the next time.
+    # Bypass Python's buffer: after an error it would fail again when the process ends. An
+    # unbuffered write may take fewer bytes than given, and report a full disk only the next time.
     out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     while lines:
         lines = lines[out.write(lines) :]
 
 
 def _write(location: str, save: Callable[[Path], object]) -> None:
-    """Have files written into a directory, or into an archive if that is what is named."""
+    """Let `save` write files into a directory, or into an archive if the location names one."""
     with local_target(location) as target:
         if not location.endswith(".tar.gz"):
             _make_directory(target)
@@ -218,7 +218,7 @@ def _make_directory(path: Path) -> None:
 
 
 def _location(text: str) -> str:
-    """Refuse an empty path: it would mean the working directory, and comes of an unset variable."""
+    """Refuse an empty path, as of an unset variable: it would mean the working directory."""
     if not text:
         raise argparse.ArgumentTypeError("an empty path")
     return text

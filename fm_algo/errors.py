@@ -1,12 +1,12 @@
-"""The error tree.
+"""The errors that this package raises.
 
     FMError
     ├── UserError       the caller can fix it: data, hyperparameters, a request
     ├── AlgorithmError  valid input, wrong outcome: training diverged
     └── PlatformError   the machine broke its side: a mount, the disk
 
-A message says what was found, what is allowed and where. It is one line and needs no traceback
-beside it. The three kinds are those of the SageMaker built-in algorithms (ClientError,
+A message says what was found, what is allowed and where. It is one line and makes sense without a
+traceback. The three kinds are those of the SageMaker built-in algorithms (ClientError,
 AlgorithmError, InternalServerError).
 """
 
@@ -27,9 +27,9 @@ class FMError(Exception):
         self.message = message
 
     def within(self, place: str) -> Self:
-        """Return the same error with the place it happened in put before its message.
+        """Return the same error with its place put before the message.
 
-        A parser knows the record, its caller knows the file: each adds what it knows.
+        A parser knows the record, its caller knows the file. Each adds what it knows.
         """
         return type(self)(f"{place}, {self.message}")
 
@@ -42,7 +42,7 @@ class UserError(FMError):
     message : str
         As in `FMError`.
     http_status : int
-        What a server answers with: 400 payload, 415 content type, 406 accept, 413 size.
+        The status a server answers with: 400 payload, 415 content type, 406 accept, 413 size.
     """
 
     def __init__(self, message: str, http_status: int = 400) -> None:
@@ -55,7 +55,7 @@ class UserError(FMError):
 
 
 class AlgorithmError(FMError):
-    """The input was valid, the outcome is not."""
+    """The input was valid, but the outcome is not."""
 
 
 class PlatformError(FMError):
@@ -63,7 +63,7 @@ class PlatformError(FMError):
 
 
 def as_told(error: BaseException) -> FMError:
-    """Return what is said of an error: the same, or one of ours in place of another."""
+    """Return the error to report: an `FMError` as it is, one of ours in place of any other."""
     if isinstance(error, FMError):
         return error
     if isinstance(error, MemoryError):

@@ -1,8 +1,8 @@
 """Every hyperparameter, declared once: name, type, range, default, tuning range and text.
 
-The documentation page and the checks come from the declaration. Names, ranges and defaults are
+The documentation page and the checks come from this declaration. Names, ranges and defaults are
 those of the SageMaker built-in Factorization Machines algorithm (its pages "hyperparameters" and
-"tuning"); the text says where one is ours.
+"tuning"). Where one is ours, its text says so.
 """
 
 import difflib
@@ -61,15 +61,15 @@ def _text(
 ) -> msgspec.Meta:
     """Describe one hyperparameter.
 
-    `tunable` is the range a tuner is advised to search; `shapes_model` says whether another value
-    makes another model of the same mini-batches.
+    `tunable` is the range that a tuner should search. `shapes_model` says whether another value
+    makes another model from the same mini-batches.
     """
     extra = {"tunable": tunable, "shapes_model": shapes_model}
     return msgspec.Meta(description=description, extra=extra)
 
 
 class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The hyperparameters of one job, checked whichever way they are made.
+    """The hyperparameters of one job, checked however they are made.
 
     Each field's annotation carries its bounds, its text and, where tuning makes sense, its range.
     None means not set.
@@ -77,10 +77,10 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     Raises
     ------
     UserError
-        With every value that is not allowed: name, value and what is allowed.
+        If values are not allowed; names each one, its value and what is allowed.
     TypeError
-        If one is missing that is required, or a name is unknown; `parse_hyperparameters` reports
-        these with all the others.
+        If a required one is missing or a name is unknown. `parse_hyperparameters` reports these
+        with all the others.
     """
 
     feature_dim: Annotated[FeatureCount, _text("Number of features of a row.")]
@@ -294,7 +294,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     def __post_init__(self) -> None:
-        """Check every value, also of a copy with changes: msgspec calls this for each of them."""
+        """Check every value. msgspec calls this for a changed copy, too."""
         values: dict[str, Any] = {}
         problems: list[str] = []
         for name, annotation in _annotations().items():
@@ -311,7 +311,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _report(problems)
 
 
-_ALIASES = {"epoch": "epochs"}  # the built-in's tuning page spells it so
+_ALIASES = {"epoch": "epochs"}  # the spelling of the built-in's tuning page
 _INIT_GROUPS = ("bias", "linear", "factors")
 _UNSET = ("", "null", "None")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -320,9 +320,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
     """Check the content of hyperparameters.json and turn it into typed values.
 
-    Values are strings in the encodings of all the SDKs: plain, wrapped in JSON quotes, booleans as
-    `True` or `true`; an empty string, `null` and `None` mean not set. Names that begin with `_` or
-    `sagemaker_` are the platform's and are ignored.
+    Values are strings as any of the SDKs encodes them: plain or in JSON quotes, booleans as `True`
+    or `true`. An empty string, `null` and `None` mean not set. Names that begin with `_` or
+    `sagemaker_` belong to the platform and are ignored.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
     Raises
     ------
     UserError
-        With every problem at once: name, value and what is allowed.
+        Lists every problem at once: name, value and what is allowed.
     """
     fields = {field.name: field for field in msgspec.structs.fields(Hyperparameters)}
     values: dict[str, Any] = {}
@@ -369,18 +369,20 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
 
 
 def shapes_model(name: str) -> bool:
-    """Tell whether another value of a hyperparameter makes another model of the same mini-batches.
+    """Return whether another value of a hyperparameter makes another model.
+
+    The mini-batches are the same.
 
     Parameters
     ----------
     name : str
-        Of a hyperparameter.
+        Name of the hyperparameter.
 
     Returns
     -------
     bool
-        False of those that say how long, where or how watched a job runs: a checkpoint of another
-        value can be gone on from.
+        False if it only says how long, where or how closely watched a job runs. Then a job can
+        continue from a checkpoint made with another value.
     """
     declared = _annotations()[name].__metadata__[-1]  # what `_text` made
     return bool(declared.extra["shapes_model"])
@@ -404,7 +406,7 @@ def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation 
 
 
 def value_type(annotation: Any) -> msgspec.inspect.Type:  # noqa: ANN401 - as above
-    """Look through description and `| None` at the type of the values."""
+    """Return the type of the values, without description and `| None`."""
     info = msgspec.inspect.type_info(annotation)
     if isinstance(info, msgspec.inspect.Metadata):
         info = info.type
@@ -414,7 +416,7 @@ def value_type(annotation: Any) -> msgspec.inspect.Type:  # noqa: ANN401 - as ab
 
 
 def _unwrap(value: object) -> str:
-    """Strip what an SDK put around a value: blanks, then one pair of JSON quotes."""
+    """Strip what an SDK puts around a value: blanks, then one pair of JSON quotes."""
     text = str(value).strip()
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = text[1:-1].strip()
@@ -439,7 +441,7 @@ def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
 
 
 def _typed(value: object, annotation: Any) -> object:  # noqa: ANN401 - as above
-    """Check a value of Python or NumPy; return it as the annotated type.
+    """Check a Python or NumPy value and return it as the annotated type.
 
     Raises
     ------
@@ -465,16 +467,16 @@ def _report(problems: list[str]) -> None:
 
 @functools.cache
 def _annotations() -> Mapping[str, Any]:
-    """Name to annotation, in the order of declaration; looked up once, which takes a while."""
+    """Map name to annotation, in order of declaration; looked up only once, because it is slow."""
     return {field.name: field.type for field in msgspec.structs.fields(Hyperparameters)}
 
 
 def _plain_number(text: str) -> str:
-    """Rewrite numbers that people and tuners write: 1e3 and 1000.0 are 1000, .5 is 0.5."""
+    """Rewrite numbers as people and tuners write them: 1e3 and 1000.0 become 1000, .5 is 0.5."""
     if not _NUMBER.fullmatch(text):
         return text
     number = float(text)
-    if not number.is_integer():  # inf is none either
+    if not number.is_integer():  # nor is inf
         return repr(number)
     return str(int(number)) if abs(number) < 2**53 else text
 
@@ -490,7 +492,7 @@ def _spellings(name: str) -> str:
 
 
 def _mentioned(name: str, problems: list[str]) -> bool:
-    """Whether a problem with this hyperparameter's value is reported already."""
+    """Return whether a problem with this hyperparameter's value is already reported."""
     return any(problem.startswith(f"{name}=") for problem in problems)
 
 
@@ -532,7 +534,7 @@ def _own_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _missing_init_values(values: Mapping[str, Any], problems: list[str]) -> list[str]:
-    """Find the initialisers whose one parameter is not set and has no default."""
+    """Find the initialisers whose only parameter is not set and has no default."""
     needs = {"uniform": "scale", "constant": "value"}
     return [
         f"{name} is required when {group}_init_method is {method}"

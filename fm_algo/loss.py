@@ -1,12 +1,12 @@
-"""What a predictor type means: what its scores and labels are, and what training makes small.
+"""What a predictor type means: its scores, its labels, and the loss that training minimises.
 
-Whoever has to tell one from the other asks here. A loss to come is a row of `LOSSES`; where a row's
-residual depends on other rows, as in ranking, or on a weight of its own, it is `Loss.residual` that
-changes. What pairs of features weigh, as with fields, is the model's affair: it changes margins.
+All code that depends on the predictor type asks this module. To add a loss, add a row to `LOSSES`.
+If a row's residual depends on other rows, as in ranking, or on a weight, change `Loss.residual`.
+The weight of a pair of features, as with fields, belongs to the model: it changes margins.
 
-Compiled code has its own words for `link` and `residual`, which the tests hold to these:
-`residual_of` in `training.gradient.passes` and `_score_of` in `training.gradient.gpu_passes`. They
-cannot stand here: a server, which must not load Numba, scores by this module.
+Compiled code repeats `link` and `residual`: `residual_of` in `training.gradient.passes` and
+`_score_of` in `training.gradient.gpu_passes`. The tests compare them with these. They cannot stand
+here, because a server scores with this module and must not load Numba.
 """
 
 from collections.abc import Callable
@@ -30,11 +30,11 @@ class Loss:
     predictor_type : {"regressor", "binary_classifier"}
         Its name.
     metric : str
-        The metric that training makes small, as `fm_algo.training.metrics` names it.
+        The metric that training minimises, by its name in `fm_algo.training.metrics`.
     link : callable
-        Score of each margin, float32, any shape.
+        Maps each margin to its score, float32, any shape.
     classes : tuple of float
-        The labels that there may be; empty where any finite number is one.
+        The allowed labels; empty if any finite number is one.
     """
 
     predictor_type: PredictorType
@@ -44,15 +44,15 @@ class Loss:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether labels are classes and a score is the chance of label 1."""
+        """Whether labels are classes and a score is the probability of label 1."""
         return bool(self.classes)
 
     def residual(self, margin: Float32Array, labels: Float32Array) -> Float32Array:
-        """Return how the loss changes with each row's margin: score − label.
+        """Return the derivative of the loss with respect to each row's margin: score − label.
 
-        So it is for ½ error² with the margin as score, and for log loss with its sigmoid: each
-        loss has the link that it goes with (McCullagh and Nelder, "Generalized Linear Models",
-        1989, section 2.2.4, canonical links).
+        This holds for ½ error² with the margin as score, and for log loss with its sigmoid,
+        because each loss has its canonical link (McCullagh and Nelder, "Generalized Linear
+        Models", 1989, section 2.2.4).
 
         Parameters
         ----------
@@ -65,19 +65,19 @@ class Loss:
         return self.link(margin) - labels
 
     def check_labels(self, labels: Float32Array, first_record: int = 0) -> None:
-        """Check that labels are classes, where they are to be.
+        """Check that the labels are classes, if the predictor type has classes.
 
         Parameters
         ----------
         labels : float32, shape (n,)
             Finite.
         first_record : int, optional
-            Number of the first one, for the message.
+            Number of the first record, for the message.
 
         Raises
         ------
         UserError
-            At the first label that is not.
+            At the first label that is not a class.
         """
         if not self.is_classifier:
             return

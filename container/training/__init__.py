@@ -1,1 +1,1 @@
-"""A training job, as SageMaker runs it."""
+"""Run a training job as SageMaker starts it."""

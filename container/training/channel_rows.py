@@ -1,4 +1,4 @@
-"""The rows of one channel: in memory where they fit, else read again whenever they are wanted."""
+"""The rows of one channel: in memory if they fit, else read again each time they are needed."""
 
 import functools
 import itertools
@@ -18,23 +18,23 @@ from fm_algo.training.rows import Rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRows(Rows):
-    """The rows of one channel; not in memory where they do not fit or come through FIFOs.
+    """The rows of one channel; not in memory if they do not fit or come through FIFOs.
 
     Attributes
     ----------
     describe_origin : callable
-        Says what tells where they come from, as far as that is known without reading them.
+        Returns a text that identifies their origin, as far as it is known without reading them.
     """
 
     describe_origin: Callable[[], str]
 
     @property
     def cached_bytes(self) -> int:
-        """Memory they take."""
+        """Memory that the rows take, in bytes."""
         return 0 if self.cached is None else self.cached.num_bytes
 
     def describe(self) -> str:
-        """Say what tells these rows from others: rows in memory by all their numbers."""
+        """Return a text that identifies these rows: for rows in memory, by all their numbers."""
         rows, check = self.cached, 0
         if rows is None:
             return self.describe_origin()
@@ -50,10 +50,10 @@ def load_channel(
     budget_bytes: int,
     should_stop: Callable[[], bool],
 ) -> ChannelRows:
-    """Read this host's rows of a channel into memory, as far as the budget goes.
+    """Read this host's rows of a channel into memory, as far as the budget allows.
 
-    Where each host has all files, row r is that of host r modulo the number of hosts. Of a host's
-    processes the first one has them all.
+    If each host has all files, row r belongs to host r modulo the number of hosts. If a host has
+    several processes, the first one has all its rows.
 
     Parameters
     ----------
@@ -62,26 +62,26 @@ def load_channel(
     name : str
         A channel of the job.
     budget_bytes : int
-        Memory the rows may take. Once they take more, they are given up and read again later.
+        Memory the rows may take. If they need more, they are dropped and read again later.
     should_stop : callable
-        As of `read_channel`.
+        As for `read_channel`.
 
     Returns
     -------
     ChannelRows
-        Of no use once a stop was asked for.
+        Unusable after a stop was requested.
 
     Raises
     ------
     UserError, PlatformError
-        As `read_channel`. Rows beyond the budget are not looked at yet.
+        As from `read_channel`. Rows beyond the budget are not checked yet.
     """
     passes = itertools.count()
 
     def read(_epoch: int) -> Iterator[CSRBatch]:
         if job.gpu:
             return iter(())
-        # FIFOs are numbered from 0 whenever the container is started, whatever the epoch.
+        # FIFOs are numbered from 0 at each start of the container, whatever the epoch.
         blocks = read_channel(paths, job, name, next(passes), should_stop)
         return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
 

@@ -1,4 +1,4 @@
-"""A channel's files or FIFOs to a stream of rows."""
+"""Read a channel's files or FIFOs as a stream of rows."""
 
 import gzip
 import io
@@ -32,35 +32,35 @@ def read_channel(
 ) -> Iterator[CSRBatch]:
     """Read the labelled rows of a channel once.
 
-    File and FastFile mode: file by file in the order of their paths. Every file below the channel's
-    directory counts, whatever its name, save for empty ones and those whose name, or whose
-    directory's, begins with "." or "_". The directory is only read. Pipe mode: the FIFO of the
-    epoch, waited for. What begins like gzip is unpacked.
+    File and FastFile mode: read file by file, in the order of their paths. Every file below the
+    channel's directory counts, whatever its name. Exceptions are empty files, and files whose name
+    or directory begins with "." or "_". The directory is only read. Pipe mode: wait for the FIFO
+    of the epoch and read it. Sources that begin like gzip are unpacked.
 
     Parameters
     ----------
     paths : Paths
     job : TrainingJob
-        Names feature_dim, the predictor type and the channel's content type.
+        Gives feature_dim, the predictor type and the channel's content type.
     name : str
         A channel of the job.
     epoch : int
         From 0; in Pipe mode each pass has its own FIFO.
     should_stop : callable
-        Asked between reads, and while a FIFO is waited for; once it says True no more rows come.
+        Called between reads and while waiting for a FIFO. Once it returns True, no more rows come.
 
     Yields
     ------
     CSRBatch
-        Some rows at a time, labels checked.
+        Some rows at a time, with checked labels.
 
     Raises
     ------
     UserError
-        At the first row that cannot be used, with channel, file and record; or if there is no row,
-        unless the files are shared out between several hosts.
+        At the first row that cannot be used (names channel, file and record); or if there is no
+        row, unless the files are divided among several hosts.
     PlatformError
-        If a file cannot be read, or the directory is not there.
+        If a file cannot be read or the directory is missing.
     """
     place = f"{name} channel"
     may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
@@ -79,7 +79,7 @@ def read_channel(
             raise error.within(where) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             if should_stop():
-                return  # which may have cut it short
+                return  # the stop may have cut the source short
             raise UserError(f"{where}: the gzip data is damaged: {error}") from error
         except OSError as error:
             raise PlatformError(f"{where}: it cannot be read: {error}") from error
@@ -89,7 +89,7 @@ def read_channel(
 
 
 def describe_files(paths: Paths, name: str) -> str:
-    """Say what tells the files of a channel from others without reading them: names and sizes.
+    """Return a text that identifies a channel's files without reading them: names and sizes.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def describe_files(paths: Paths, name: str) -> str:
 def _open_sources(
     paths: Paths, job: TrainingJob, name: str, epoch: int, should_stop: Callable[[], bool]
 ) -> Iterator[tuple[str, BinaryIO]]:
-    """Open one after the other what a pass over the channel reads; give their names too."""
+    """Open the sources of a pass over the channel one after another; yield their names, too."""
     if job.channels[name].is_pipe:
         fifo = paths.input_data / f"{name}_{epoch}"
         yield fifo.name, open_fifo(fifo, should_stop)
@@ -141,14 +141,14 @@ def _is_visible(name: str) -> bool:
 
 
 def _raise(error: OSError) -> NoReturn:
-    """Make a folder that cannot be listed an error: its rows would be missing silently."""
+    """Raise for a folder that cannot be listed; else its rows would be missing silently."""
     raise error
 
 
 def _read(
     stream: BinaryIO, job: TrainingJob, name: str, should_stop: Callable[[], bool]
 ) -> Iterator[CSRBatch]:
-    """Decode a stream; end early, within a row perhaps, once a stop is asked for."""
+    """Decode a stream; end early, perhaps within a row, once a stop is requested."""
     hyperparameters = job.hyperparameters
     decoder = make_bulk_decoder(
         parse_content_type(job.channels[name].content_type),
@@ -172,7 +172,7 @@ def _read(
 
 
 def _unpack(stream: BinaryIO) -> BinaryIO:
-    """Look at the first bytes; what begins like gzip is unpacked on the way."""
+    """Look at the first bytes; unpack the stream while reading if it begins like gzip."""
     peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
     is_gzip = peeked.startswith(_GZIP_MAGIC)
     return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip else stream

@@ -1,6 +1,6 @@
-"""The hosts of a job: they find each other, and each gets its learner. One host needs none of it.
+"""Find the other hosts of a job and give each host its learner; one host alone needs no search.
 
-Of several GPUs of a host each has a process, which is one of the hosts to the others.
+If a host uses several GPUs, each GPU has its own process, which counts as a host.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _log = logging.getLogger("fm_algo")
 _T = TypeVar("_T")
 
 MEETING_S = 900.0
-"""How long hosts wait for each other: names may resolve late, and instances start late."""
+"""How long hosts wait for each other: names may resolve late, and instances may start late."""
 
 _LOOPBACK = "127.0.0.1"
 _LONGEST_PAUSE_S = 5.0
@@ -36,12 +36,12 @@ _SIOCGIFADDR = 0x8915  # netdevice(7)
 
 
 class Cluster(Protocol):
-    """The hosts of a job, or processes, as seen by one of them.
+    """The hosts (or processes) of a job, as one of them sees them.
 
     Attributes
     ----------
     learner : Learner
-        Of this host, its parameters 0.
+        The learner of this host; its parameters are 0.
     peers : Peers
     """
 
@@ -49,7 +49,7 @@ class Cluster(Protocol):
     peers: Peers
 
     def keeper(self, paths: Paths) -> Keeper:
-        """Return what keeps the model, and goes on from a checkpoint; for all hosts to call."""
+        """Return the keeper of the model, resumed from any checkpoint; all hosts must call this."""
         ...
 
 
@@ -60,7 +60,7 @@ class OneHost:
     ----------
     job : TrainingJob
     stop : threading.Event
-        Set once the job is to end.
+        Set when the job must end.
     """
 
     def __init__(self, job: TrainingJob, stop: threading.Event) -> None:
@@ -69,7 +69,7 @@ class OneHost:
         self.peers: Peers = Alone(stop.is_set)
 
     def keeper(self, paths: Paths) -> Keeper:
-        """Return what keeps the model."""
+        """Return the keeper of the model."""
         return ModelKeeper(paths, self._job, self.learner)
 
 
@@ -82,29 +82,29 @@ def join(
     ----------
     job : TrainingJob
     port : int
-        Of the leader, where they meet.
+        The leader's port, where hosts meet.
     stop : threading.Event
-        Ends the waiting. Set at any host, it is soon set at all.
+        Ends the waiting. Once set on one host, it is soon set on all.
     most_gpus : int, optional
-        Of each host's.
+        Most GPUs per host to use.
 
     Returns
     -------
     context manager of a Cluster, or None
-        Its hosts leave together. None if `stop` was set before all were there.
+        Its hosts leave together. None if `stop` was set before all hosts had come.
 
     Raises
     ------
     UserError
-        If GPUs are to train that are not there, or cannot share the model out; or not all hosts
-        have as many.
+        If the job asks for GPUs that are missing or cannot share the model, or if hosts have
+        different numbers of GPUs.
     PlatformError
-        If they do not come in time, or cannot be connected.
+        If hosts do not come in time or cannot be connected.
     """
     quiet_torch()
     take_errors_of_nccl()
     num_hosts = len(job.resources.hosts)
-    # Of the hosts of a job, which are alike, each finds out by itself that it lacks a GPU.
+    # The hosts of a job are alike, so each finds out by itself that it lacks a GPU.
     is_alone = job.gpu > 0 or trains_alone(job.hyperparameters, num_hosts)
     own_gpus = 0 if is_alone else count_gpus(job.hyperparameters, num_hosts, most_gpus)
     deadline = time.monotonic() + MEETING_S
@@ -118,7 +118,7 @@ def join(
         use_interface("lo")
     if address is None:
         return None
-    # Here, because torch takes seconds and 200 MB, which one host is not to pay.
+    # Imported here: torch takes seconds and 200 MB, which a single host need not pay.
     from container.training.several_hosts import SeveralHosts  # noqa: PLC0415
 
     return SeveralHosts.meet(job, address, port, stop, deadline, own_gpus)
@@ -127,7 +127,7 @@ def join(
 def find_leader(
     resources: Resources, port: int, stop: threading.Event, deadline: float
 ) -> str | None:
-    """Wait until the leader's name resolves and, unless it is this host, it listens.
+    """Wait until the leader's name resolves and, if it is another host, the leader listens.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def find_leader(
     Raises
     ------
     PlatformError
-        After `deadline`, a reading of `time.monotonic`.
+        After `deadline`, on the clock of `time.monotonic`.
     """
     leader = resources.hosts[0]
 
@@ -164,7 +164,7 @@ def find_leader(
 def _retry(
     attempt: Callable[[], _T], what: str, stop: threading.Event, deadline: float
 ) -> _T | None:
-    """Attempt until it works, at growing distances; None once `stop` is set."""
+    """Repeat `attempt` at growing intervals until it works; None once `stop` is set."""
     pause_s = 0.1
     while not stop.is_set():
         try:
@@ -180,19 +180,19 @@ def _retry(
 
 
 def choose_interface(named: str | None, address: str) -> str | None:
-    """Choose the network interface to reach the other hosts by.
+    """Choose the network interface for reaching the other hosts.
 
     Parameters
     ----------
     named : str or None
-        What the platform says. It counts if there is such a one: one SDK names one that is not.
+        The interface the platform names. It is used if it exists; one SDK names one that does not.
     address : str
-        The leader's.
+        The leader's address.
 
     Returns
     -------
     str or None
-        Else the one by which the leader is reached; None if that cannot be told.
+        The named interface, or else the one that reaches the leader; None if that is unknown.
     """
     names = [name for _, name in socket.if_nameindex()]
     if named in names:
@@ -200,7 +200,7 @@ def choose_interface(named: str | None, address: str) -> str | None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((address, 9))  # sends nothing; any port will do
+            probe.connect((address, 9))  # sends nothing, so any port works
         except OSError:
             return None
         own = str(probe.getsockname()[0])

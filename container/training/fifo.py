@@ -1,4 +1,4 @@
-"""Reading a FIFO of Pipe mode without ever being stuck in it."""
+"""Read a FIFO of Pipe mode without ever blocking for good."""
 
 import io
 import os
@@ -15,20 +15,20 @@ _BUFFER_BYTES = 1 << 20
 def open_fifo(path: Path, should_stop: Callable[[], bool]) -> BinaryIO:
     """Open a FIFO for reading.
 
-    The FIFO may appear late and its writer later; both are waited for. Once `should_stop` says
-    True, waiting ends and the stream reads as ended.
+    The FIFO may appear late, and its writer even later; this function waits for both. Once
+    `should_stop` returns True, waiting ends and the stream reads as ended.
 
     Parameters
     ----------
     path : Path
         E.g. /opt/ml/input/data/train_0.
     should_stop : callable
-        Asked ten times a second while there is nothing to read.
+        Called ten times per second while there is nothing to read.
 
     Returns
     -------
     binary file
-        To be read once, from start to end; it may be closed early.
+        Can be read once, from start to end; may be closed early.
     """
     return io.BufferedReader(_Fifo(path, should_stop), _BUFFER_BYTES)
 
@@ -52,7 +52,7 @@ class _Fifo(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while self._descriptor is not None and not self._should_stop():
-            # Before the first writer there is no event; after the last one a hang-up.
+            # Before the first writer there is no event; after the last one, a hang-up.
             events = self._poll.poll(1000 * _LOOK_AGAIN_S)
             if events:
                 return os.readv(self._descriptor, [buffer])

@@ -1,4 +1,4 @@
-"""A further process of a host with several GPUs.
+"""Run the process of a further GPU of a host.
 
 ``python -m container.training.gpu_process GPU PORT``
 """

@@ -1,4 +1,4 @@
-"""The processes of a host's further GPUs, which that of its first one starts."""
+"""Start and end the processes of a host's further GPUs; the process of its first GPU does it."""
 
 import subprocess
 import sys
@@ -9,16 +9,16 @@ from collections.abc import Callable
 from container.settings import environment_of_gpu
 
 PROGRAM = ("-P", "-m", "container.training.gpu_process")
-"""What they run: `container/training/gpu_process.py`."""
+"""The program they run: `container/training/gpu_process.py`."""
 
 _END_S = 20.0
-"""How long they may take to end after this one has come to its end."""
+"""How long they may take to end after this process has finished."""
 
 
 class GPUProcesses:
-    """The processes that this one has started, at first none.
+    """The processes that this one has started; at first there are none.
 
-    They are in step with this one, and hear of its failures and a SIGTERM as those of other hosts.
+    They run in step with this one. They learn of its failures and of a SIGTERM as other hosts do.
     """
 
     def __init__(self) -> None:
@@ -27,16 +27,16 @@ class GPUProcesses:
         self._is_ending = False
 
     def start(self, num_gpus: int, port: int, lost: Callable[[int, str], None]) -> None:
-        """Start one for each GPU but the first.
+        """Start one process for each GPU but the first.
 
         Parameters
         ----------
         num_gpus : int
-            All.
+            Number of all GPUs, including the first.
         port : int
-            Where they meet this one.
+            The port where they meet this process.
         lost : callable
-            Told the number of one that has failed, and how it has ended.
+            Gets the GPU number of a process that has failed, and how it ended.
         """
         for gpu in range(1, num_gpus):
             process = subprocess.Popen(  # noqa: S603 - this very program
@@ -48,12 +48,12 @@ class GPUProcesses:
             self._waits.append(wait)
 
     def end(self, *, is_early: bool = False) -> None:
-        """Wait until all have ended, as they do by themselves; else end them.
+        """Wait until all have ended by themselves; kill those that take too long.
 
         Parameters
         ----------
         is_early : bool, optional
-            Whether some may not have heard yet that there is nothing left to do.
+            Whether some may not know yet that there is nothing left to do.
         """
         self._is_ending = True
         deadline = time.monotonic() + _END_S
@@ -62,7 +62,7 @@ class GPUProcesses:
                 process.terminate()
         for process, wait in zip(self._processes, self._waits, strict=True):
             wait.join(max(deadline - time.monotonic(), 0))
-            process.kill()  # does nothing to one that has ended
+            process.kill()  # does nothing if it has ended
             wait.join()
 
     def _wait(

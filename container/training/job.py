@@ -1,4 +1,4 @@
-"""What the platform's files in input/config say, as one typed `TrainingJob`."""
+"""Read the platform's files in input/config as one typed `TrainingJob`."""
 
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,10 +14,10 @@ from fm_algo.training.early_stopping import judged_metric
 _T = TypeVar("_T")
 
 CHANNELS = ("train", "test", "validation")
-"""Those that hold rows."""
+"""The channels that hold rows."""
 
 MODEL_CHANNEL = "model"
-"""Holds what to start from."""
+"""The channel with the model to start from."""
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,13 +26,13 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     content_type : str
-        Absent where the user gave none, as the SDK's `record_set` does; then RecordIO-protobuf.
+        If the user gave none, as with the SDK's `record_set`, it is RecordIO-protobuf.
     input_mode : str
         File, FastFile or Pipe.
     distribution : str
-        FullyReplicated: each host gets all files. ShardedByS3Key: each gets some, perhaps none.
+        FullyReplicated: each host gets all files. ShardedByS3Key: each host gets some or none.
     record_wrapper : str
-        None or RecordIO; the latter wraps whole files and is not for data that is RecordIO itself.
+        None or RecordIO. RecordIO wraps whole files and is not for data that already is RecordIO.
     """
 
     content_type: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
@@ -49,21 +49,21 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each host has files of its own."""
+        """Whether each host has its own files."""
         return self.distribution == "ShardedByS3Key"
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed of resourceconfig.json.
+    """The parts of resourceconfig.json that a job needs.
 
     Attributes
     ----------
     current_host : str
         This host's name, e.g. algo-1.
     hosts : tuple of str
-        Every host of the job, this one included; in order, the first one leads.
+        All hosts of the job, in order, including this one; the first one leads.
     network_interface_name : str or None
-        By which the hosts reach each other; one SDK names one that does not exist.
+        The interface by which the hosts reach each other; one SDK names one that does not exist.
     """
 
     current_host: str = "algo-1"
@@ -92,9 +92,9 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
         By name; train is among them.
     resources : Resources
     checkpoints : Path or None
-        Where checkpoints are kept; None where the platform asks for none.
+        Where checkpoints are kept; None if the platform asks for none.
     gpu : int
-        Which of this host's GPUs is this process's. The host's rows are that of number 0.
+        The GPU of this process. The process of GPU 0 has all rows of the host.
     """
 
     hyperparameters: Hyperparameters
@@ -111,8 +111,8 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
 def load_job(paths: Paths) -> TrainingJob:
     """Read and check the job's files in input/config.
 
-    Those are hyperparameters.json, inputdataconfig.json, resourceconfig.json, and, where there are
-    to be checkpoints, checkpointconfig.json; a directory for them says the same.
+    They are hyperparameters.json, inputdataconfig.json and resourceconfig.json. A
+    checkpointconfig.json or a checkpoint directory asks for checkpoints.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def load_job(paths: Paths) -> TrainingJob:
         If a file is missing or malformed, a value is not allowed, the train channel is missing, or
         a channel is not one of ours.
     PlatformError
-        If a file is there but cannot be read.
+        If a file exists but cannot be read.
     """
     directory = paths.input_config
     raw = _decode(directory / "hyperparameters.json", dict[str, object])
@@ -160,7 +160,7 @@ def _checkpoints(paths: Paths) -> Path | None:
 
 
 def _decode(path: Path, type_: type[_T], default: _T | None = None) -> _T:
-    """Decode one configuration file; `default` stands in for one that does not exist."""
+    """Decode one configuration file; return `default` if it does not exist."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=type_)
     except FileNotFoundError as error:
@@ -209,7 +209,7 @@ def _check_rows_fit(hyperparameters: Hyperparameters, channels: dict[str, Channe
 
 
 def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:
-    """Check that there are rows to judge by, if any are needed, and only one set of them."""
+    """Check that validation rows exist if they are needed, and come from only one source."""
     judged_metric(hyperparameters)
     split = hyperparameters.validation_split
     if split is not None and "validation" in channels:

@@ -1,4 +1,4 @@
-"""The rows of all channels of a job, in memory as far as they fit."""
+"""Load the rows of all channels of a job, into memory as far as they fit."""
 
 import dataclasses
 import sys
@@ -23,9 +23,9 @@ def load_channels(
     Returns
     -------
     channels : dict of str to ChannelRows
-        Of no use once a stop was asked for.
+        Unusable after a stop was requested.
     buffer_bytes : int or None
-        Memory for shuffling training rows that are read again; None where they are not.
+        Memory for shuffling training rows that are read again; None if they stay in memory.
     """
     hyperparameters = job.hyperparameters
     budget_bytes = _memory_budget_bytes(hyperparameters)
@@ -34,7 +34,7 @@ def load_channels(
         most_bytes = budget_bytes
         is_as_before = keeper.is_resumed and keeper.notes.num_hosts == len(job.resources.hosts)
         if name == "train" and is_as_before:
-            # As before the interruption, on whatever machine: the order of the rows depends on it.
+            # Do as before the interruption, on any machine: the order of the rows depends on it.
             most_bytes = sys.maxsize if keeper.notes.buffer_bytes is None else -1
         channels[name] = load_channel(paths, job, name, most_bytes, stop.is_set)
         if stop.is_set():
@@ -60,7 +60,7 @@ def load_channels(
 
 
 def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:
-    """Draw validation rows; of several hosts, one without enough rows draws none."""
+    """Draw validation rows; one of several hosts draws none if it has too few rows."""
     if rows.num_rows < 2 and (job.gpu or len(job.resources.hosts) > 1):
         return rows, rows.rows(0, 0)
     try:
@@ -70,7 +70,7 @@ def _split_rows(rows: CSRBatch, job: TrainingJob) -> tuple[CSRBatch, CSRBatch]:
 
 
 def _memory_budget_bytes(hyperparameters: Hyperparameters) -> int:
-    """Memory for decoded rows: as asked for, else half of what this process may use."""
+    """Return the memory for decoded rows: as requested, else half of what this process may use."""
     if hyperparameters.memory_budget_mb is not None:
         return hyperparameters.memory_budget_mb << 20
     return usable_memory_bytes() // 2

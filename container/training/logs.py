@@ -1,7 +1,7 @@
-"""Log set-up, and the lines that tuning and dashboards read by regular expression.
+"""Set up the log, and write the lines that tuning and dashboards read by regular expression.
 
-The shapes of the metric lines are the built-in algorithm's, to the letter: a comma after `epoch=0`,
-none after `batch=0`, angle brackets literal.
+The metric lines have exactly the built-in algorithm's form: a comma after `epoch=0`, none after
+`batch=0`, and literal angle brackets.
 """
 
 import json
@@ -22,19 +22,19 @@ class _UTCFormatter(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Send the log to standard output in the form of the built-in's; each line is flushed."""
+    """Send the log to standard output in the built-in's form; flush each line."""
     formatter = _UTCFormatter(
         "[%(asctime)s %(levelname)s %(thread)d] %(message)s", datefmt="%m/%d/%Y %H:%M:%S"
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    _log.setLevel(logging.INFO)  # tuning reads these lines: no level hides them
-    logging.getLogger("numba").setLevel(logging.WARNING)  # DEBUG is about ours, not the compiler's
+    _log.setLevel(logging.INFO)  # no level may hide these lines: tuning reads them
+    logging.getLogger("numba").setLevel(logging.WARNING)  # DEBUG means our log, not the compiler's
 
 
 def set_up_quietly() -> None:
-    """Send errors alone: another process of this host tells the rest."""
+    """Log only errors: another process of this host logs the rest."""
     set_up("ERROR")
     _log.setLevel(logging.ERROR)
 
@@ -49,12 +49,12 @@ class JobLog:
     epochs : int
         How many epochs are planned.
     records_seen, batches_seen : int, optional
-        Of the epochs before the job was interrupted.
+        Counts of the epochs before the job was interrupted.
 
     Attributes
     ----------
     records_seen, batches_seen : int
-        Of the epochs so far.
+        Counts of the epochs so far.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class JobLog:
         self.batches_seen = batches_seen
 
     def batch(self, report: BatchReport) -> None:
-        """Write the metrics of the epoch so far, where the report has any."""
+        """Write the metrics of the epoch so far, if the report has any."""
         self._quality(f"epoch={report.epoch}, batch={report.batch} train", report.metrics)
 
     def epoch(self, report: EpochReport, validation: Sequence[Metric]) -> None:
-        """Write an epoch's metrics, progress and throughput; after the last, the final metrics."""
+        """Write an epoch's metrics, progress and throughput; after the last one, final metrics."""
         prefix = f"epoch={report.epoch},"
         self._quality(f"{prefix} train", report.metrics)
         self._quality(f"{prefix} validation", validation)
@@ -92,12 +92,12 @@ class JobLog:
         )
 
     def stopped(self) -> None:
-        """Write the final metrics, where the stop came between two epochs."""
+        """Write the final metrics, if the stop came between two epochs."""
         if self._not_final is not None:
             self._final(self._not_final.metrics, self._not_final.validation)
 
     def validation(self, metrics: Sequence[Metric]) -> None:
-        """Write the final metrics once more: the model saved is not that of the last epoch."""
+        """Write the final metrics again, because the saved model is not that of the last epoch."""
         self._quality("validation", metrics)
 
     def test(self, metrics: Sequence[Metric]) -> None:
@@ -147,7 +147,7 @@ class JobLog:
         elapsed_s: float,
         dimensions: Mapping[str, int | str] | None = None,
     ) -> None:
-        """Write a `#metrics` line: one JSON object, without the log's prefix, times in ms."""
+        """Write a `#metrics` line: one JSON object without the log's prefix, with times in ms."""
         end = time.time()
         line = {
             "StartTime": end - elapsed_s,
@@ -168,7 +168,7 @@ class JobLog:
 
 
 def _finite(what: str, metrics: Sequence[Metric]) -> list[Metric]:
-    """Leave out, with a warning, what is nan or inf: tuning could not read it."""
+    """Leave out metrics that are nan or inf, with a warning: tuning could not read them."""
     for metric in metrics:
         if not math.isfinite(metric.value):
             _log.warning("%s %s is %r: not written as a metric", what, metric.name, metric.value)

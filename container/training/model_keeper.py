@@ -1,4 +1,4 @@
-"""What of a job must outlive its process: the model it will serve and the checkpoints."""
+"""`ModelKeeper`: save the model and the checkpoints of a job, and resume from a checkpoint."""
 
 import logging
 from typing import Protocol
@@ -21,10 +21,10 @@ _log = logging.getLogger("fm_algo")
 
 
 class Kept(Protocol):
-    """What of a learner is kept; a `Learner` is one."""
+    """The part of a learner that is saved; a `Learner` is one."""
 
     def model(self) -> SlicedModel:
-        """Return the present model, to be read."""
+        """Return the present model for reading."""
         ...
 
     def load(self, model: FMModel) -> None:
@@ -32,26 +32,26 @@ class Kept(Protocol):
         ...
 
     def state(self) -> State:
-        """Return all that later steps depend on, to be read."""
+        """Return everything that later steps depend on, for reading."""
         ...
 
     def writable_state(self, forms: Forms | None = None) -> State:
-        """Return the same, to be filled; see `Learner`."""
+        """Return the same for writing; see `Learner`."""
         ...
 
 
 class Keeper(Store, Protocol):
-    """`ModelKeeper`, as the course of a job knows it."""
+    """The interface of `ModelKeeper` that a training job uses."""
 
     notes: Notes
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the learner's numbers are those of a checkpoint."""
+        """Whether the learner's numbers come from a checkpoint."""
         ...
 
     def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
-        """Take note of what is trained on."""
+        """Note what the job trains on."""
         ...
 
     def begin(self) -> None:
@@ -60,18 +60,18 @@ class Keeper(Store, Protocol):
 
 
 class ModelKeeper:
-    """Saves the model and the checkpoints, and goes on from them.
+    """Saves the model and the checkpoints, and resumes from a checkpoint.
 
-    With early stopping the best model so far lies in its final place from the moment it is known:
-    it costs no memory, and whatever ends the job, the platform finds it there. The checkpoint of
-    the best epoch is kept, so that a job started anew on another machine can put it there again.
+    With early stopping, the best model so far is saved in its final place at once. This needs no
+    memory, and the platform finds it there whatever ends the job. The checkpoint of the best epoch
+    is kept, so that a job restarted on another machine can save that model again.
 
     Parameters
     ----------
     paths : Paths
     job : TrainingJob
     learner : Kept
-        New, its parameters 0.
+        New; its parameters are 0.
 
     Raises
     ------
@@ -83,9 +83,9 @@ class ModelKeeper:
     Attributes
     ----------
     progress : Progress
-        Where training is to go on.
+        Where training continues.
     notes : Notes
-        Of whoever reads the rows and writes the log; kept in checkpoints.
+        Notes of the code that reads rows and writes the log; kept in checkpoints.
     """
 
     def __init__(self, paths: Paths, job: TrainingJob, learner: Kept) -> None:
@@ -105,29 +105,29 @@ class ModelKeeper:
         self.progress, self.notes = found.progress, found.notes
         num_hosts = len(job.resources.hosts)
         if self.notes.num_hosts != num_hosts:
-            # About the same rows: exactly those where nothing is shuffled, to within one step.
+            # About the same rows; without shuffling exactly the same, to within one step.
             seen = self.progress.num_batches * self.notes.num_hosts // num_hosts
             self.progress = msgspec.structs.replace(self.progress, num_batches=seen)
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the learner's numbers are those of a checkpoint; if not, it has none yet."""
+        """Whether the learner's numbers come from a checkpoint; if not, they are not set yet."""
         return self._found is not None
 
     def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
-        """Take note of what is trained on; see that it is what a checkpoint is of.
+        """Note what the job trains on, and check that the checkpoint was made from the same rows.
 
         Parameters
         ----------
         rows : dict of str to str
-            By channel, what tells its rows from others.
+            By channel, a text that identifies its rows.
         buffer_bytes : int or None
             As in `Notes`.
 
         Raises
         ------
         UserError
-            If the checkpoint is of other rows: the mini-batches would not be those it counts.
+            If the checkpoint was made from other rows: it counts other mini-batches.
         """
         written = self.notes.rows
         differences = [
@@ -161,11 +161,11 @@ class ModelKeeper:
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether it is time for a checkpoint within an epoch."""
+        """Whether a checkpoint within an epoch is due."""
         return self._checkpoints is not None and self._checkpoints.is_due
 
     def batch_done(self, report: BatchReport) -> None:
-        """Write a checkpoint after a mini-batch, if it is time."""
+        """Write a checkpoint after a mini-batch, if one is due."""
         if self.is_checkpoint_due:
             self.write_checkpoint(report.progress)
 
@@ -175,7 +175,7 @@ class ModelKeeper:
             self._checkpoints.write(progress, self.notes, self._learner.state())
 
     def epoch_done(self, report: EpochReport) -> None:
-        """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
+        """Note the end of an epoch: save the model if it is the best, and write a checkpoint."""
         self.progress = report.progress
         if not report.is_whole:
             return
@@ -185,9 +185,9 @@ class ModelKeeper:
         self.write_checkpoint(report.progress)
 
     def end(self) -> bool:
-        """See that the model is in its place: the best epoch's, or as it is now.
+        """Put the model in its place: that of the best epoch, or the present one.
 
-        The learner has its parameters then. Return whether they are others than before.
+        The learner then has its parameters. Return whether they have changed.
         """
         if self._best is None:
             self._save()
@@ -200,9 +200,9 @@ class ModelKeeper:
         return self._best.epoch + 1 != self.progress.epoch
 
     def stop(self) -> None:
-        """Save the model, then how far training is, because the platform says so.
+        """Save the model, then a checkpoint, because the platform stops the job.
 
-        The model comes first: it is what the platform takes when its patience ends.
+        The model comes first: the platform takes it when its time limit ends.
         """
         if self._best is None:
             self._save()
@@ -215,7 +215,7 @@ class ModelKeeper:
 
     @property
     def _best(self) -> BestEpoch | None:
-        """The epoch whose model is to be saved; None: save the present one."""
+        """The epoch whose model to save; None means the present model."""
         is_judged = self._hyperparameters.early_stopping_patience is not None
         return self.progress.best if is_judged else None
 

@@ -1,6 +1,6 @@
-"""A job of several hosts: they meet, keep one model together, and leave together.
+"""A job on several hosts: they meet, keep one model together, and leave together.
 
-Where a host trains on several GPUs, its processes are what is called hosts here.
+If a host trains on several GPUs, each of its processes counts as a host here.
 """
 
 import faulthandler
@@ -31,7 +31,7 @@ from fm_algo.training.select import make_learner
 _log = logging.getLogger("fm_algo")
 
 _LONGEST_END_S = 25.0
-"""How long a host that has failed may take to its end."""
+"""How long a failed host may take to end."""
 
 
 class SeveralHosts:
@@ -44,9 +44,9 @@ class SeveralHosts:
     watch : Watch
     stop : threading.Event
     num_gpus : int
-        Of each host; 0: processors train.
+        GPUs per host; 0 means that processors train.
     others : GPUProcesses
-        Those that this one has started.
+        The processes that this one has started.
     """
 
     def __init__(
@@ -76,20 +76,21 @@ class SeveralHosts:
         deadline: float,
         own_gpus: int,
     ) -> Self | None:
-        """Wait until all hosts are there, and connect them.
+        """Wait until all hosts have come, and connect them.
 
         Parameters
         ----------
         job : TrainingJob
         address : str
-            The leader's.
+            The leader's address.
         port : int
+            The leader's port.
         stop : threading.Event
             Ends the waiting.
         deadline : float
-            A reading of `time.monotonic`.
+            On the clock of `time.monotonic`.
         own_gpus : int
-            How many this host trains on; of no account for a further GPU.
+            How many GPUs this host trains on; ignored in the process of a further GPU.
 
         Returns
         -------
@@ -99,8 +100,8 @@ class SeveralHosts:
         Raises
         ------
         FMError
-            If a host has not come by then, has failed or is lost, or they cannot be connected; or
-            the hosts train on different numbers of GPUs.
+            If a host has not come by the deadline, has failed or is lost; if they cannot be
+            connected; or if they train on different numbers of GPUs.
         """
         hosts, number = job.resources.hosts, job.resources.rank
         is_leader = number == job.gpu == 0
@@ -110,7 +111,7 @@ class SeveralHosts:
             num_gpus = agree_on_number(own, "GPUs", own_gpus, is_leader=is_leader)
         except PlatformError as error:
             if stop.is_set():
-                return None  # and so is the leader, who has left
+                return None  # the leader was stopped, too, and has left
             raise error.within(f"host {hosts[0]}, which leads") from error
         names = _name_processes(hosts, num_gpus)
         rank = number * max(num_gpus, 1) + job.gpu
@@ -120,7 +121,7 @@ class SeveralHosts:
         others = GPUProcesses()
 
         def lost(gpu: int, how: str) -> None:
-            if not stop.is_set():  # else it may have been ended before it could listen
+            if not stop.is_set():  # after a stop it may have ended before it could listen
                 watch.tell(rank + gpu, how)
 
         try:
@@ -143,7 +144,7 @@ class SeveralHosts:
         return together
 
     def keeper(self, paths: Paths) -> Keeper:
-        """Return what keeps the model of all."""
+        """Return the keeper of the model of all hosts."""
         return SharedKeeper(paths, self._job, self._kernel)
 
     def __enter__(self) -> Self:
@@ -155,7 +156,7 @@ class SeveralHosts:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave when all do, or tell the others why not."""
+        """Leave together with all hosts, or tell the others why this one failed."""
         is_early = True
         try:
             if error is None:
@@ -165,7 +166,7 @@ class SeveralHosts:
                 self._group.close()
                 is_early = False
             else:
-                # Whatever waits for a lost host in code that is not ours, this process ends.
+                # End this process even if library code still waits for a lost host.
                 faulthandler.dump_traceback_later(_LONGEST_END_S, exit=True)
                 self._watch.report(error)
                 self._watch.end()
@@ -190,7 +191,7 @@ def _name_processes(hosts: Sequence[str], num_gpus: int) -> list[str]:
 
 
 class SharedKeeper:
-    """The leader's `ModelKeeper`; the other hosts lend it their rows.
+    """The leader's `ModelKeeper`; the other hosts send it their rows of the model.
 
     All hosts call the same methods in the same order. Only the leader writes files.
 
@@ -203,12 +204,12 @@ class SharedKeeper:
     Raises
     ------
     UserError, PlatformError
-        As `ModelKeeper`.
+        As from `ModelKeeper`.
 
     Attributes
     ----------
     progress, notes, is_resumed
-        As of `ModelKeeper`; of an epoch's metrics so far each host has its part.
+        As in `ModelKeeper`, but each host has only its part of an epoch's metrics so far.
     """
 
     def __init__(self, paths: Paths, job: TrainingJob, kernel: HostKernel) -> None:
@@ -229,12 +230,12 @@ class SharedKeeper:
         self.progress, self.notes, self.is_resumed = msgspec.json.decode(
             kernel.group.share(found), type=tuple[Progress, Notes, bool]
         )
-        if kernel.rank > 0:  # the leader has all that was summed up
+        if kernel.rank > 0:  # the leader holds the sums of all hosts
             nothing = dict.fromkeys(self.progress.sums, 0.0)
             self.progress = msgspec.structs.replace(self.progress, sums=nothing)
 
     def take_rows(self, rows: dict[str, str], buffer_bytes: int | None) -> None:
-        """Take note of what is trained on; of several hosts each has rows of its own."""
+        """Note what the job trains on; each of several hosts has its own rows."""
         if self._keeper is not None:
             self._keeper.take_rows(rows, buffer_bytes)
         self.notes = msgspec.structs.replace(
@@ -246,20 +247,20 @@ class SharedKeeper:
         self._lead(lambda keeper: keeper.begin())
 
     def batch_done(self, report: BatchReport) -> None:
-        """Write a checkpoint after a mini-batch, if it is time."""
+        """Write a checkpoint after a mini-batch, if one is due."""
         if self._kernel.checkpoint_agreed:
             of_all = self._of_all(report.progress)
             self._lead(lambda keeper: keeper.write_checkpoint(of_all))
 
     def epoch_done(self, report: EpochReport) -> None:
-        """Take note of an epoch: save the model if it is the best, and write a checkpoint."""
+        """Note the end of an epoch: save the model if it is the best, and write a checkpoint."""
         self.progress = report.progress
         if report.is_whole:
             self._lead(lambda keeper: keeper.epoch_done(report))
             self.notes = self.notes.after(report.num_rows, report.num_batches)
 
     def end(self) -> bool:
-        """See that the model is in its place; return whether kernels have others than before."""
+        """Put the model in its place; return whether the kernels' parameters have changed."""
         answer = 0
 
         def end(keeper: ModelKeeper) -> None:
@@ -270,7 +271,7 @@ class SharedKeeper:
         return bool(self._kernel.gather([answer])[0, 0])
 
     def stop(self) -> None:
-        """Save the model, then how far training is, because the platform says so."""
+        """Save the model, then a checkpoint, because the platform stops the job."""
         of_all = self._of_all(self.progress)
 
         def stop(keeper: ModelKeeper) -> None:
@@ -286,7 +287,7 @@ class SharedKeeper:
         return self._keeper
 
     def _lead(self, work: Callable[[ModelKeeper], None]) -> None:
-        """Do the work at the leader, while the others serve."""
+        """Do the work on the leader, while the other hosts serve their rows."""
         if self._keeper is None:
             self._service.serve()
         else:

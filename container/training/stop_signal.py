@@ -1,6 +1,6 @@
-"""SIGTERM: the platform's word that a job must end soon.
+"""Listen for SIGTERM, by which the platform says that a job must end soon.
 
-Imports next to nothing, so that it can be listened to before the imports that take seconds.
+This module imports almost nothing, so that listening starts before imports that take seconds.
 """
 
 import signal
@@ -10,6 +10,6 @@ _STOP = threading.Event()
 
 
 def listen() -> threading.Event:
-    """From now on, take a SIGTERM as a wish; return the event that it sets."""
+    """From now on, let a SIGTERM only set an event; return that event."""
     signal.signal(signal.SIGTERM, lambda _signal, _frame: _STOP.set())
     return _STOP

@@ -1,4 +1,4 @@
-"""One training job from start to exit code; the only writer of the failure file."""
+"""Run one training job from start to exit code. Only this module writes the failure file."""
 
 import atexit
 import dataclasses
@@ -43,7 +43,7 @@ _FAILURE_CLASSES = {
 
 
 def main() -> NoReturn:
-    """Run the job that the platform's files describe; exit with 0, or with 1 and a failure file."""
+    """Run the job that the platform's files describe; exit with 0, or 1 and a failure file."""
     stop = listen()
     logs.set_up("INFO")
     paths = Paths.from_environment()
@@ -57,14 +57,14 @@ def main() -> NoReturn:
 
 
 def main_of_gpu(gpu: int, port: int) -> NoReturn:
-    """Take part in the job on a further GPU of this host; exit with 0 or 1.
+    """Run the part of the job on a further GPU of this host; exit with 0 or 1.
 
     Parameters
     ----------
     gpu : int
-        Its number, from 1.
+        The number of the GPU, from 1.
     port : int
-        Where the host's first process, or another's, is met.
+        The port where it meets the first process of this or another host.
     """
     stop = listen()
     logs.set_up_quietly()
@@ -78,8 +78,8 @@ def main_of_gpu(gpu: int, port: int) -> NoReturn:
 
 def _exit(code: int) -> NoReturn:
     if code:
-        # Torch threads may still wait for a host that is lost; a process taken apart beside them
-        # aborts. By then all threads that have something to finish have done so.
+        # Torch threads may still wait for a lost host, and a normal exit beside them aborts. When
+        # `_end` runs, all threads that have something to finish have finished.
         atexit.register(_end, code)
     sys.exit(code)
 
@@ -121,27 +121,27 @@ def run(
     paths : Paths
         The platform's tree.
     stop : threading.Event
-        Once set, training ends after the present mini-batch and the model is saved, with a
-        checkpoint where the platform wants them. Set at one of several hosts, all end so.
+        Once set, training ends after the present mini-batch. The model is saved, and a checkpoint
+        if the platform wants one. Set on one of several hosts, it ends the job on all.
     cluster_port : int, optional
-        Where several hosts meet.
+        The port where several hosts meet.
     most_gpus : int, optional
-        How many of the host's GPUs may be used.
+        How many of the host's GPUs the job may use.
     gpu : int, optional
-        Which of them is this process's; the one of number 0 starts the others.
+        The GPU of this process; the process of GPU 0 starts the others.
 
     Raises
     ------
     FMError
-        Whatever kept the job, at this or another host, from its end.
+        If the job fails on this or another host.
     """
-    job = load_job(paths)  # from files that are alike on all hosts
+    job = load_job(paths)  # the files are alike on all hosts
     job = msgspec.structs.replace(job, gpu=gpu)
     joined = cluster.join(job, cluster_port, stop, most_gpus)
     if joined is None:
         _stop_early()
         return
-    with joined as hosts:  # who hear of what is wrong on this one
+    with joined as hosts:  # the others hear of an error on this host
         _make_model_directory(paths)
         _train(paths, job, hosts, stop)
 
@@ -152,7 +152,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     if not keeper.is_resumed:
         _initialize(learner.writable_model(), paths, job)
 
-    # Channels are read before training: a mistake in the last of them is found at once.
+    # Read all channels before training, to find a mistake in the last one at once.
     channels, buffer_bytes = load_channels(paths, job, keeper, stop)
     if peers.agree_on_stop():
         _stop_early(None if learner.needs_rows else keeper)
@@ -175,7 +175,7 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
 def _follow(
     hosts: Cluster, job: TrainingJob, keeper: Keeper, channels: dict[str, ChannelRows]
 ) -> None:
-    """Write the log of a training, and score what is not trained on."""
+    """Write the log of the training, and score the rows that are not trained on."""
     log = logs.JobLog(
         job.resources.current_host,
         job.hyperparameters.epochs,
@@ -204,8 +204,8 @@ def _follow(
         elif report.is_stopped:
             log.stopped()
         else:
-            # The last value is what tuning takes: that of the model saved. No FIFO is read once
-            # more.
+            # Tuning takes the last value, which must be that of the saved model. A FIFO cannot
+            # be read again.
             again = report.is_best_restored and not job.is_pipe("validation")
             log.validation(evaluated("validation", 0) if again else [])
             log.test(evaluated("test", 0))
@@ -215,7 +215,7 @@ def _follow(
 def _evaluate(
     hosts: Cluster, job: TrainingJob, name: str, blocks: Iterator[CSRBatch]
 ) -> list[Metric]:
-    """Return the metrics of a channel; none after a stop, which may have cut the rows short."""
+    """Return the metrics of a channel; none after a stop, because rows may be missing."""
     metrics = evaluate(hosts.learner, job.hyperparameters.predictor_type, blocks, hosts.peers)
     if not hosts.peers.is_stopping():
         return metrics
@@ -232,7 +232,7 @@ def _stop_early(keeper: Keeper | None = None) -> None:
 
 
 def _initialize(model: ParameterStore, paths: Paths, job: TrainingJob) -> None:
-    """Draw the parameters; of what the model channel has, take those instead."""
+    """Draw the initial parameters, and replace those that the model channel has."""
     draw_initial(model, job.hyperparameters)
     if MODEL_CHANNEL not in job.channels:
         return
@@ -251,15 +251,15 @@ def _initialize(model: ParameterStore, paths: Paths, job: TrainingJob) -> None:
 
 
 def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[str, str]:
-    """Say of the channels that decide on the model what tells their rows from others.
+    """Return a text that identifies the rows of each channel that decides on the model.
 
-    Nothing of several hosts: each has rows of its own, and a checkpoint is of all.
+    Empty for several hosts: each has its own rows, but a checkpoint belongs to all.
     """
     if job.checkpoints is None or len(job.resources.hosts) > 1:
         return {}
     found = {"train": channels["train"].describe()}
     if job.hyperparameters.early_stopping_patience is not None and "validation" in job.channels:
-        # Whether these are in memory depends on the machine.
+        # Their origin alone: it depends on the machine whether these rows are in memory.
         found["validation"] = channels["validation"].describe_origin()
     return found
 
@@ -267,7 +267,7 @@ def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[s
 def _read_alike(
     channels: dict[str, ChannelRows], buffer_bytes: int | None, peers: Peers
 ) -> tuple[dict[str, ChannelRows], int | None]:
-    """Let all hosts read training rows again if one must: a checkpoint notes one way for all."""
+    """If one host must read training rows again, make all do so: a checkpoint notes one way."""
     nowhere = -1
     said = peers.gather([nowhere if buffer_bytes is None else buffer_bytes])
     buffers = said[said != nowhere]
@@ -278,7 +278,7 @@ def _read_alike(
 
 
 def _make_model_directory(paths: Paths) -> None:
-    """Make sure that there is a place for the model, before hours of training are lost."""
+    """Make sure that the model can be written, before hours of training are lost."""
     try:
         paths.model.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -290,9 +290,9 @@ def _make_model_directory(paths: Paths) -> None:
 def _with_progress_bar(
     reports: Iterator[Report], job: TrainingJob, rows: CSRBatch | None
 ) -> Iterator[Report]:
-    """Pass the reports on; on an interactive terminal, show how far training is."""
+    """Pass the reports on; on an interactive terminal, show a progress bar."""
     total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
-    # None: no bar where standard error is no terminal, so that no log holds one.
+    # None: no bar if standard error is not a terminal, so that no log holds one.
     hidden = True if job.gpu else None
     with tqdm.tqdm(total=total, unit=" rows", unit_scale=True, disable=hidden, leave=False) as bar:
         for report in reports:
@@ -302,7 +302,7 @@ def _with_progress_bar(
 
 
 def _fail(paths: Paths, reason: str) -> int:
-    """Write the failure file, the cause first: the platform shows 1,024 characters of it."""
+    """Write the failure file, cause first: the platform shows its first 1,024 characters."""
     try:
         paths.failure.parent.mkdir(parents=True, exist_ok=True)
         paths.failure.write_text(reason[:1024], encoding="utf-8")

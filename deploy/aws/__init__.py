@@ -1,1 +1,1 @@
-"""AWS: how it is called and waited for, and what jobs, names and uploads are there."""
+"""Work with AWS: calls, waiting, jobs, their logs, names and uploads."""

@@ -1,4 +1,4 @@
-"""Calls of AWS: what one is, how it is checked, made, and how its failure reads in one line."""
+"""Check a call of AWS, make it, and report its failure in one line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ _ADVICE = {
     "UnrecognizedClient": "check AWS_PROFILE or the access key",
     "NoSuchBucket": "create the bucket, or name another with --bucket",
 }
-"""What to do, by how the error's code begins."""
+"""What to do, by the beginning of the error's code."""
 _PASSING = ("Throttling", "TooManyRequests", "RequestLimit", "ServiceUnavailable", "Internal")
-"""How the codes begin of errors that pass by themselves."""
+"""Beginnings of the codes of errors that pass by themselves."""
 _LOCAL_ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (botocore.exceptions.NoRegionError, "give --region or set AWS_REGION"),
     (botocore.exceptions.NoCredentialsError, "set AWS_PROFILE, or run `aws configure`"),
@@ -36,18 +36,18 @@ _MISSING_WORDS = ("could not find", "not found", "does not exist", "doesn't exis
 
 
 class CallError(UserError):
-    """A call of AWS failed; waits go on after a throttle, and a missing thing is no error to some.
+    """A call of AWS failed. A wait goes on after a throttle; some callers accept a missing thing.
 
     Parameters
     ----------
     message : str
-        One line with what to do.
+        One line that says what to do.
     code : str
-        The code in AWS's answer; empty where there was none.
+        The code in AWS's answer; empty if there was none.
     is_missing : bool
-        The thing asked for does not exist.
+        Whether the requested thing does not exist.
     is_passing : bool
-        The same call may succeed later.
+        Whether the same call may succeed later.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class Call:
         return {"service": self.service, "method": self.method, "parameters": parameters}
 
     def check(self) -> None:
-        """Check the parameters by AWS's own description of the service, without any network.
+        """Check the parameters against AWS's description of the service, without a network.
 
         Raises
         ------
         UserError
-            With every name, type and length that does not fit.
+            Lists every name, type and length that does not fit.
         """
         words = "".join(word.capitalize() for word in self.method.split("_"))
         model = botocore.session.get_session().get_service_model(self.service)
         by_name = {name.lower(): name for name in model.operation_names}
-        if words.lower() not in by_name:  # a helper of boto3 around several operations
+        if words.lower() not in by_name:  # a boto3 helper that makes several calls
             return
         shape = model.operation_model(by_name[words.lower()]).input_shape
         report = botocore.validate.ParamValidator().validate(dict(self.parameters), shape)
@@ -103,14 +103,14 @@ class Call:
 
 
 class Aws:
-    """AWS over boto3.
+    """AWS through boto3.
 
-    A failing call is tried again as boto3's standard mode does; AWS_MAX_ATTEMPTS says how often.
+    boto3's standard mode retries a failing call; AWS_MAX_ATTEMPTS says how often.
 
     Parameters
     ----------
     region : str or None
-        None leaves it to the AWS profile.
+        None means the region of the AWS profile.
     """
 
     def __init__(self, region: str | None) -> None:
@@ -123,7 +123,7 @@ class Aws:
         Raises
         ------
         CallError
-            If it fails: what AWS said, and what to do, in one line.
+            If the call fails; says in one line what AWS answered and what to do.
         """
         try:
             answer = getattr(self._client(call.service), call.method)(**call.parameters)
@@ -134,11 +134,11 @@ class Aws:
         return answer or {}
 
     def call(self, service: str, method: str, **parameters: object) -> dict[str, Any]:
-        """Make the call of that service, method and keyword arguments; see `make`."""
+        """Call a method of a service with keyword arguments; see `make`."""
         return self.make(Call(service, method, parameters))
 
     def find(self, service: str, method: str, **parameters: object) -> dict[str, Any] | None:
-        """Make a call that asks for a thing; None where the thing does not exist."""
+        """Make a call that asks for a thing; return None if the thing does not exist."""
         try:
             return self.call(service, method, **parameters)
         except CallError as error:
@@ -146,7 +146,7 @@ class Aws:
                 return None
             raise
 
-    def _client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its classes as it runs
+    def _client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         if service not in self._clients:
             config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard"})
             self._clients[service] = boto3.client(service, region_name=self._region, config=config)
@@ -168,7 +168,7 @@ def _explain_answer(call: Call, error: botocore.exceptions.ClientError) -> CallE
 
 
 def _means_missing(code: str, said: str) -> bool:
-    """SageMaker has one code for a thing that is not there and for a malformed request."""
+    """Return whether a thing is missing: SageMaker's code for it also means a malformed request."""
     if code.startswith("Validation"):
         return any(words in said.lower() for words in _MISSING_WORDS)
     return code in {"404", "NoSuchKey", "ResourceNotFound"} or code.endswith("NotFoundException")

@@ -1,4 +1,4 @@
-"""What all jobs have in common: created once under a name, then asked for until they end."""
+"""Create a job of any kind once under its name, and wait until it ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fm_algo.errors import AlgorithmError, UserError
 
 _ENDS = ("Completed", "Failed", "Stopped")
 _OBSERVERS = ("MetricDefinitions", "DebugHookConfig", "ProfilerConfig")
-"""Parameters that only say how a job is watched: they do not make it another one."""
+"""Parameters that only say how to watch a job: a change of them does not make another job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class JobKind:
     Attributes
     ----------
     words : str
-        For people, e.g. training job.
+        The name for people, e.g. training job.
     calls : str
-        In its methods: create_<calls>, describe_<calls>, stop_<calls>.
+        The name in methods: create_<calls>, describe_<calls>, stop_<calls>.
     field : str
-        Its fields: <field>Name, <field>Status.
+        The name in fields: <field>Name, <field>Status.
     """
 
     words: str
@@ -33,12 +33,12 @@ class JobKind:
     field: str
 
     def describe(self, aws: Aws, name: str) -> Answer | None:
-        """Return what AWS knows of the job; None if there is none of that name."""
+        """Return AWS's description of the job; None if no job has that name."""
         key = {f"{self.field}Name": name}
         return aws.find("sagemaker", f"describe_{self.calls}", **key)
 
     def status(self, answer: Answer) -> str:
-        """Return the job's status out of an answer."""
+        """Return the job's status from an answer."""
         return str(answer[f"{self.field}Status"])
 
     def is_over(self, answer: Answer) -> bool:
@@ -52,12 +52,12 @@ TUNING = JobKind("tuning job", "hyper_parameter_tuning_job", "HyperParameterTuni
 
 
 def create(aws: Aws, kind: JobKind, call: Call) -> None:
-    """Create the job, unless one of its name was created with the same parameters before.
+    """Create the job, unless it exists already with the same name and parameters.
 
     Raises
     ------
     UserError
-        If the name is taken by a job with other parameters.
+        If a job with other parameters has the name.
     """
     name = call.parameters[f"{kind.field}Name"]
     found = kind.describe(aws, name)
@@ -81,16 +81,16 @@ def finish(
     patience: Patience,
     watch: Callable[[Answer, Progress], None],
 ) -> Answer:
-    """Wait until the job ends, and return what AWS knows of it then.
+    """Wait until the job ends, and return AWS's description of it.
 
-    `watch` gets each answer, the last one included, and the bar to show it on.
+    `watch` gets each answer, including the last one, and the progress bar to show it on.
 
     Raises
     ------
     AlgorithmError
-        If the job failed: with the reason AWS has.
+        If the job failed; gives AWS's reason.
     UserError
-        If it was stopped, or the wait reaches its limit.
+        If the job was stopped, or the wait reaches its limit.
     """
     with Progress(name) as progress:
 
@@ -109,7 +109,7 @@ def finish(
 
 
 def _differences(asked: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Name the parameters that were asked for and are otherwise in what AWS describes."""
+    """Name the requested parameters that differ in AWS's description."""
     return [
         name
         for name, value in asked.items()
@@ -118,7 +118,7 @@ def _differences(asked: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
 
 
 def _holds(found: object, asked: object) -> bool:
-    """Whether what AWS describes is what was asked for; it may add defaults of its own."""
+    """Return whether AWS's description matches the request; AWS may add its own defaults."""
     if isinstance(asked, Mapping):
         return isinstance(found, Mapping) and not _differences(asked, found)
     if isinstance(asked, list):

@@ -1,4 +1,4 @@
-"""The log of a job in CloudWatch, read on from where the last look ended."""
+"""Read the log of a job in CloudWatch, each time from where the last reading ended."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ class JobLog:
     group : str
         Log group.
     job : str
-        What the names of the streams begin with, before a slash.
+        The part of the streams' names before the slash.
     """
 
     def __init__(self, aws: Aws, group: str, job: str) -> None:
@@ -56,6 +56,6 @@ class JobLog:
             )
             for event in page["events"]:
                 yield event["message"].rstrip()
-            if page["nextForwardToken"] == position:  # CloudWatch's sign of the end, for now
+            if page["nextForwardToken"] == position:  # CloudWatch's sign of the present end
                 return
             self._positions[stream] = page["nextForwardToken"]

@@ -1,4 +1,4 @@
-"""Local files to S3, under a prefix made from their content: nothing is uploaded twice."""
+"""Upload local files to S3 under a prefix made from their content, so that none is sent twice."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from fm_algo.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Files that become one prefix in S3.
+    """Files to upload under one prefix in S3.
 
     Attributes
     ----------
@@ -33,14 +33,14 @@ class Upload:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def calls(self) -> list[Call]:
-        """Return the call of each file."""
+        """Return the upload call of each file."""
         return [
             Call("s3", "upload_file", {"Filename": str(path), "Bucket": self.bucket, "Key": key})
             for path, key in self.files
         ]
 
     def make(self, aws: Aws) -> None:
-        """Upload the files that are not there yet; an object in S3 is whole or absent."""
+        """Upload the files that are not in S3 yet; an object there is always whole."""
         present = _keys(aws, self.bucket, self.prefix)
         for call in self.calls():
             if call.parameters["Key"] not in present:
@@ -51,19 +51,19 @@ class Upload:
 def plan_upload(path: Path, bucket: str, folder: str) -> Upload:
     """Plan the upload of a file, or of all files below a directory.
 
-    Hidden and empty files are left out, as the training job would skip them.
+    Hidden and empty files are left out, because the training job would skip them.
 
     Parameters
     ----------
     path : Path
     bucket : str
     folder : str
-        What the prefix begins with, without a slash at the end.
+        The beginning of the prefix, without a slash at the end.
 
     Raises
     ------
     UserError
-        If there is no such file, or none in the directory.
+        If there is no such file, or no file in the directory.
     """
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     base = path.parent if path.is_file() else path
@@ -80,7 +80,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _digest(named: Sequence[tuple[Path, str]]) -> str:
-    """Sum up names and contents."""
+    """Return a hash of names and contents."""
     sums = []
     for path, name in named:
         with path.open("rb") as file:

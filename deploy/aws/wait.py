@@ -13,14 +13,14 @@ Answer = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long and how often.
+    """How long to wait and how often to ask.
 
     Attributes
     ----------
     limit_s : float
-        After this long it is an error.
+        The wait fails after this time.
     poll_s : float
-        Between two questions.
+        Time between two questions.
     """
 
     limit_s: float
@@ -28,21 +28,21 @@ class Patience:
 
 
 def failure_reason(answer: Answer) -> str:
-    """Return why AWS says that a thing failed, in one line."""
+    """Return in one line AWS's reason for a failure."""
     return " ".join(answer.get("FailureReason", "AWS gives no reason").split())
 
 
 def wait_until(
     ask: Callable[[], Answer], is_done: Callable[[Answer], bool], what: str, patience: Patience
 ) -> Answer:
-    """Ask until the answer says that it is done, and return that answer.
+    """Ask until the answer says that the thing is done, and return that answer.
 
-    A throttled question is asked again; it has changed nothing.
+    A throttled question changes nothing, so it is asked again.
 
     Raises
     ------
     UserError
-        If the limit passes, or a question fails otherwise.
+        If the limit passes, or a question fails for another reason.
     """
     end = time.monotonic() + patience.limit_s
     while True:

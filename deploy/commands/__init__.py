@@ -1,1 +1,1 @@
-"""The commands, one file each, and what several of them ask for."""
+"""The commands, one file each, and the requests that several of them share."""

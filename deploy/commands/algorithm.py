@@ -1,4 +1,4 @@
-"""`register-algorithm`: the image as an algorithm of one's account, all its settings declared."""
+"""`register-algorithm`: make the image an algorithm of your account, with declared settings."""
 
 import argparse
 from dataclasses import dataclass
@@ -44,10 +44,10 @@ class RegisterAlgorithm:
     Attributes
     ----------
     name : str
-        Of the algorithm.
+        Name of the algorithm.
     image : str
     patience : Patience or None
-        None: return at once.
+        None means to return at once.
     """
 
     name: str
@@ -55,7 +55,7 @@ class RegisterAlgorithm:
     patience: Patience | None
 
     def calls(self) -> list[Call]:
-        """Return the one call."""
+        """Return the only call."""
         parameters = {
             "AlgorithmName": self.name,
             "AlgorithmDescription": "Factorization machines, as SageMaker's built-in has them",
@@ -66,7 +66,7 @@ class RegisterAlgorithm:
         return [Call("sagemaker", "create_algorithm", parameters)]
 
     def run(self, aws: Aws) -> None:
-        """Create the algorithm, unless there is one of its name; wait until AWS has checked it."""
+        """Create the algorithm, unless its name exists; wait until AWS has checked it."""
         if aws.find("sagemaker", "describe_algorithm", AlgorithmName=self.name) is not None:
             say(f"algorithm {self.name} exists already; algorithms cannot be changed at AWS")
         else:

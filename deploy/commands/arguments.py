@@ -1,4 +1,4 @@
-"""Flags that several commands share, and what stands in for those that are not given."""
+"""Flags that several commands share, and their defaults."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from deploy.settings import Settings
 from fm_algo.errors import UserError
 
 FOLDER = "fm-algo"
-"""Everything in the bucket is below this prefix."""
+"""Everything that this tool puts in the bucket is below this prefix."""
 
 
 def add_name(parser: argparse.ArgumentParser, what: str) -> None:
@@ -26,7 +26,7 @@ def add_image(parser: argparse.ArgumentParser) -> None:
 
 
 def add_role(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of what runs at SageMaker: image and role."""
+    """Add the flags of the image and of the role that runs it at SageMaker."""
     add_image(parser)
     parser.add_argument("--role", help="ARN of the role SageMaker takes on; default FM_ROLE_ARN")
 
@@ -37,7 +37,7 @@ def add_bucket(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the flag of where results go."""
+    """Add the flag of the place for results."""
     parser.add_argument("--output", metavar="S3_URI", help="default a folder of the bucket")
 
 
@@ -66,12 +66,12 @@ def patience(arguments: argparse.Namespace) -> Patience | None:
 
 
 def required(value: str | None, flag: str, variable: str) -> str:
-    """Return a value that a flag or the environment gave.
+    """Return a value that a flag or the environment must give.
 
     Raises
     ------
     UserError
-        If neither did.
+        If neither gave it.
     """
     if value is None:
         raise UserError(f"no {flag.removeprefix('--')} is given: add {flag} or set {variable}")
@@ -79,12 +79,12 @@ def required(value: str | None, flag: str, variable: str) -> str:
 
 
 def name(arguments: argparse.Namespace, longest: int) -> str:
-    """Return the name of a job, checked: --name, or one made from the time.
+    """Return the checked name of a job: --name, or one made from the time.
 
     Raises
     ------
     UserError
-        If AWS does not take the name.
+        If AWS does not accept the name.
     """
     return check_name(arguments.name or timed_name("fm"), longest)
 
@@ -113,7 +113,7 @@ def output(arguments: argparse.Namespace, settings: Settings, folder: str) -> st
 def data(
     source: str, arguments: argparse.Namespace, settings: Settings
 ) -> tuple[str, Upload | None]:
-    """Return the S3 URI of a source, and its upload if it is a local one."""
+    """Return the S3 URI of a source, and its upload if it is local."""
     if source.startswith("s3://"):
         return source, None
     upload = plan_upload(Path(source), bucket(arguments, settings), f"{FOLDER}/data")
@@ -126,7 +126,7 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
     Raises
     ------
     UserError
-        If one has no equals sign, or a name comes twice.
+        If a text has no equals sign, or a name comes twice.
     """
     found: dict[str, str] = {}
     for text in texts:
@@ -138,7 +138,7 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
 
 
 def read_strings(path: Path) -> dict[str, str]:
-    """Read a JSON object whose values become strings, as in hyperparameters.json.
+    """Read a JSON object; turn its values into strings, as in hyperparameters.json.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`delete`: end what costs money, remove what was made; what is gone already is no error."""
+"""`delete`: stop jobs and remove things, so that they cost nothing; missing things are no error."""
 
 import argparse
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Delete:
     Attributes
     ----------
     kind : str
-        What it is: a key of `KINDS`.
+        The kind of thing: a key of `KINDS`.
     name : str
     """
 
@@ -27,11 +27,11 @@ class Delete:
     name: str
 
     def calls(self) -> list[Call]:
-        """Return the calls, save those for models and configurations, whose names AWS knows."""
+        """Return the calls, except for models and configurations, whose names only AWS knows."""
         return [_CALLS[self.kind](self.name)]
 
     def run(self, aws: Aws) -> None:
-        """Delete or stop it, and the models and configurations made for it."""
+        """Delete or stop it, and delete the models and configurations made for it."""
         call = self.calls()[0]
         kind = _JOBS.get(self.kind)
         if kind is not None:
@@ -47,13 +47,13 @@ class Delete:
 
 
 def _sagemaker(thing: str) -> Callable[[str], Call]:
-    """Return what makes the call that deletes a thing of that kind."""
+    """Return a function that makes the call to delete a thing of that kind."""
     field = "".join(word.capitalize() for word in thing.split("_"))
     return lambda name: Call("sagemaker", f"delete_{thing}", {f"{field}Name": name})
 
 
 def _stopping(kind: JobKind) -> Callable[[str], Call]:
-    """Return what makes the call that stops a job of that kind."""
+    """Return a function that makes the call to stop a job of that kind."""
     return lambda name: Call("sagemaker", f"stop_{kind.calls}", {f"{kind.field}Name": name})
 
 
@@ -71,7 +71,7 @@ KINDS = tuple(_CALLS)
 
 
 def _stop(aws: Aws, kind: JobKind, name: str, call: Call) -> None:
-    """Stop a job that runs; its record stays, AWS keeps it."""
+    """Stop a running job; AWS keeps its record."""
     found = kind.describe(aws, name)
     if found is None:
         say(f"{kind.words} {name} does not exist")
@@ -88,7 +88,7 @@ def _remove(aws: Aws, what: str, call: Call) -> None:
 
 
 def _made_for(aws: Aws, method: str, field: str, base: str) -> list[str]:
-    """Name the things whose name was made from their content and this base."""
+    """Return the names that were made from this base and the content of a thing."""
     names: list[str] = []
     place: dict[str, object] = {"NameContains": base}
     while True:

@@ -1,4 +1,4 @@
-"""`endpoint`: a model answering requests: real time, serverless, async, or many models."""
+"""`endpoint`: let a model answer requests, in real time, serverless, async, or with many models."""
 
 import argparse
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ _LIMIT_S = 1800
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Let a model answer requests, at an endpoint that is created or moved to it.
+    """Let a model answer requests: create an endpoint for it, or move an existing one to it.
 
     Attributes
     ----------
     name : str
     model : Model
     capacity : tuple of (str, object)
-        What answers: instances, or a serverless configuration, as AWS's production variant has it.
+        Instances or a serverless configuration, as fields of AWS's production variant.
     async_output : str or None
         S3 prefix of answers; None means that answers come back at once.
     patience : Patience or None
-        None: return at once.
+        None means to return at once.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Endpoint:
         return content_name(self.name, self._config())
 
     def calls(self) -> list[Call]:
-        """Return the calls that make it from nothing."""
+        """Return the calls that make the endpoint if nothing exists yet."""
         return [self.model.call(), self._create_config(), self._change("create_endpoint")]
 
     def run(self, aws: Aws) -> None:
-        """Create what is not there yet, move the endpoint to it, wait until it serves."""
+        """Create what does not exist yet, move the endpoint to it, wait until it serves."""
         self.model.make(aws)
         config_name = self.config_name
         if not aws.find("sagemaker", "describe_endpoint_config", EndpointConfigName=config_name):
@@ -136,7 +136,7 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Endpoin
     Raises
     ------
     UserError
-        If something is missing or does not go together.
+        If a flag is missing or flags contradict each other.
     """
     modes = {
         "--serverless": arguments.serverless,

@@ -1,4 +1,4 @@
-"""A model at SageMaker: an image, and where in S3 the artifact is."""
+"""A model at SageMaker: an image, and the S3 location of the artifact."""
 
 import argparse
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from fm_algo.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What CreateModel is asked for.
+    """The content of a CreateModel request.
 
     Attributes
     ----------
     base : str
-        What the name begins with: the endpoint's or the transform job's.
+        The beginning of the name: the name of the endpoint or transform job.
     image, role : str
     data : str
-        S3 URI of a model.tar.gz, or of the prefix that holds many.
+        S3 URI of a model.tar.gz, or of a prefix that holds many.
     is_multi_model : bool
     environment : tuple of (str, str)
         Variables of the container.
@@ -41,11 +41,11 @@ class Model:
         return content_name(self.base, self._content())
 
     def call(self) -> Call:
-        """Return the call that creates it."""
+        """Return the call that creates the model."""
         return Call("sagemaker", "create_model", {"ModelName": self.name, **self._content()})
 
     def make(self, aws: Aws) -> None:
-        """Create it, unless it exists."""
+        """Create the model, unless it exists."""
         if aws.find("sagemaker", "describe_model", ModelName=self.name) is None:
             aws.make(self.call())
             say(f"model {self.name} is created")
@@ -61,7 +61,7 @@ class Model:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say which model."""
+    """Add the flags that choose a model."""
     flags.add_role(parser)
     flags.add_bucket(parser)
     which = parser.add_mutually_exclusive_group(required=True)
@@ -83,7 +83,7 @@ def from_arguments(
     Raises
     ------
     UserError
-        If the model's place is none in S3.
+        If the model's location is not in S3.
     """
     data: str | None = arguments.model
     if data is None:

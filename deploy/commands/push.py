@@ -1,4 +1,4 @@
-"""`push`: a local image to ECR, by the docker program."""
+"""`push`: push a local image to ECR with the docker program."""
 
 import argparse
 import base64
@@ -21,7 +21,7 @@ class DockerCommand:
     Attributes
     ----------
     words : tuple of str
-        Program and arguments; a password never stands here.
+        Program and arguments, never a password.
     limit_s : float
     """
 
@@ -29,24 +29,24 @@ class DockerCommand:
     limit_s: float = 120
 
     def check(self) -> None:
-        """Find nothing to check: only docker knows its own commands."""
+        """Check nothing: only docker knows its commands."""
 
     def as_json(self) -> dict[str, object]:
         """Return what a dry run prints."""
         return {"command": list(self.words)}
 
     def run(self, password: str | None = None) -> None:
-        """Run it; a password goes to its standard input.
+        """Run the command; a password goes to its standard input.
 
         Raises
         ------
         UserError
-            If docker is not there, takes too long, or fails: with what it says.
+            If docker is missing, takes too long, or fails; repeats docker's message.
         """
         text = " ".join(self.words)
         say(text)
         try:
-            ended = subprocess.run(  # noqa: S603 - a fixed program, and arguments that no shell sees
+            ended = subprocess.run(  # noqa: S603 - a fixed program; no shell sees its arguments
                 self.words,
                 input=password,
                 text=True,
@@ -81,7 +81,7 @@ class Push:
     tag: str
 
     def calls(self) -> list[Call | DockerCommand]:
-        """Return the calls and commands; only AWS knows the account and region in their place."""
+        """Return calls and commands, with placeholders for account and region that AWS knows."""
         uri = f"ACCOUNT.dkr.ecr.REGION.amazonaws.com/{self.repository}"
         return [self._create(), _AUTHORIZE, *self._docker(uri)]
 
@@ -128,5 +128,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Push:
     """Turn the flags into the command."""
-    del settings  # FM_IMAGE_URI is the image in ECR; here the local one is meant
+    del settings  # FM_IMAGE_URI is the image in ECR, but this command means the local image
     return Push(arguments.image, arguments.repository, arguments.tag)

@@ -1,4 +1,4 @@
-"""`train`: one training job, from local data to final metrics."""
+"""`train`: run one training job, from local data to final metrics."""
 
 import argparse
 import re
@@ -19,9 +19,9 @@ from deploy.metric_definitions import PROGRESS
 from deploy.settings import Settings
 
 _LIMIT_S = 26 * 3600
-"""A day, the default of a job's runtime, and time to start."""
+"""One day, the default limit of a job's runtime, plus time to start."""
 _LOG_DELAY_S = 5
-"""The last lines reach CloudWatch a little after the job's end."""
+"""Time for the last lines to reach CloudWatch after the end of the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,13 @@ class Train:
     Attributes
     ----------
     name : str
-        Of the job.
+        Name of the job.
     request : TrainingRequest
     with_debugger : bool
-        Send what the AWS SDK sends for its Debugger and profiler; they cost nothing by themselves.
+        Whether to send what the AWS SDK sends for its Debugger and profiler, which cost nothing by
+        themselves.
     patience : Patience or None
-        None: don't follow the job.
+        None means not to follow the job.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Train:
         return [*self.request.upload_calls(), self._create()]
 
     def run(self, aws: Aws) -> None:
-        """Upload what is not in S3 yet, create the job, follow its log, print what came out."""
+        """Upload what is not in S3 yet, create the job, follow its log, print the results."""
         self.request.upload(aws)
         job.create(aws, job.TRAINING, self._create())
         if self.patience is not None:

@@ -1,4 +1,4 @@
-"""What a training job is asked for with, alike for a single job and for each of a tuning job."""
+"""The request for a training job: the same for a single job and for each job of a tuning job."""
 
 import argparse
 from collections.abc import Mapping
@@ -15,32 +15,32 @@ from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 
 CHANNELS = ("train", "test", "validation")
-"""Those of data."""
+"""The channels of data."""
 
 MODEL_CHANNEL = "model"
-"""Holds what to start from."""
+"""The channel with the model to start from."""
 
 MODEL_TYPE = "application/x-sagemaker-model"
-"""What the AWS SDK calls a model in a channel."""
+"""The AWS SDK's content type for a model in a channel."""
 
 _MAX_RUNTIME_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One channel.
+    """One channel of a training job.
 
     Attributes
     ----------
     name : str
     uri : str
-        Prefix or manifest in S3.
+        A prefix or a manifest in S3.
     content_type : str or None
         None means RecordIO-protobuf.
     distribution : str
         ShardedByS3Key or FullyReplicated.
     input_mode : str or None
-        None means that of the job.
+        None means the mode of the job.
     """
 
     name: str
@@ -70,16 +70,16 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
-    """The parts of CreateTrainingJob that CreateHyperParameterTuningJob has as well.
+    """The parts that CreateTrainingJob and CreateHyperParameterTuningJob share.
 
     Attributes
     ----------
     image, role : str
     hyperparameters : mapping of str to str
-        Checked, yet as the user wrote them.
+        Checked, but spelled as the user wrote them.
     channels : tuple of Channel
     uploads : tuple of Upload
-        Local data to bring to S3 first.
+        Local data to upload to S3 first.
     output : str
         S3 prefix of the models.
     input_mode : str
@@ -89,7 +89,7 @@ class TrainingRequest:
     volume_gb : int
     max_runtime_s : int
     max_wait_s : int or None
-        Longest time with waiting for spot machines; None means no spot.
+        Longest time including the wait for spot machines; None means no spot machines.
     checkpoints : str or None
         S3 prefix of checkpoints.
     """
@@ -130,16 +130,16 @@ class TrainingRequest:
         return request
 
     def upload_calls(self) -> list[Call]:
-        """Return the calls that bring local data to S3."""
+        """Return the calls that upload local data to S3."""
         return [call for upload in self.uploads for call in upload.calls()]
 
     def upload(self, aws: Aws) -> None:
-        """Bring to S3 the local data that is not there yet."""
+        """Upload the local data that is not in S3 yet."""
         for upload in self.uploads:
             upload.make(aws)
 
     def resources(self) -> dict[str, Any]:
-        """Return what the job runs on."""
+        """Return the resources that the job runs on."""
         return {
             "InstanceCount": self.instance_count,
             "InstanceType": self.instance_type,
@@ -208,7 +208,7 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Trainin
     Raises
     ------
     UserError
-        If something is missing or not allowed, wrong hyperparameters included.
+        If something is missing or not allowed, including wrong hyperparameters.
     """
     given = flags.pairs(arguments.hyperparameter, "-H")
     if arguments.hyperparameters is not None:
@@ -249,7 +249,7 @@ def _channels(
 
 def _channel(name: str, uri: str, arguments: argparse.Namespace) -> Channel:
     if name == MODEL_CHANNEL:
-        # Every machine starts from all of it, and it cannot be read from a pipe.
+        # Every machine starts from the whole model, and a model cannot be read from a pipe.
         whole = {"distribution": "FullyReplicated", "input_mode": "File"}
         return Channel(name=name, uri=uri, content_type=MODEL_TYPE, **whole)
     data = {"content_type": arguments.content_type, "distribution": arguments.distribution}

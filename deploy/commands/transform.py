@@ -18,24 +18,24 @@ from fm_algo.data.formats.content_type import CSV, JSONLINES, RECORDIO_PROTOBUF,
 
 _LIMIT_S = 24 * 3600
 _SPLITS = {RECORDIO_PROTOBUF: "RecordIO", JSONLINES: "Line", CSV: "Line"}
-"""How each type of data is cut into records."""
+"""How SageMaker cuts each type of data into records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
-    """Score files in S3 by a transform job.
+    """Score files in S3 with a transform job.
 
     Attributes
     ----------
     name : str
-        Of the job.
+        Name of the job.
     model : Model
     upload : Upload or None
-        Local data to bring to S3 first.
+        Local data to upload to S3 first.
     parameters : dict of str to object
-        CreateTransformJob's, without the names of job and model.
+        Parameters of CreateTransformJob, without the names of job and model.
     patience : Patience or None
-        None: don't wait for the end.
+        None means not to wait for the end.
     """
 
     name: str

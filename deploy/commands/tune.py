@@ -1,4 +1,4 @@
-"""`tune`: search hyperparameters by many training jobs."""
+"""`tune`: search hyperparameters with many training jobs."""
 
 import argparse
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _DEFAULT_OBJECTIVES = {"regressor": "rmse", "binary_classifier": "binary_classif
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """What is searched of one hyperparameter.
+    """The range to search for one hyperparameter.
 
     Attributes
     ----------
@@ -54,23 +54,23 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tune:
-    """Search hyperparameters by a tuning job.
+    """Search hyperparameters with a tuning job.
 
     Attributes
     ----------
     name : str
-        Of the tuning job.
+        Name of the tuning job.
     request : TrainingRequest
-        Of each training job.
+        The request for each training job.
     ranges : tuple of Range
     objective : str
         Name of a metric.
     strategy : str
     max_jobs, max_parallel : int
     early_stopping : bool
-        End training jobs that do not look well.
+        Whether to end training jobs that look bad.
     patience : Patience or None
-        None: don't wait for the end.
+        None means not to wait for the end.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Tune:
         return [*self.request.upload_calls(), self._create()]
 
     def run(self, aws: Aws) -> None:
-        """Upload what is not in S3 yet, create the job, wait for the end, print the best."""
+        """Upload what is not in S3 yet, create the job, wait for its end, print the best."""
         self.request.upload(aws)
         job.create(aws, job.TUNING, self._create())
         if self.patience is not None:

@@ -1,1 +1,1 @@
-"""What a model tells beyond a score."""
+"""Answers beyond a score: explanations and recommendations."""

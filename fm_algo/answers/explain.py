@@ -1,9 +1,9 @@
-"""Explain a row: its margin as a sum of parts, one a feature and one a pair of features.
+"""Explain a row: its margin as a sum of parts, one per feature and one per pair of features.
 
     margin = w0 + Σ_i w_i x_i + Σ_{i<j} <v_i, v_j> x_i x_j
 
-Rendle, "Factorization Machines", ICDM 2010, equation 1: the sum before lemma 3.1 makes it cheap,
-when each term still belongs to somebody.
+Rendle, "Factorization Machines", ICDM 2010, equation 1. Lemma 3.1 makes this sum cheap, but only
+here does each term belong to one feature or pair.
 """
 
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from numpy.typing import NDArray
 from fm_algo.sparse import Float32Array, Int32Array
 
 MAX_PARTS = 100
-"""Parts of a kind that are told one by one; the others are told as their sum."""
+"""Number of parts per kind listed one by one; the others are given as one sum."""
 
 _Parts = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """The margin of a row: the sum of everything else that is here.
+    """The margin of a row, and the parts that add up to it.
 
     Attributes
     ----------
     margin : float
-        As `FMModel.margin`, before it is rounded to float32.
+        As from `FMModel.margin`, before it is rounded to float32.
     bias : float
         w0.
     features : int32, shape (m,)
-        Those whose linear parts are told, the largest part (either sign) first, of equal ones the
+        The features whose linear parts are listed: largest absolute part first, of equal parts the
         lower feature.
     linear : float64, shape (m,)
-        w_i x_i of each.
+        Their parts w_i x_i.
     pairs : int32, shape (p, 2)
-        Likewise the pairs; in each, the lower feature first.
+        The pairs that are listed, in the same order; each has the lower feature first.
     pairwise : float64, shape (p,)
-        <v_i, v_j> x_i x_j of each.
+        Their parts <v_i, v_j> x_i x_j.
     rest_linear, rest_pairwise : float
-        The sums of the parts that are not told.
+        The sums of the parts that are not listed.
     """
 
     margin: float
@@ -61,7 +61,7 @@ def explain(
     *,
     max_parts: int = MAX_PARTS,
 ) -> Explanation:
-    """Take the margin of a row apart.
+    """Split the margin of a row into its parts.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def explain(
     values : float32, shape (n,)
         Their values. An entry of value 0 has no part.
     max_parts : int
-        How many parts of a kind are told at most.
+        How many parts of each kind to list at most.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def explain(
 
     Notes
     -----
-    O(n² num_factors), and 8 n² bytes: what is let in must be bounded by `count_pairs`.
+    Takes O(n² num_factors) time and 8 n² bytes. The caller bounds them by `count_pairs`.
     """
     order = np.argsort(features)
     order = order[values[order] != 0]
@@ -107,12 +107,12 @@ def explain(
 
 
 def count_pairs(num_entries: int) -> int:
-    """Count the pairs of a row: what it costs to explain it."""
+    """Count the pairs of a row, a measure of what explaining it costs."""
     return num_entries * (num_entries - 1) // 2
 
 
 def _largest(parts: _Parts, most: int) -> NDArray[np.intp]:
-    """Return where the largest parts are, either sign; of equal ones the first."""
+    """Return the positions of the largest absolute parts; of equal ones the first."""
     return np.argsort(-np.abs(parts), kind="stable")[:most]
 
 

@@ -1,10 +1,10 @@
-"""Recommend: of a range of features, those whose presence gives a row the highest margin.
+"""Recommend: find the features of a range whose presence gives a row the highest margin.
 
     margin(x with x_c = 1) = margin(x) + (1 - x_c) (w_c + <v_c, Σ_{i≠c} v_i x_i>)
 
-The row is summed up once; a candidate then costs one product of num_factors numbers (Rendle,
-"Factorization Machines", ICDM 2010, lemma 3.1). Every candidate is looked at: no index, no
-approximation.
+The row is summed up once. Each candidate then costs one product of num_factors numbers (Rendle,
+"Factorization Machines", ICDM 2010, lemma 3.1). Every candidate is scored: there is no index and
+no approximation.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from fm_algo.sparse import Float32Array, Int32Array, to_float32
 _Numbers = NDArray[np.float64]
 
 _NUMBERS_AT_ONCE = 1 << 20
-"""How many factors are held as float64 at a time: 8 MB."""
+"""Number of factors held as float64 at a time: 8 MB."""
 
 
 def top_features(
@@ -49,9 +49,9 @@ def top_features(
     Returns
     -------
     features : int32, shape (min(top_k, last - first + 1),)
-        The best first, of equal ones the lower feature.
+        The best first; of equal ones, the lower feature first.
     margin : float32, same shape
-        Of the row with the value of that feature set to 1, whatever it was.
+        Margin of the row with the value of that feature set to 1, whatever it was before.
     """
     x = values.astype(np.float64)
     factors = V[features] * x[:, np.newaxis]  # (n, num_factors)
@@ -65,7 +65,7 @@ def top_features(
         margins = margin + w[start:stop] + _products(V[start:stop], total)
         present = np.flatnonzero((features >= start) & (features < stop))
         chosen = features[present]
-        # In the row already: what it adds there, times how far its value is from 1.
+        # Already in the row: what it adds there, times how far its value is from 1.
         added = w[chosen] + _products(V[chosen], total - factors[present])
         margins[chosen - start] = margin + (1 - x[present]) * added
         best = np.concatenate([best, np.arange(start, stop)])
@@ -79,7 +79,8 @@ def top_features(
 def _products(V: Float32Array, total: _Numbers) -> _Numbers:
     """Multiply each row (c, num_factors) with `total`, or with its own row of `total`.
 
-    Not by BLAS, whose last digits depend on where a row stands: equal candidates shall be equal.
+    Equal candidates must get equal margins, so BLAS will not do: its last digits depend on a
+    row's position.
     """
     rows = V.astype(np.float64)
     products: _Numbers = np.einsum("cf,cf->c", rows, np.broadcast_to(total, rows.shape))
@@ -87,7 +88,7 @@ def _products(V: Float32Array, total: _Numbers) -> _Numbers:
 
 
 def _highest(margins: _Numbers, top_k: int) -> NDArray[np.intp]:
-    """Return where the `top_k` highest are; of equal ones those that stand first."""
+    """Return the positions of the `top_k` highest; of equal ones, those that stand first."""
     if len(margins) <= top_k:
         return np.arange(len(margins))
     bound = np.partition(margins, len(margins) - top_k)[len(margins) - top_k]

@@ -1,1 +1,1 @@
-"""Models on disk: ours, the built-in's, and copies for other programs."""
+"""Model files: ours, those of the built-in algorithm, and copies for other programs."""

@@ -1,7 +1,7 @@
-"""ZIP and tar archives that nobody vouches for, and the packing of our own.
+"""Read untrusted ZIP and tar archives safely, and pack our own.
 
-No path in an archive is trusted: members are looked for by the names we know, and what is not
-asked for is passed over. Lengths are checked before memory is taken.
+No path in an archive is trusted. Members are found by names we know, and all others are skipped.
+Lengths are checked before memory is allocated.
 """
 
 import gzip
@@ -28,9 +28,9 @@ _EPOCH = (
     0,
     0,
     0,
-)  # a ZIP knows no earlier time; a constant one makes equal files equal
+)  # the earliest time of a ZIP; constant, so that equal files give equal bytes
 
-# What reading a damaged archive is known to raise.
+# The errors that reading a damaged archive is known to raise.
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, OverflowError,
     NotImplementedError, IndexError,
@@ -39,10 +39,9 @@ _TAR_ERRORS = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, Over
 
 
 def inflation_limit(num_bytes: int) -> int:
-    """Return how many bytes `num_bytes` of a file may become, as an archive or a sparse array.
+    """Return how many bytes `num_bytes` of an archive or a sparse array may expand to.
 
-    Trained parameters hardly compress, so 100 times is far from any true model; and 1 GiB does no
-    harm.
+    Trained parameters hardly compress: no true model expands 100 times. And 1 GiB does no harm.
     """
     return max(_GIBIBYTE, 100 * num_bytes)
 
@@ -55,18 +54,18 @@ def read_zip(path: Path, names: Collection[str]) -> dict[str, bytearray]:
     path : Path
         The archive; members stored or deflated.
     names : collection of str
-        The members wanted, where they are there.
+        The members to read, if they exist.
 
     Returns
     -------
     dict of str to bytearray
-        Name to content, whose checksum is right.
+        Name to content. All checksums are right.
 
     Raises
     ------
     UserError
-        If it is not a ZIP archive, is damaged, encrypted or compressed otherwise, or a member is
-        larger than `inflation_limit` of the archive allows.
+        If it is not a ZIP archive, is damaged, encrypted or compressed in another way, or a member
+        is larger than `inflation_limit` allows for the archive.
     """
     try:
         limit = inflation_limit(path.stat().st_size)
@@ -93,7 +92,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) ->
     content = bytearray(info.file_size)
     length = 0
     with archive.open(info) as member:
-        # In pieces: asked for all at once, zipfile inflates first and looks at the size after.
+        # Read in pieces: given a single read, zipfile inflates all before it checks the size.
         while piece := member.read(_AT_ONCE):
             content[length : length + len(piece)] = piece
             length += len(piece)
@@ -103,7 +102,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) ->
 
 
 def write_zip(file: BinaryIO, members: dict[str, list[memoryview]]) -> None:
-    """Write a ZIP archive of stored members; the same members make the same bytes.
+    """Write a ZIP archive of stored members; the same members give the same bytes.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ def write_zip(file: BinaryIO, members: dict[str, list[memoryview]]) -> None:
         for name, pieces in members.items():
             info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = 0o644 << 16
-            info.file_size = sum(len(piece) for piece in pieces)  # tells whether 32 bits will do
+            info.file_size = sum(len(piece) for piece in pieces)  # decides whether 32 bits suffice
             with archive.open(info, "w") as member:
                 for piece in pieces:
                     member.write(piece)
@@ -130,14 +129,14 @@ def unpack_tar(path: Path, directory: Path, is_wanted: Callable[[str], bool]) ->
     path : Path
         The archive, e.g. model.tar.gz.
     directory : Path
-        Where the files go, whatever directories the archive has them in.
+        Where all files go; directories in the archive are ignored.
     is_wanted : function of str to bool
-        Told the last part of a member's path, which is the name its copy gets.
+        Gets the last part of a member's path, which names the copy; returns whether to copy it.
 
     Raises
     ------
     UserError
-        If it is not a tar archive, is damaged, has the same file twice, or unpacked is larger than
+        If it is not a tar archive, is damaged, holds the same file twice, or unpacks to more than
         `inflation_limit` allows.
     """
     try:
@@ -148,7 +147,7 @@ def unpack_tar(path: Path, directory: Path, is_wanted: Callable[[str], bool]) ->
             plain = _Bounded(gzip.GzipFile(fileobj=file) if is_gzip else file, limit)
             with tarfile.open(fileobj=plain, mode="r|") as archive:
                 _copy_members(archive, directory, is_wanted)
-            while plain.read():  # to the end, where gzip's checksum is
+            while plain.read():  # read to the end: gzip checks its checksum there
                 pass
     except _TAR_ERRORS as error:
         raise UserError(f"{path} is not a tar archive that can be read: {error}") from error
@@ -198,9 +197,9 @@ def pack_tar(directory: Path, path: Path) -> None:
     Parameters
     ----------
     directory : Path
-        Its files, which have no directory in the archive.
+        Holds the files. The archive has no directories.
     path : Path
-        The archive; appears whole or not at all. The same files make the same bytes.
+        The archive; appears whole or not at all. The same files give the same bytes.
 
     Raises
     ------

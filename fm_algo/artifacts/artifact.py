@@ -1,8 +1,8 @@
 """Save and load a model: one safetensors file, which appears whole or not at all.
 
 The file holds the float32 tensors `w0` (1,), `w` (feature_dim,) and `V` (feature_dim, num_factors)
-and a `Manifest` as JSON under the metadata key `fm_algo`. It holds no code. Loading maps it: the
-processes that serve one model share one copy, and opening a large one is immediate.
+and a `Manifest` as JSON under the metadata key `fm_algo`. It holds no code. Loading maps the file:
+the processes that serve a model share one copy, and even a large model opens at once.
 """
 
 import math
@@ -26,18 +26,18 @@ FORMAT_VERSION = 1
 _METADATA_KEY = "fm_algo"
 
 _BLOCK_NUMBERS = 1 << 20
-"""Numbers written at once, 4 MB: a few such blocks are the memory needed beside the model's own."""
+"""Numbers written at once, 4 MB. Saving needs memory for only a few such blocks."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model file says of itself.
+    """The description of a model in its file.
 
     Attributes
     ----------
     format_version : int
         Raised when an older reader could misread the file.
     predictor_type : {"regressor", "binary_classifier"}
-        What the model's score is.
+        What the model's score means.
     hyperparameters : dict of str to object
         Those the model was trained with, for the record.
     """
@@ -54,22 +54,22 @@ class _Tensor(msgspec.Struct, frozen=True):
 
 
 class SlicedArray(Protocol):
-    """An array that is read in slices of its rows."""
+    """An array that can be read in slices of its rows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole."""
+        """Shape of the whole array."""
         ...
 
     def __getitem__(self, rows: slice, /) -> Float32Array: ...
 
 
 class SlicedModel(Protocol):
-    """A model that is read in slices: an `FMModel`, or one that lies on several hosts."""
+    """A model that can be read in slices: an `FMModel`, or one spread over several hosts."""
 
     @property
     def predictor_type(self) -> PredictorType:
-        """What the score is."""
+        """What the score means."""
         ...
 
     @property
@@ -107,7 +107,7 @@ def save_model(directory: Path, model: SlicedModel, hyperparameters: dict[str, o
     Raises
     ------
     PlatformError
-        If it cannot be written; then no half file is left under the final name.
+        If it cannot be written. No partial file is left under the final name.
     """
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -156,7 +156,7 @@ def load_model(directory: Path) -> FMModel:
 
 
 def load_manifest(directory: Path) -> Manifest:
-    """Read what the model file in `directory` says of itself.
+    """Read the manifest of the model file in `directory`.
 
     Parameters
     ----------
@@ -194,9 +194,9 @@ def load_manifest(directory: Path) -> Manifest:
 
 
 def _pieces(model: SlicedModel, manifest: str) -> Iterator[bytes | memoryview]:
-    """Make a safetensors file in blocks: its own library wants whole, contiguous tensors.
+    """Yield a safetensors file in blocks; its own library needs whole, contiguous tensors.
 
-    A model under training is a view of the optimiser's rows, or lies on several hosts; a copy of it
+    A model in training is a view of the optimiser's rows or lies on several hosts. A copy of it
     may not fit in memory.
     """
     header: dict[str, object] = {"__metadata__": {_METADATA_KEY: manifest}}
@@ -215,7 +215,7 @@ def _pieces(model: SlicedModel, manifest: str) -> Iterator[bytes | memoryview]:
 
 
 def _map_tensors(path: Path) -> dict[str, Float32Array]:
-    """Map the float32 tensors of a safetensors file: its own library only copies them out.
+    """Map the float32 tensors of a safetensors file; its own library only copies them.
 
     Layout: uint64 header length, JSON header, then the data that its offsets count from
     (https://huggingface.co/docs/safetensors, "Format").

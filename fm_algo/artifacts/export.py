@@ -1,4 +1,4 @@
-"""A model for other programs: plain arrays, libFM's text, vectors for nearest-neighbour search."""
+"""Export a model: as plain arrays, as libFM's text, or as vectors for nearest-neighbour search."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fm_algo.sparse import Float32Array
 LIBFM_FILE = "model.libfm"
 
 _MAX_ITEMS = 1 << 24
-"""Labels are float32: above, two items would have the same."""
+"""Labels are float32: above this number, two items would have the same label."""
 
 
 def save_npy(directory: Path, model: FMModel) -> None:
@@ -22,7 +22,7 @@ def save_npy(directory: Path, model: FMModel) -> None:
     Parameters
     ----------
     directory : Path
-        Which must exist.
+        Must exist.
     model : FMModel
 
     Raises
@@ -42,7 +42,7 @@ def save_libfm(path: Path, model: FMModel) -> None:
     path : Path
         The file.
     model : FMModel
-        Nine digits a number: read as float32, it is the same number again.
+        Written with nine digits per number, so that reading as float32 gives the same numbers.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def save_libfm(path: Path, model: FMModel) -> None:
 
 
 def item_vectors(model: FMModel, items: range) -> Float32Array:
-    """Return for each item the vector to index: its factors, then its linear weight.
+    """Return the vector to index for each item: its factors, then its linear weight.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def item_vectors(model: FMModel, items: range) -> Float32Array:
     Returns
     -------
     float32, shape (num_items, num_factors + 1)
-        Row i is [V_i, w_i] of feature items[i]. The inner product with a user's vector is the
-        margin of a row of the two features, less w0 and the user's own weight, which are the same
-        for all items.
+        Row i is [V_i, w_i] of feature items[i]. Its inner product with a user's vector is the
+        margin of a row of the two features, less w0 and the user's linear weight. These two are
+        the same for all items.
 
     Raises
     ------
     UserError
-        If an item is no feature of the model.
+        If an item is not a feature of the model.
 
     Notes
     -----
@@ -92,7 +92,7 @@ def item_vectors(model: FMModel, items: range) -> Float32Array:
 
 
 def user_vectors(model: FMModel, users: range) -> Float32Array:
-    """Return for each user the vector to search with: its factors, then 1.
+    """Return the vector to search with for each user: its factors, then 1.
 
     Parameters
     ----------
@@ -108,29 +108,30 @@ def user_vectors(model: FMModel, users: range) -> Float32Array:
     Raises
     ------
     UserError
-        If a user is no feature of the model.
+        If a user is not a feature of the model.
     """
     features = _features(model, users, "users")
     return np.hstack([model.V[features], np.ones((len(users), 1), np.float32)])
 
 
 def save_vectors(directory: Path, model: FMModel, items: range, users: range | None) -> None:
-    """Write items.npy and items.pbr, and with users users.npy and users.pbr.
+    """Write items.npy and items.pbr, and users.npy and users.pbr if there are users.
 
     Parameters
     ----------
     directory : Path
-        Which must exist.
+        Must exist.
     model : FMModel
     items, users : range
-        As for `item_vectors` and `user_vectors`. The .pbr files are RecordIO-protobuf, a dense
-        record a vector: items for the training channel of SageMaker's k-NN (index_metric
-        INNER_PRODUCT), with the item's number, from 0, as label; users for its requests.
+        As for `item_vectors` and `user_vectors`. The .pbr files are RecordIO-protobuf with one
+        dense record per vector. items.pbr is for the training channel of SageMaker's k-NN
+        (index_metric INNER_PRODUCT); its labels are the items' numbers, from 0. users.pbr is for
+        k-NN requests.
 
     Raises
     ------
     UserError
-        If they are no features of the model, or items are more than a float32 label can number.
+        If they are not features of the model, or a float32 label cannot number all items.
     PlatformError
         If a file cannot be written.
     """

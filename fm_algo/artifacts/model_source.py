@@ -1,4 +1,4 @@
-"""A model from wherever it lies: our artifact or the built-in's, unpacked or packed."""
+"""Load a model from any artifact: ours or the built-in's, unpacked or packed."""
 
 import tempfile
 from pathlib import Path
@@ -14,18 +14,18 @@ from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 
 PACKED = "model.tar.gz"
-"""What SageMaker packs a model directory into."""
+"""Name of the archive into which SageMaker packs a model directory."""
 
 
 def load_any_model(path: Path) -> FMModel:
-    """Load a model, whoever trained it.
+    """Load a model that this library or the built-in algorithm trained.
 
     Parameters
     ----------
     path : Path
-        A directory with our model.safetensors, with the built-in's model_algo-1, with the three
-        files from in there, or with a model.tar.gz of one of these; or such a file itself.
-        In a directory that holds several, the first of these counts.
+        A directory with our model.safetensors, the built-in's model_algo-1, the three files from
+        that archive, or a model.tar.gz of one of these; or such a file itself. If a directory
+        holds several, the first in this order counts.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def load_any_model(path: Path) -> FMModel:
     Raises
     ------
     UserError
-        If there is no such model, or it cannot be read.
+        If there is no such model or it cannot be read.
     """
     return read_any_model(path)[0]
 
@@ -51,12 +51,12 @@ def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
     -------
     model : FMModel
     hyperparameters : dict of str to object
-        As the artifact has them: of the built-in, all are strings.
+        As in the artifact; those of the built-in are all strings.
 
     Raises
     ------
     UserError
-        As `load_any_model`.
+        As from `load_any_model`.
     """
     if path.exists() and not path.is_dir():
         return _read_file(path)
@@ -72,7 +72,7 @@ def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
 
 
 def is_model_file(name: str) -> bool:
-    """Tell whether a file of this name is a model or a part of one."""
+    """Return whether a file of this name is a model or a part of one."""
     return name == MODEL_FILE or is_builtin_file(name)
 
 
@@ -85,7 +85,7 @@ def _read_directory(directory: Path) -> tuple[FMModel, dict[str, object]] | None
 
 
 def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
-    """Tell by its first bytes what a file is."""
+    """Load a model file, whose first bytes tell its kind."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -101,7 +101,7 @@ def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
 
 
 def _read_packed(path: Path) -> tuple[FMModel, dict[str, object]]:
-    # A model that is mapped keeps its file until it is let go, though the name is gone.
+    # A mapped model keeps its file on disk until it is released, even after the file is deleted.
     with tempfile.TemporaryDirectory(prefix="fm-model-") as directory:
         unpack_tar(path, Path(directory), is_model_file)
         try:

@@ -1,8 +1,8 @@
-"""s3:// locations as local paths, through boto3: installed by the extra `aws`.
+"""Use s3:// locations like local paths, through boto3, which the extra `aws` installs.
 
-Region, credentials and endpoint are boto3's own to find: its configuration files, AWS_REGION,
-AWS_PROFILE, AWS_ENDPOINT_URL. Nothing else in this library knows of S3, and the image does not need
-it: SageMaker copies for it.
+boto3 finds region, credentials and endpoint itself: in its configuration files, AWS_REGION,
+AWS_PROFILE and AWS_ENDPOINT_URL. Nothing else in this library knows of S3. The image does not need
+this module, because SageMaker copies files for it.
 """
 
 import tempfile
@@ -19,15 +19,15 @@ _NOT_FOUND = {"404", "NoSuchKey"}
 
 @contextmanager
 def local_source(location: str, is_wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """Make what is at a location readable under a path.
+    """Make the files at a location readable under a local path.
 
     Parameters
     ----------
     location : str
-        A path, given back as it is; or s3://bucket/key of an object or of a prefix, copied to a
-        directory that is removed in the end.
+        A path, which is returned as it is; or s3://bucket/key of an object or a prefix, which is
+        copied to a temporary directory.
     is_wanted : function of str to bool
-        Told the name of an object directly below a prefix: whether it is copied.
+        Gets the name of an object directly below a prefix; returns whether to copy it.
 
     Yields
     ------
@@ -37,7 +37,7 @@ def local_source(location: str, is_wanted: Callable[[str], bool]) -> Iterator[Pa
     Raises
     ------
     UserError
-        If S3 does not have it or does not give it.
+        If S3 does not have it or refuses it.
     """
     if not location.startswith(_SCHEME):
         yield Path(location)
@@ -53,23 +53,24 @@ def local_source(location: str, is_wanted: Callable[[str], bool]) -> Iterator[Pa
 
 @contextmanager
 def local_target(location: str) -> Iterator[Path]:
-    """Make a location writable under a path.
+    """Make a location writable under a local path.
 
     Parameters
     ----------
     location : str
-        A path, given back as it is; or s3://bucket/key, where what was written goes if the block
-        is left without an error.
+        A path, which is returned as it is; or s3://bucket/key. Files written are uploaded there
+        if the block ends without an error.
 
     Yields
     ------
     Path
-        To be made a file, then the object at the key; or a directory, whose files go below it.
+        The caller makes it a file, to be uploaded as the key, or a directory, whose files are
+        uploaded below the key.
 
     Raises
     ------
     UserError
-        If S3 does not take it.
+        If S3 refuses it.
     """
     if not location.startswith(_SCHEME):
         yield Path(location)
@@ -96,7 +97,7 @@ def _parse(location: str) -> tuple[str, str]:
 
 
 def _name(key: str) -> str:
-    """Return the last part of a key; another name where that one leads elsewhere."""
+    """Return the last part of a key, or another name if that one would lead elsewhere."""
     name = key.rstrip("/").rpartition("/")[2]
     return "object" if name in {"", ".", ".."} else name
 
@@ -104,7 +105,7 @@ def _name(key: str) -> str:
 def _download(
     bucket: str, key: str, directory: Path, is_wanted: Callable[[str], bool]
 ) -> Path | None:
-    """Copy an object, or else the objects wanted directly below the key; None if there are none."""
+    """Copy the object, or else the wanted objects directly below the key; None without any."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - as in _client
 
     client = _client()
@@ -130,14 +131,14 @@ def _download(
 
 
 def _client() -> Any:  # noqa: ANN401 - boto3 makes its clients' types at run time
-    import boto3  # noqa: PLC0415 - not at the top: whoever uses no s3:// path needs no boto3
+    import boto3  # noqa: PLC0415 - not at the top: without an s3:// path, boto3 is not needed
 
     return boto3.client("s3")
 
 
 @contextmanager
 def _s3_errors(location: str) -> Iterator[None]:
-    """Say in one line what S3, or the way to it, did not do."""
+    """Report in one line an error of S3 or of the connection to it."""
     try:
         import boto3.exceptions  # noqa: PLC0415 - as in _client
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415

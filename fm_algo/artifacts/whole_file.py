@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files that appear whole or not at all."""
 
 import contextlib
 import os
@@ -14,24 +14,24 @@ from fm_algo.errors import PlatformError
 _WRITE_OUT_S = 0.01
 
 _MOST_UNWRITTEN = 2
-"""Pieces of `write_pieces` that wait for the one being written."""
+"""Number of pieces that `write_pieces` keeps waiting while one is being written."""
 
 
 @contextlib.contextmanager
 def write_whole(
     path: Path, what: str | None = None, aside: Path | None = None
 ) -> Iterator[BinaryIO]:
-    """Open a file to be written; once the block is left without an error, it stands at `path`.
+    """Open a file for writing; it appears at `path` once the block ends without an error.
 
     Parameters
     ----------
     path : Path
-        In a directory that exists. What was there before is replaced.
+        Its directory must exist. An existing file is replaced.
     what : str, optional
-        What an error says could not be written to `path`, e.g. "the model".
+        How an error names what could not be written to `path`, e.g. "the model".
     aside : Path, optional
-        Where it is until it is whole and on disk, on the same file system; by default a hidden
-        name beside `path`.
+        Where the file lies until it is whole and on disk. Must be on the same file system; by
+        default a hidden name beside `path`.
 
     Yields
     ------
@@ -41,7 +41,7 @@ def write_whole(
     Raises
     ------
     PlatformError
-        If it cannot be written; then nothing is left behind.
+        If it cannot be written. Nothing is left behind.
     """
     aside = aside or path.with_name(f".{path.name}.partial")
     try:
@@ -50,7 +50,7 @@ def write_whole(
                 yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.chmod(0o644)  # whoever reads it need not be who wrote it
+        aside.chmod(0o644)  # another user than the writer may read it
         aside.replace(path)
         _sync(path.parent)
     except OSError as error:
@@ -59,23 +59,23 @@ def write_whole(
         )
         raise PlatformError(f"{failed}: {error}") from error
     finally:
-        with contextlib.suppress(OSError):  # it is gone if all went well
+        with contextlib.suppress(OSError):  # the file is gone if all went well
             aside.unlink()
 
 
 def write_pieces(file: BinaryIO, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write one piece after the other, while the next ones are being made.
+    """Write one piece after another, while the next ones are being made.
 
     Parameters
     ----------
     file : binary file
     pieces : iterable of bytes or memoryview
-        Of some megabytes where there is much to write; four of them are in memory at once.
+        Some megabytes each if there is much to write; four of them are in memory at once.
 
     Raises
     ------
     OSError
-        If one cannot be written.
+        If a piece cannot be written.
     """
     unwritten: deque[Future[int]] = deque()
     with ThreadPoolExecutor(1, "write") as thread:
@@ -89,17 +89,17 @@ def write_pieces(file: BinaryIO, pieces: Iterable[bytes | memoryview]) -> None:
 
 @contextlib.contextmanager
 def _written_out_meanwhile(file: BinaryIO) -> Iterator[None]:
-    """Have the system write a file to disk from the first block on, not only once it is whole.
+    """Make the system write a file to disk from the first block on, not only once it is whole.
 
-    What is on disk is also let go from the page cache: a model of gigabytes would push out all
-    else that is in there, and memory used again is faster than memory that the system has to find.
-    A thread of its own asks for it, so that whoever writes the file never waits for the disk.
+    Blocks on disk are also dropped from the page cache. A model of gigabytes would push everything
+    else out of it, and reused memory is faster than memory that the system must find first. A
+    separate thread makes the calls, so that the writer of the file never waits for the disk.
     """
     is_over = threading.Event()
 
     def write_out() -> None:
         while not is_over.wait(_WRITE_OUT_S):
-            with contextlib.suppress(OSError):  # it is a wish; not all file systems know it
+            with contextlib.suppress(OSError):  # only a hint; not all file systems support it
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     thread = threading.Thread(target=write_out, name="write-out")

@@ -1,1 +1,1 @@
-"""Bytes and files to rows, and back."""
+"""Turn bytes and files into rows, and back."""

@@ -1,4 +1,4 @@
-"""Matrices to RecordIO-protobuf files and back.
+"""Write matrices to RecordIO-protobuf files, and read them back.
 
 write_recordio("train.pbr", matrix, labels)
 matrix, labels = read_recordio("train.pbr")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 Rows: TypeAlias = "CSRBatch | Matrix"
-"""What `write_recordio` takes."""
+"""The kinds of rows that `write_recordio` takes."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -39,19 +39,19 @@ def write_recordio(
     Parameters
     ----------
     target : path or binary file
-        A file at a path appears whole or not at all.
+        A path, whose file appears whole or not at all; or a binary file.
     rows : CSRBatch, sparse matrix of scipy, or array of numbers
-        Sparse rows become sparse records, with their entries as they are stored, save that values
-        of a feature that stands twice in a row are added up; an array, shape (num_rows,
-        feature_dim) or (feature_dim,) for one row, becomes dense records.
+        Sparse rows become sparse records with their entries as stored, except that the values of
+        a feature that stands twice in a row are added up. An array becomes dense records; its
+        shape is (num_rows, feature_dim), or (feature_dim,) for one row.
     labels : numbers, shape (num_rows,), optional
-        A label a row; default those of a CSRBatch.
+        One label per row; default those of a CSRBatch.
 
     Raises
     ------
     UserError
-        If the rows are no matrix of real numbers or a damaged one, a number is not finite as a
-        float32, or labels and rows differ in number.
+        If the rows are not a matrix of real numbers or are damaged, a number is not finite as
+        float32, or there are more or fewer labels than rows.
 
     Notes
     -----
@@ -84,21 +84,21 @@ def read_recordio(
     source : path or binary file
         Read to its end.
     feature_dim : int, optional
-        Number of columns; default the least that holds every shape, key and dense row.
+        Number of columns; by default the least that holds every shape, key and dense row.
 
     Returns
     -------
     rows : scipy.sparse.csr_array, float32, shape (num_rows, feature_dim)
-        A row a record. Zeros of dense records are not stored.
+        One row per record. Zeros of dense records are not stored.
     labels : float32, shape (num_rows,), or None
         None if no record has one.
 
     Raises
     ------
     UserError
-        At the first record that cannot be read, or that has no label though others have.
+        At the first record that cannot be read, or has no label although others have one.
     """
-    # Not at the top: a server imports this package and has no use for scipy.
+    # Not at the top: a server imports this package and does not need scipy.
     from scipy.sparse import csr_array  # noqa: PLC0415
 
     if isinstance(source, str | os.PathLike):

@@ -1,4 +1,4 @@
-"""Decoded rows, collected block by block."""
+"""`RowBuffer`: collect decoded rows block by block."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fm_algo.sparse import CSRBatch
 
 
 class RowBuffer:
-    """Rows collected block by block, without a second copy of them when all are there."""
+    """Rows collected block by block, without a second copy when they are complete."""
 
     _GROWTH = 1.125
 
@@ -23,12 +23,12 @@ class RowBuffer:
 
     @property
     def num_rows(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return self._num_rows
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the rows so far."""
+        """Memory of the rows so far, in bytes."""
         return 8 * self._num_entries + 12 * self._num_rows
 
     @property
@@ -64,6 +64,6 @@ class RowBuffer:
 
 
 def _grow(array: np.ndarray[tuple[int], np.dtype[np.generic]], size: int) -> None:
-    """Make an array at least `size` long, in place: the system moves large ones without a copy."""
+    """Make an array at least `size` long, in place; the system moves large ones without a copy."""
     if size > len(array):
         array.resize(max(size, int(len(array) * RowBuffer._GROWTH)), refcheck=False)

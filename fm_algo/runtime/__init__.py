@@ -1,1 +1,1 @@
-"""The machine: processors, memory, and what is compiled for them."""
+"""The machine: its processors, its memory, and the code compiled for it."""

@@ -1,12 +1,12 @@
 """Numba's cache in an image: filled when the image is built, read wherever it runs.
 
-NUMBA_CACHE_LOCATOR_CLASSES, which the Dockerfile sets, makes Numba ask `ImageCacheLocator` where
-compiled code lies. Left to itself, Numba compiles for the very processor it finds, so that code
-from the build would fit few others; and it refuses a cache directory that it cannot write to.
+The Dockerfile sets NUMBA_CACHE_LOCATOR_CLASSES, so that Numba asks `ImageCacheLocator` where
+compiled code lies. By default, Numba compiles for the exact processor it finds, so code from the
+build would fit few others. It also refuses a cache directory that it cannot write to.
 
-The image holds code for several levels of processors, each in a directory of its own; a job takes
-the best that its processor can run. The build compiles for a level by NUMBA_CPU_NAME, and asks
-``python -m fm_algo.runtime.image_cache`` for the levels it can compile for.
+The image holds code for several levels of processors, one directory per level. A job takes the
+best level that its processor can run. The build chooses a level by NUMBA_CPU_NAME. It asks
+``python -m fm_algo.runtime.image_cache`` which levels it can compile for.
 """
 
 import atexit
@@ -25,11 +25,11 @@ from numba.core.caching import UserProvidedCacheLocator
 _V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _V4 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 _LEVELS = {"x86-64-v4": _V3 + _V4, "x86-64-v3": _V3, "x86-64": ()}
-"""What each level has beyond the one before; x86-64 psABI, "Micro-Architecture Levels"."""
+"""What each level adds to the one before; x86-64 psABI, "Micro-Architecture Levels"."""
 
 
 def levels() -> list[str]:
-    """Return the levels that this processor has, the best first; none if it is no x86-64."""
+    """Return the levels this processor supports, the best first; none if it is not x86-64."""
     if not binding.get_process_triple().startswith("x86_64"):
         return []
     own = binding.get_host_cpu_features()
@@ -37,11 +37,11 @@ def levels() -> list[str]:
 
 
 def choose_level() -> None:
-    """Let Numba compile for a level, if the image's cache is in use.
+    """Make Numba compile for a level, if the image's cache is in use.
 
-    It is what NUMBA_CPU_NAME says; else the best that the cache holds code for; if it holds none,
-    the best of this processor. To be called before Numba compiles anything: it takes the features
-    of a processor but once.
+    NUMBA_CPU_NAME decides. Without it, take the best level that the cache holds code for, or else
+    the best level of this processor. Call this before Numba compiles anything: Numba reads the
+    features of a processor only once.
     """
     config: Any = numba_config  # its attributes are set at import, unseen by type checkers
     if ImageCacheLocator.__name__ not in config.CACHE_LOCATOR_CLASSES:
@@ -54,7 +54,7 @@ def choose_level() -> None:
 
 
 class ImageCacheLocator(UserProvidedCacheLocator):
-    """Finds a level's code below NUMBA_CACHE_DIR; where that is read-only, in a copy of it."""
+    """Finds a level's code below NUMBA_CACHE_DIR, or in a copy if that is read-only."""
 
     def __init__(self, py_func: object, py_file: str) -> None:
         super().__init__(py_func, py_file)  # type: ignore[no-untyped-call] # Numba has no types
@@ -68,7 +68,7 @@ class ImageCacheLocator(UserProvidedCacheLocator):
 
 @functools.cache
 def _writable_copy(directory: Path) -> Path:
-    """Copy a level's directory to one that lives as long as this process."""
+    """Copy a level's directory to a temporary one, removed when this process ends."""
     copy = tempfile.mkdtemp(prefix="fm-algo-kernels-")
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     level = directory.parent.name

@@ -1,4 +1,4 @@
-"""Numba's compiler, told what processor to compile for: `njit` is imported from here alone."""
+"""Numba's `njit`, set to compile for the right processor: import it only from here."""
 
 from numba import njit, prange
 

@@ -1,4 +1,4 @@
-"""What of the machine this process may use: a container is often given less than there is."""
+"""The processors and memory this process may use; a container often has only a share of them."""
 
 import math
 import os
@@ -10,7 +10,7 @@ _UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a number of about this si
 
 
 def usable_processors() -> int:
-    """Count the processors this process may run on, a container's CPU quota respected."""
+    """Count the processors this process may run on, within a container's CPU quota."""
     processors = len(os.sched_getaffinity(0))
     quota = _cpu_quota()
     return processors if quota is None else max(1, min(processors, math.ceil(quota)))
@@ -19,7 +19,7 @@ def usable_processors() -> int:
 def usable_memory_bytes() -> int:
     """Return the memory this process may have: the least of machine, cgroup and ulimit -v.
 
-    Of the latter, what is left of it: libraries alone take hundreds of megabytes of addresses.
+    Addresses already used are subtracted from ulimit -v: libraries alone take hundreds of MB.
     """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -33,12 +33,12 @@ def usable_memory_bytes() -> int:
 
 
 def _used_addresses() -> int:
-    words = _read_words(Path("/proc/self/statm"))  # proc(5): in pages, the first is all
+    words = _read_words(Path("/proc/self/statm"))  # proc(5): in pages; the first is the total
     return int(words[0]) * os.sysconf("SC_PAGE_SIZE") if words else 0
 
 
 def _cpu_quota() -> float | None:
-    """Return the processors' worth of time a cgroup grants, e.g. 1.5; None without a limit."""
+    """Return how many processors' time a cgroup grants, e.g. 1.5; None without a limit."""
     words = _read_words(_CGROUP / "cpu.max")  # version 2: "150000 100000" or "max 100000"
     if not words:
         words = [

@@ -1,10 +1,10 @@
 """Vectors of eight float32 for Numba code, and prefetching.
 
 LLVM does not turn loops over a row's few factors into vector code by itself: it cannot know that
-the arrays do not overlap, and its unrolled loops are longer than the rows. So the kernels say what
-they mean. A vector is a value like any other, and a float32 beside one stands for a vector of it:
-`x * load(V, i, j) + load(S, r, j)`. What is written with operators, `square_root` and `clip` works
-on single numbers and on vectors alike. LLVM maps a vector to one AVX register, or to two of SSE.
+the arrays do not overlap, and its unrolled loops are longer than the rows. So the kernels use
+vectors explicitly. In an expression such as `x * load(V, i, j) + load(S, r, j)`, a float32 stands
+for a vector of equal numbers. Operators, `square_root` and `clip` work on single numbers and on
+vectors. LLVM maps a vector to one AVX register or to two SSE registers.
 """
 
 import operator
@@ -20,10 +20,10 @@ from numba.extending import lower_builtin, models, register_model
 from numpy.typing import NDArray
 
 CACHE_LINE = 16
-"""Floats of one cache line."""
+"""Number of float32 per cache line."""
 
 WIDTH = 8
-"""Floats of one vector."""
+"""Number of float32 per vector."""
 
 intrinsic: Any = numba.extending.intrinsic  # its type would hide that the first argument is Numba's
 
@@ -54,10 +54,10 @@ def _splat(builder: Any, number: Any) -> Any:  # noqa: ANN401
 
 
 def _define_operator(python_operator: Callable[..., Any], instruction: str) -> None:
-    """Give vectors one arithmetic operator, rounded as written.
+    """Define one arithmetic operator for vectors, rounded as written.
 
-    Left free to fuse or reorder, LLVM decides anew wherever it inlines a function, and the same
-    kernel gives other bits when it is compiled than when it comes from the cache.
+    If LLVM may fuse or reorder, it decides anew wherever it inlines a function. Then a kernel
+    gives other bits when it is compiled than when it comes from the cache.
     """
     operands = [(_vector, _vector), (_vector, types.float32), (types.float32, _vector)]
 
@@ -86,7 +86,7 @@ _define_operator(operator.truediv, "fdiv")
 
 
 def _address(context: Any, builder: Any, array_type: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
-    """Byte address of element [i, j] of a C-ordered 2-D float32 array."""
+    """Return the byte address of element [i, j] of a C-ordered 2-D float32 array."""
     array, i, j = args
     array = context.make_array(array_type)(context, builder, array)
     row_bytes = cgutils.unpack_tuple(builder, array.strides)[0]
@@ -96,7 +96,7 @@ def _address(context: Any, builder: Any, array_type: Any, args: Sequence[Any]) -
 
 @intrinsic
 def load(_typing: Any, array: Any, i: Any, j: Any) -> Any:  # noqa: ANN401
-    """Vector of array[i, j : j + WIDTH]."""
+    """Return array[i, j : j + WIDTH] as a vector."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         address = _address(context, builder, sig.args[0], args)
@@ -119,7 +119,7 @@ def store(_typing: Any, array: Any, i: Any, j: Any, vector: Any) -> Any:  # noqa
 
 @intrinsic
 def prefetch(_typing: Any, array: Any, i: Any, j: Any) -> Any:  # noqa: ANN401
-    """Ask for the cache line of array[i, j], 4 bytes a number, to be read or written soon."""
+    """Prefetch the cache line of array[i, j], 4 bytes per number, for a read or write soon."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         kind = ir.FunctionType(ir.VoidType(), [_BYTES, _INT32, _INT32, _INT32])
@@ -134,7 +134,7 @@ def prefetch(_typing: Any, array: Any, i: Any, j: Any) -> Any:  # noqa: ANN401
 
 @intrinsic
 def splat(_typing: Any, number: Any) -> Any:  # noqa: ANN401
-    """Vector of WIDTH times the same float32."""
+    """Return a vector of WIDTH equal float32."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         return _splat(builder, args[0])
@@ -144,7 +144,7 @@ def splat(_typing: Any, number: Any) -> Any:  # noqa: ANN401
 
 @intrinsic
 def square_root(_typing: Any, x: Any) -> Any:  # noqa: ANN401
-    """Square root of a float32, or of each of a vector."""
+    """Return the square root of a float32, or of each number of a vector."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         kind = args[0].type
@@ -157,7 +157,7 @@ def square_root(_typing: Any, x: Any) -> Any:  # noqa: ANN401
 
 @intrinsic
 def clip(_typing: Any, x: Any, limit: Any) -> Any:  # noqa: ANN401
-    """Cut a float32, or each of a vector, to [-limit, limit]; nan stays nan."""
+    """Clip a float32, or each number of a vector, to [-limit, limit]; nan stays nan."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         value, upper = args
@@ -172,11 +172,11 @@ def clip(_typing: Any, x: Any, limit: Any) -> Any:  # noqa: ANN401
 
 @intrinsic
 def total(_typing: Any, vector: Any) -> Any:  # noqa: ANN401
-    """Sum of the WIDTH numbers, a float32."""
+    """Return the sum of the WIDTH numbers as float32."""
 
     def generate(_context: Any, builder: Any, _sig: Any, args: Sequence[Any]) -> Any:  # noqa: ANN401
         (sums,) = args
-        for count in (WIDTH // 2, WIDTH // 4, WIDTH // 8):  # the upper half onto the lower one
+        for count in (WIDTH // 2, WIDTH // 4, WIDTH // 8):  # add the upper half to the lower half
             places = ir.Constant(
                 ir.VectorType(_INT32, WIDTH), [(n + count) % WIDTH for n in range(WIDTH)]
             )

@@ -1,7 +1,7 @@
-"""How many threads the CPU kernel has, and who runs them: Intel's TBB where it can be loaded.
+"""Set the number of threads of the CPU kernel, and run them on Intel's TBB if it can be loaded.
 
-TBB lets a running thread take over the work of one that the machine has taken away; Numba's own
-work queue waits for it.
+When the system suspends a thread, TBB gives its work to a running one. Numba's own work queue
+waits for it.
 """
 
 import contextlib
@@ -18,30 +18,30 @@ _LIBRARY = "libtbb.so.12"
 
 
 def set_up(num_threads: int | None) -> int:
-    """Choose the threading layer and the number of threads; call before the first kernel.
+    """Choose the threading layer and the number of threads; call it before the first kernel.
 
     Parameters
     ----------
     num_threads : int or None
-        As asked for; None means one a usable processor.
+        The number asked for; None means one per usable processor.
 
     Returns
     -------
     int
-        Threads in use: never more than usable processors.
+        Threads in use, never more than there are usable processors.
     """
     config: Any = numba_config  # its attributes are set at import, unseen by type checkers
     config.THREADING_LAYER = "tbb" if _load_tbb() else "workqueue"
     most = int(config.NUMBA_NUM_THREADS)
     threads = min(num_threads or most, most)
     numba.set_num_threads(threads)
-    # One piece of a parallel loop at a time: the kernels cut their loops into pieces themselves.
+    # A thread takes one iteration at a time: the kernels cut their loops into pieces themselves.
     numba.set_parallel_chunksize(1)
     return threads
 
 
 def _load_tbb() -> bool:
-    """Load the library of the package `tbb`: Numba looks only where the linker looks."""
+    """Load the library from the package `tbb`, which Numba does not search."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
         for file in importlib.metadata.files("tbb") or []:
             if file.name == _LIBRARY:

@@ -2,5 +2,5 @@
 
 ndarray     MXNet's binary list of named arrays
 symbol      MXNet's description of the network, as far as a reader needs it
-artifact    the ZIP archive model_algo-1 of both, and meta.json
+artifact    the ZIP archive model_algo-1: both of these, and meta.json
 """

@@ -1,7 +1,7 @@
-"""The built-in's model artifact: a ZIP archive of meta.json, symbol.json and params.
+"""Read and write the built-in's model artifact: a ZIP of meta.json, symbol.json and params.
 
-Source: the artifact of a real job of the built-in, and what public notebooks read from others. The
-archive is named after the host that wrote it, model_algo-1.
+Source: the artifact of a real job of the built-in, and public notebooks that read such artifacts.
+The archive is named after the host that wrote it, e.g. model_algo-1.
 """
 
 import fnmatch
@@ -25,7 +25,7 @@ from fm_algo.sparse import MAX_FEATURE_DIM, Float32Array
 ARCHIVE = "model_algo-1"
 
 _ARCHIVES = "model_algo-*"
-# What each file is called: in the archive, and after the renaming that MXNet's own loader asks for.
+# Names of each file: in the archive, and after the renaming that MXNet's own loader requires.
 _META = ("meta.json",)
 _SYMBOL = ("symbol.json", "model-symbol.json")
 _PARAMS = ("params", "model-0000.params")
@@ -49,8 +49,8 @@ def find_builtin_model(directory: Path) -> Path | None:
     Returns
     -------
     Path or None
-        The archive model_algo-1, or that of another host; the directory itself if it holds what
-        was in the archive; None if there is neither.
+        The archive model_algo-1, or that of another host; the directory itself if it holds the
+        files of the archive; None if there is neither.
     """
     archives = sorted(directory.glob(_ARCHIVES), key=lambda path: (len(path.name), path.name))
     if archives:
@@ -59,7 +59,7 @@ def find_builtin_model(directory: Path) -> Path | None:
 
 
 def is_builtin_file(name: str) -> bool:
-    """Tell whether a file of this name is the built-in's archive, or a part of it."""
+    """Return whether a file of this name is the built-in's archive or a part of it."""
     return name in _NAMES or fnmatch.fnmatchcase(name, _ARCHIVES)
 
 
@@ -69,23 +69,23 @@ def load_builtin_model(path: Path) -> FMModel:
     Parameters
     ----------
     path : Path
-        The archive model_algo-1, a directory that holds it, or one with its three files.
+        The archive model_algo-1, or a directory with this archive or its three files.
 
     Returns
     -------
     FMModel
-        Numbers as they were stored; rows that were not stored are zeros.
+        Holds the numbers as stored; rows that are not stored are zeros.
 
     Raises
     ------
     UserError
-        If there is no such artifact, or it cannot be read.
+        If there is no such artifact or it cannot be read.
     """
     return read_builtin_model(path)[0]
 
 
 def read_builtin_model(path: Path) -> tuple[FMModel, dict[str, object]]:
-    """Load a model that the built-in trained, and what it was trained with.
+    """Load a model that the built-in trained, and its hyperparameters.
 
     Parameters
     ----------
@@ -96,12 +96,13 @@ def read_builtin_model(path: Path) -> tuple[FMModel, dict[str, object]]:
     -------
     model : FMModel
     hyperparameters : dict of str to object
-        The training_parameters of meta.json, in the built-in's case strings; {} without that file.
+        The training_parameters of meta.json, which the built-in writes as strings; {} without
+        that file.
 
     Raises
     ------
     UserError
-        As `load_builtin_model`.
+        As from `load_builtin_model`.
     """
     found = find_builtin_model(path) if path.is_dir() else path
     if found is None or not found.exists():
@@ -123,21 +124,21 @@ def save_builtin_model(
     Parameters
     ----------
     directory : Path
-        Which must exist.
+        Must exist.
     model : FMModel
         All its rows are stored, as the built-in does.
     hyperparameters : mapping of str to object
-        What it was trained with; go into meta.json as strings, None left out.
+        Those the model was trained with; written to meta.json as strings, None left out.
 
     Returns
     -------
     Path
-        The archive written; the same arguments give the same bytes.
+        The archive written. The same arguments give the same bytes.
 
     Raises
     ------
     UserError
-        If a hyperparameter has a value it cannot have.
+        If the value of a hyperparameter is not allowed.
     PlatformError
         If it cannot be written.
     """
@@ -214,7 +215,7 @@ def _decode_meta(data: bytes | bytearray) -> dict[str, object]:
 
 
 def _decode_params(data: bytes | bytearray) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Find w0, w and V under either set of names; the older one has its matrices transposed."""
+    """Find w0, w and V under either set of names; the older set stores matrices transposed."""
     try:
         arrays = {
             name.removeprefix("arg:"): array for name, array in decode_ndarray_list(data).items()
@@ -243,7 +244,7 @@ def _decode_params(data: bytes | bytearray) -> tuple[Float32Array, Float32Array,
 
 
 def _unfold(name: str, stored: StoredArray) -> Float32Array:
-    """Return an array as float32, missing rows as zeros."""
+    """Return an array as float32, with zeros for missing rows."""
     if stored.values.dtype.kind != "f":
         raise UserError(f"array {name} of dtype {stored.values.dtype}, allowed are floats")
     try:

@@ -1,4 +1,4 @@
-"""MXNet's NDArray list: named arrays in one file, dense or with only some rows stored.
+"""Read and write MXNet's NDArray list: named arrays in one file, dense or row_sparse.
 
     uint64 0x112, uint64 0
     uint64 n, then n arrays
@@ -11,9 +11,10 @@
     array V0      uint32 ndim, ndim x uint32, device, device number, dtype, data
     shape         int32 ndim, ndim x int64
 
-Little endian throughout. An array without a shape (ndim 0; in V3 -1) ends there. V3 is always
-dense. Source: Apache MXNet, src/ndarray/ndarray.cc, NDArray::Save and NDArray::Load; checked on
-files written by MXNet 1.3.1 and 1.9.1.
+All numbers are little endian. A row_sparse array stores only some of its rows. An array without a
+shape (ndim 0; in V3 -1) ends after ndim. V3 is always dense. Source: Apache MXNet,
+src/ndarray/ndarray.cc, NDArray::Save and NDArray::Load; checked on files written by MXNet 1.3.1
+and 1.9.1.
 """
 
 import math
@@ -39,8 +40,8 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 }  # fmt: skip
 _DTYPE_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 _MAX_ARRAYS = 1024
-_MAX_NDIM = 32  # both of MXNet and of NumPy
-_MAX_LENGTH = 1 << 48  # of all dimensions together: products below stay far from 64 bits
+_MAX_NDIM = 32  # the limit of both MXNet and NumPy
+_MAX_LENGTH = 1 << 48  # of all dimensions multiplied: keeps products far below 64 bits
 
 _INT32, _INT64 = struct.Struct("<i"), struct.Struct("<q")
 _UINT32, _UINT64 = struct.Struct("<I"), struct.Struct("<Q")
@@ -48,16 +49,17 @@ _UINT32, _UINT64 = struct.Struct("<I"), struct.Struct("<Q")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredArray:
-    """One array as it lies in the file.
+    """One array as the file stores it.
 
     Attributes
     ----------
     values : array, shape `shape`, or (num_stored_rows, *shape[1:])
-        What is stored.
+        The stored numbers.
     shape : tuple of int
-        Of the array.
+        Shape of the whole array.
     row_numbers : int64, shape (num_stored_rows,), or None
-        Which rows are stored, ascending; the others are zero. None: all, and no list of them.
+        Which rows are stored, ascending; the others are zero. None means a dense array: all rows
+        are stored, without a list of them.
     """
 
     values: NDArray[Any]
@@ -75,12 +77,12 @@ class StoredArray:
         return cls(values, values.shape, np.arange(len(values), dtype=np.int64))
 
     def unfold(self) -> NDArray[Any]:
-        """Return the array, missing rows as zeros; no copy where none is missing.
+        """Return the array with zeros for missing rows; it is no copy if no row is missing.
 
         Raises
         ------
         UserError
-            If the array is larger than `inflation_limit` of what is stored allows.
+            If the array is larger than `inflation_limit` allows for the stored bytes.
         """
         if self.row_numbers is None or len(self.row_numbers) == self.shape[0]:
             return self.values
@@ -107,12 +109,12 @@ def decode_ndarray_list(data: bytes | bytearray) -> dict[str, StoredArray]:
     Returns
     -------
     dict of str to StoredArray
-        Names as they stand in the file, e.g. "arg:v". The arrays share the memory of `data`.
+        Keys are the names in the file, e.g. "arg:v". The arrays share the memory of `data`.
 
     Raises
     ------
     UserError
-        At the first thing that is not as it must be, with array and byte offset.
+        At the first mistake; names the array and the byte offset.
     """
     cursor = _Cursor(data)
     if (magic := cursor.number(_UINT64, "magic")) != _LIST_MAGIC:
@@ -150,7 +152,7 @@ def encode_ndarray_list(arrays: Mapping[str, StoredArray]) -> list[memoryview]:
     Returns
     -------
     list of memoryview
-        The bytes, in pieces: those of the arrays are not copied.
+        The bytes, in pieces. The bytes of the arrays are not copied.
     """
     pieces = [struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))]
     views = []
@@ -176,7 +178,7 @@ def encode_ndarray_list(arrays: Mapping[str, StoredArray]) -> list[memoryview]:
 
 
 class _Cursor:
-    """A place in the file, which moves forward as bytes are taken."""
+    """A position in the file, which moves forward as bytes are taken."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = memoryview(data)
@@ -212,7 +214,7 @@ class _Cursor:
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...], what: str) -> NDArray[Any]:
         data = self.take(dtype.itemsize * math.prod(shape), what)
-        # Aligned, since the data of an odd number of bytes may come before it.
+        # Align it: an odd number of bytes may come before it.
         return np.require(np.frombuffer(data, dtype).reshape(shape), requirements="A")
 
 
@@ -244,7 +246,7 @@ def _decode_array(cursor: _Cursor) -> StoredArray:
 def _decode_rows(
     cursor: _Cursor, dtype: np.dtype[Any], stored_shape: tuple[int, ...], shape: tuple[int, ...]
 ) -> StoredArray:
-    """Read the rest of a row_sparse array: row numbers' dtype and shape, rows, row numbers."""
+    """Read the rest of a row_sparse array: dtype and shape of row numbers, rows, row numbers."""
     number_dtype = _decode_dtype(cursor)
     numbers_shape = _decode_shape(cursor, _V2)
     if number_dtype.kind != "i":

@@ -1,10 +1,10 @@
-"""symbol.json: MXNet's description of the network, written for others and hardly read here.
+"""Write symbol.json, MXNet's description of the network, and read the predictor type from it.
 
 The built-in's network for sparse rows is always the same 19 nodes:
 
     out = data . w1 + w0 + sum over f of 0.5 (data . v)_f^2 - 0.5 data^2 . (sum over f of v_f^2)
 
-Source: the artifact of a real job of the built-in, whose file `encode_symbol` writes byte for byte.
+Source: the artifact of a real job of the built-in; `encode_symbol` writes its file byte for byte.
 """
 
 import json
@@ -45,7 +45,7 @@ class _ReadSymbol(msgspec.Struct, frozen=True):
 
 
 def decode_predictor_type(data: bytes | bytearray) -> PredictorType:
-    """Read off the last operator what the network predicts.
+    """Read what the network predicts from its last operator.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def decode_predictor_type(data: bytes | bytearray) -> PredictorType:
     Raises
     ------
     UserError
-        If it is not such a file, or the operator is another.
+        If it is not such a file, or the last operator is unknown.
     """
     try:
         nodes = msgspec.json.decode(data, type=_ReadSymbol).nodes
@@ -70,12 +70,12 @@ def decode_predictor_type(data: bytes | bytearray) -> PredictorType:
 
 
 def encode_symbol(hyperparameters: Hyperparameters) -> bytes:
-    """Write the network of a model, as the built-in does.
+    """Write the network of a model as the built-in does.
 
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        Sizes, predictor_type, and what MXNet would begin training with.
+        Sizes, predictor_type, and the initial values that MXNet would train from.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def encode_symbol(hyperparameters: Hyperparameters) -> bytes:
 def _parameter(
     hyperparameters: Hyperparameters, group: str, shape: tuple[int, ...]
 ) -> dict[str, str]:
-    """Return the attributes of a parameter that MXNet's optimiser and initialiser go by."""
+    """Return the attributes of a parameter that MXNet's optimiser and initialiser read."""
     method = getattr(hyperparameters, f"{group}_init_method")
     name = {"normal": "sigma", "uniform": "scale", "constant": "value"}[method]
     initializer = [method, {name: getattr(hyperparameters, f"{group}_init_{name}")}]
@@ -149,6 +149,6 @@ def _object(parts: dict[str, str], indent: int) -> str:
 
 
 def _lines(opening: str, items: Sequence[str], closing: str, indent: int) -> str:
-    """Lay items out one a line, a blank after each comma, as MXNet does."""
+    """Write one item per line, with a blank after each comma, as MXNet does."""
     start = "\n" + " " * (indent + 2)
     return opening + start + f", {start}".join(items) + "\n" + " " * indent + closing

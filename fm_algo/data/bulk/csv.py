@@ -1,7 +1,7 @@
-"""Usual lines of CSV, compiled, for training: the rows that `fm_algo.data.formats.csv` gives.
+"""Decode usual CSV lines for training; compiled.
 
-That module says what the format means, and reads all other lines. What is compiled: plain numbers,
-blanks around them, LF or CR LF. Quotes are the plain decoder's.
+`fm_algo.data.formats.csv` defines the format and reads all other lines. The compiled code reads
+plain numbers, blanks around them, and LF or CR LF. It leaves quotes to the plain decoder.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _COMMA, _ZERO = b",0"
 
 
 class CSVForm(NamedTuple):
-    """What a line of CSV is to be read as.
+    """How to read a line of CSV.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class CSVForm(NamedTuple):
 
 
 class BulkCSVDecoder(BulkLineDecoder, CSVDecoder):
-    """`CSVDecoder`, compiled for lines as they mostly are."""
+    """`CSVDecoder`, compiled for usual lines."""
 
     def _form(self) -> CSVForm:
         return CSVForm(self._feature_dim, self._label_size, self._labelled)
@@ -72,9 +72,9 @@ def _decode_line(
 def _decode_fields(
     text: UInt8Array, at: int, feature_dim: int, entries: Entries, entry: int
 ) -> tuple[int, int]:
-    """Where the line ends, below 0 if there is anything unusual, and where its entries end."""
+    """Return where the line ends (below 0 if it is unusual), and where its entries end."""
     for feature in range(feature_dim - 1):
-        if text[at] == _ZERO and text[at + 1] == _COMMA:  # most fields, where rows are sparse
+        if text[at] == _ZERO and text[at + 1] == _COMMA:  # most fields of a sparse row
             at += 2
             continue
         at, value = _read_field(text, at)
@@ -94,6 +94,6 @@ def _decode_fields(
 
 @njit(nogil=True, cache=True)
 def _read_field(text: UInt8Array, at: int) -> tuple[int, np.float32]:
-    """Where a number with blanks around it ends, below 0 if there is none, and the number."""
+    """Return where a number and the blanks around it end (below 0 without one), and the number."""
     at, number = read_float32(text, skip_blanks(text, at))
     return skip_blanks(text, at) if at >= 0 else at, number

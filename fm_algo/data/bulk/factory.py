@@ -1,4 +1,4 @@
-"""From a content type to the compiled decoder of its rows."""
+"""Make the compiled decoder for a content type."""
 
 from fm_algo.data.bulk.csv import BulkCSVDecoder
 from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder
@@ -13,16 +13,16 @@ _COMPILED = DecoderTypes(recordio=BulkRecordIODecoder, csv=BulkCSVDecoder, libsv
 def make_bulk_decoder(
     content_type: ContentType, *, feature_dim: int, labelled: bool = True
 ) -> RowDecoder:
-    """Return a new decoder for a source of this type, compiled where there is a compiled one.
+    """Return a new decoder for a source of this type, a compiled one if there is one.
 
     Parameters
     ----------
     content_type, feature_dim, labelled
-        As of `fm_algo.data.formats.factory.make_decoder`.
+        As for `fm_algo.data.formats.factory.make_decoder`.
 
     Raises
     ------
     UserError
-        As `make_decoder`.
+        As from `make_decoder`.
     """
     return make_decoder(content_type, feature_dim=feature_dim, labelled=labelled, types=_COMPILED)

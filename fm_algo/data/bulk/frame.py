@@ -1,8 +1,8 @@
-"""The loop that all compiled decoders share: rows of a source, one by one, into CSR arrays.
+"""The loop that all compiled decoders share: it reads rows one by one into CSR arrays.
 
-What a row looks like is its format's affair: `row_decoder` says which function reads one. The loop
-is compiled once per format, with that function in it. Numba's cache on disk notices changes of this
-file alone. After a change of a function that the loop takes in, run `make clean`.
+Each format registers the function that reads one row with `row_decoder`. The loop is compiled once
+per format, together with that function. Numba's cache on disk notices only changes of this file.
+After you change a function that the loop includes, run `make clean`.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ UInt8Array = NDArray[np.uint8]
 
 
 class RowArrays(NamedTuple):
-    """Arrays of a `CSRBatch`, with room behind their rows.
+    """Arrays of a `CSRBatch`, with room after their rows.
 
     Attributes
     ----------
     indptr, indices, values : int64, int32, float32
         As in `CSRBatch`.
     labels : float32
-        Of no length where labels are not wanted.
+        Empty if labels are not wanted.
     """
 
     indptr: Int64Array
@@ -44,7 +44,7 @@ class Entries(NamedTuple):
     indices, values : pointers to int32, float32
         As in `RowArrays`.
     limit : int
-        How many entries there is room for, those of earlier rows included.
+        How many entries there is room for, including those of earlier rows.
     """
 
     indices: Int32Array
@@ -53,16 +53,16 @@ class Entries(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What the function that reads a row gives back.
+    """What the function that reads a row returns.
 
     Attributes
     ----------
     stop : int
-        Behind the row in the source. Below 0: the row is unusual or does not fit.
+        Where the row ends in the source. Below 0: the row is unusual or does not fit.
     entry : int
-        Behind its last entry.
+        The position after its last entry.
     label : float32
-        Anything, where labels are not wanted.
+        Any number if labels are not wanted.
     """
 
     stop: int
@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
 
 class Form(Protocol):
-    """What rows are to be read as: a NamedTuple of a format's own, from which Numba tells it."""
+    """How to read rows: a NamedTuple type of each format, by which Numba knows the format."""
 
     @property
     def labelled(self) -> bool:
@@ -87,25 +87,25 @@ RowFunction = Callable[[UInt8Array, int, int, Any, Entries, int], Row]
 def _decode_row(
     source: UInt8Array, at: int, size: int, form: Form, entries: Entries, entry: int
 ) -> Row:
-    """Read the row that begins at source[at], of `size` bytes; write its entries from `entry` on.
+    """Read the row at source[at], a source of `size` bytes; write its entries from `entry` on.
 
-    Stands for the function that `row_decoder` finds when Numba compiles a call.
+    When Numba compiles a call, it takes the function registered with `row_decoder` instead.
     """
     raise NotImplementedError
 
 
 def row_decoder(form_type: type) -> Callable[[RowFunction], RowFunction]:
-    """Name the compiled function that reads a row of a format.
+    """Register the compiled function that reads a row of a format.
 
     Parameters
     ----------
     form_type : type
-        The format's `Form`. The loop asks by type, since Numba finds types in its cache on disk. A
-        function handed to another one would have a new name there in each process.
+        The format's `Form`. The loop finds the function by type, because Numba's cache on disk
+        knows types. A function passed as an argument would have a new name in each process.
     """
 
     def register(function: RowFunction) -> RowFunction:
-        # Not inlined, the call would cost up to a fifth of the time.
+        # Without inlining, the call would cost up to a fifth of the time.
         @numba.extending.overload(_decode_row, jit_options={"forceinline": True})
         def choose(source, at, size, form, entries, entry):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
             def call(source, at, size, form, entries, entry):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
@@ -122,29 +122,29 @@ def row_decoder(form_type: type) -> Callable[[RowFunction], RowFunction]:
 def append_rows(
     source: UInt8Array, position: int, form: Form, rows: RowArrays, num_rows: int
 ) -> tuple[int, int]:
-    """Append the rows of a source to CSR arrays, up to the first that is unusual or does not fit.
+    """Append rows of a source to CSR arrays, up to the first that is unusual or does not fit.
 
     Parameters
     ----------
     source : uint8, shape (num_bytes,)
         Bytes of the format.
     position : int
-        Where a row begins in it.
+        Where the first row begins.
     form : Form
-        One that has a `row_decoder`.
+        Its type has a `row_decoder`.
     rows : RowArrays
-        Where they go.
+        The arrays to append to.
     num_rows : int
-        How many rows these hold.
+        How many rows the arrays hold already.
 
     Returns
     -------
     position : int
-        Behind the last row decoded.
+        Where the last decoded row ends.
     num_rows : int
         How many rows the arrays now hold.
     """
-    indptr, indices, values, labels = rows  # once: taking an array from a tuple counts references
+    indptr, indices, values, labels = rows  # once: taking arrays from a tuple counts references
     size = len(source)
     max_rows = min(len(indptr) - 1, len(labels)) if form.labelled else len(indptr) - 1
     entries = Entries(pointer(indices), pointer(values), min(len(indices), len(values)))

@@ -1,8 +1,8 @@
-"""Usual lines of libsvm text, compiled, for training: rows as `fm_algo.data.formats.libsvm` gives.
+"""Decode usual lines of libsvm text for training; compiled.
 
-That module says what the format means, and reads all other lines. What is compiled: a label where
-labels are wanted, features as digits alone, none twice in a row, plain numbers, blanks between and
-after words, LF or CR LF. Comments are the plain decoder's.
+`fm_algo.data.formats.libsvm` defines the format and reads all other lines. The compiled code reads
+a label if labels are wanted, features of digits alone, none twice in a row, plain numbers, blanks
+between and after words, and LF or CR LF. It leaves comments to the plain decoder.
 """
 
 from typing import NamedTuple
@@ -21,12 +21,12 @@ from fm_algo.runtime.jit import njit
 
 
 class LibSVMForm(NamedTuple):
-    """What a line of libsvm text is to be read as.
+    """How to read a line of libsvm text.
 
     Attributes
     ----------
     feature_dim, index_base : int
-        Number of features, number of the first of them.
+        Number of features, and the number of the first feature.
     labelled : bool
         Whether labels are wanted.
     """
@@ -37,14 +37,14 @@ class LibSVMForm(NamedTuple):
 
 
 class BulkLibSVMDecoder(BulkLineDecoder, LibSVMDecoder):
-    """`LibSVMDecoder`, compiled for lines as they mostly are."""
+    """`LibSVMDecoder`, compiled for usual lines."""
 
     def _form(self) -> LibSVMForm:
         return LibSVMForm(self._feature_dim, self._index_base, self._labelled)
 
     def _collector(self, num_bytes: int) -> RowCollector:
         return RowCollector(
-            max_rows=num_bytes // len("1 0:1\n") + 1,  # shorter ones may take several rounds
+            max_rows=num_bytes // len("1 0:1\n") + 1,  # shorter rows may take several rounds
             max_entries=num_bytes // len(" 1:1") + 1,
             feature_dim=self._feature_dim,
             labelled=self._labelled,
@@ -74,7 +74,7 @@ def _decode_line(
 def _decode_entries(
     text: UInt8Array, at: int, form: LibSVMForm, entries: Entries, entry: int
 ) -> tuple[int, int]:
-    """Where the line ends, below 0 if there is anything unusual, and where its entries end."""
+    """Return where the line ends (below 0 if it is unusual), and where its entries end."""
     first = entry
     last = -1
     is_ascending = True
@@ -101,7 +101,7 @@ def _decode_entries(
 
 @njit(nogil=True, cache=True)
 def _is_entry(text: UInt8Array, at: int) -> bool:
-    """Tell whether an entry begins here: a feature of digits alone, and a colon."""
+    """Return whether an entry begins here: a feature of digits alone, then a colon."""
     at, _ = read_index(text, at)
     return at >= 0 and text[at] == _COLON
 

@@ -1,4 +1,4 @@
-"""`BulkLineDecoder`: what the compiled decoders of text have in common."""
+"""`BulkLineDecoder`: the base of the compiled decoders of text."""
 
 from abc import abstractmethod
 
@@ -10,19 +10,19 @@ from fm_algo.data.formats.lines import Block, LineDecoder
 from fm_algo.sparse import CSRBatch
 
 _FEW_BYTES = 1 << 10
-"""At least so many bytes, in whole lines, the plain decoder is given from an unusual line on.
+"""From an unusual line on, the plain decoder gets at least this many bytes, in whole lines.
 
-Each time four times as many, where such lines are not rare: it likes large blocks.
+If such lines are not rare, it gets four times as many each time: it is faster on large blocks.
 """
 
 _WAITING_BYTES = 1 << 16
-"""Room for the begin of a line that waits from earlier pieces; a longer one is unusual."""
+"""Room for the start of a line from earlier pieces; a longer one is unusual."""
 
 
 class BulkLineDecoder(LineDecoder):
-    """A `LineDecoder` that asks a compiled function first, and itself from an unusual line on.
+    """A `LineDecoder` that tries a compiled function first, and decodes unusual lines itself.
 
-    The last line is its own, too, if it went without LF.
+    It also decodes the last line itself, if that line has no LF.
     """
 
     def feed(self, data: bytes) -> CSRBatch:
@@ -31,7 +31,7 @@ class BulkLineDecoder(LineDecoder):
         Raises
         ------
         UserError
-            As `LineDecoder.feed`.
+            As from `LineDecoder.feed`.
         """
         rows = self._collector(len(data) + _WAITING_BYTES)
         for block in self._cutter.feed(data):
@@ -56,8 +56,8 @@ class BulkLineDecoder(LineDecoder):
 
     @abstractmethod
     def _collector(self, num_bytes: int) -> RowCollector:
-        """Return room for the rows of so many bytes."""
+        """Return a collector with room for the rows of this many bytes."""
 
     @abstractmethod
     def _form(self) -> Form:
-        """Return what a line is to be read as, for `append_rows`."""
+        """Return how `append_rows` must read a line."""

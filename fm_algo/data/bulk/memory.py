@@ -1,7 +1,7 @@
-"""Memory of arrays, as compiled functions hand it to each other: without length, unchecked.
+"""Pointers to the memory of arrays, for compiled functions: without length, unchecked.
 
-An array that is passed on to a function is counted, there and back: more work than most of these
-functions do. A pointer is a number. Who takes one says how far it may be followed.
+To pass an array to a function, Numba counts references on the way in and out. That takes longer
+than most of these functions. A pointer is just a number. Its receiver documents its valid range.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ intrinsic: Any = numba.extending.intrinsic  # its type would hide that the first
 
 
 int64: Any = np.int64
-"""Makes a compiled integer from any number; to type checkers those are ints."""
+"""Makes a compiled integer from any number; type checkers see an int."""
 
 
 @intrinsic
 def pointer(_typing: Any, array: Any) -> Any:  # noqa: ANN401 - Numba's types have none
-    """First element of a C-ordered array; `pointer(a)[i]` is a[i] for any i from 0 on."""
+    """Return a pointer to a C-ordered array; `pointer(a)[i]` is a[i] for any i from 0 on."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ANN401
         return context.make_array(sig.args[0])(context, builder, args[0]).data
@@ -29,7 +29,7 @@ def pointer(_typing: Any, array: Any) -> Any:  # noqa: ANN401 - Numba's types ha
 
 @intrinsic
 def load(_typing: Any, data: Any, position: Any, kind: Any) -> Any:  # noqa: ANN401
-    """Read a number of type `kind` that begins at data[position], aligned or not."""
+    """Read a number of type `kind` that starts at data[position], aligned or not."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ANN401
         llvm_type = context.get_value_type(sig.return_type)
@@ -41,7 +41,7 @@ def load(_typing: Any, data: Any, position: Any, kind: Any) -> Any:  # noqa: ANN
 
 @intrinsic
 def bits_as_float32(_typing: Any, bits: Any) -> Any:  # noqa: ANN401
-    """Return the float32 of these 32 bits."""
+    """Return the float32 with these 32 bits."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ANN401
         return builder.bitcast(args[0], context.get_value_type(sig.return_type))

@@ -1,9 +1,9 @@
-"""Numbers as writers mostly write them in text, compiled.
+"""Read numbers from text in their usual form; compiled.
 
-What they mean is said by `fm_algo.data.formats.number`, whose rounding this has; what is no number
-here may be one there.
+`fm_algo.data.formats.number` defines what numbers mean and how they round. It also accepts forms
+that this module does not read.
 
-Text ends with an LF, and no function here steps over one: so none leaves the text.
+Text ends with an LF. No function here steps over an LF, so none reads beyond the text.
 """
 
 import numpy as np
@@ -19,20 +19,20 @@ _PLUS, _MINUS, _POINT, _SMALL_E, _ZERO, _NINE = b"+-.e09"
 _TO_SMALL = 0x20
 
 _MAX_INDEX_DIGITS = 10
-"""Of a feature number: more than an int32 has."""
+"""Most digits of a feature number: the largest int32 has as many."""
 
 _CUT = np.uint64(10**18)
-"""From here on a mantissa takes no further digit, lest it be more than 64 bits wide."""
+"""From here on, a mantissa takes no further digit: it might exceed 64 bits."""
 
 _EXACT_MANTISSA, _EXACT_POWER = np.uint64(1 << 53), 22
-"""Up to these, mantissa and power of ten are doubles without rounding."""
+"""Up to these, a double holds the mantissa and the power of ten without rounding."""
 
 _MAX_POWER = 60
 _POWERS = np.array([float(f"1e{power}") for power in range(_MAX_POWER + 1)])
 """Powers of ten, each the nearest double."""
 
 _MAX_EXPONENT = 10_000
-"""Exponents count no further: not even their sum with the digits' number matters then."""
+"""Exponents are capped here: so far out, even adding the number of digits changes nothing."""
 
 _MARGIN = 2.0**-50
 
@@ -44,28 +44,28 @@ def read_float32(text: UInt8Array, at: int) -> tuple[int, np.float32]:
     Parameters
     ----------
     text : pointer to uint8
-        There is an LF at or behind `at`.
+        Holds an LF at or after `at`.
     at : int
         Where the number begins.
 
     Returns
     -------
     at : int
-        Behind the number. Below 0: there is none, or it is too large, or, once in some 10^8
-        numbers of 17 digits, it lies so near to the middle between two float32 that only exact
-        arithmetic tells which it is.
+        Where the number ends. Below 0: there is no number, it is too large, or it lies so near the
+        middle between two float32 that only exact arithmetic can decide. The last happens about
+        once in 10^8 numbers of 17 digits.
     number : float32
-        The nearest double, rounded to float32: what Python and NumPy make of the text.
+        The nearest double, rounded to float32, as Python and NumPy read the text.
 
     Notes
     -----
-    Clinger, "How to read floating point numbers accurately", PLDI 1990: mantissa and power both
-    exact as doubles give the nearest double by one operation. Otherwise three roundings (of the
-    mantissa, the power and their product) and the digits cut off err by less than 4 · 2^-53, and
-    the nearest double by 2^-53. Rounding to float32 is monotonic: if it takes both ends of a wider
-    interval to one number, it takes the nearest double there.
+    Clinger, "How to read floating point numbers accurately", PLDI 1990: if mantissa and power are
+    exact as doubles, one operation gives the nearest double. Otherwise the error of three roundings
+    (mantissa, power and product) and of the digits cut off is below 4 · 2^-53, and the error of the
+    nearest double is 2^-53. Rounding to float32 is monotonic: if both ends of a wider interval
+    round to the same number, so does the nearest double.
     """
-    if _is_digit(text[at]) and text[at + 1] < _POINT:  # a digit alone: what flags are written as
+    if _is_digit(text[at]) and text[at + 1] < _POINT:  # a single digit, as in flags
         return at + 1, np.float32(text[at] - _ZERO)
     is_negative = text[at] == _MINUS
     if is_negative or text[at] == _PLUS:
@@ -84,10 +84,10 @@ def read_float32(text: UInt8Array, at: int) -> tuple[int, np.float32]:
 
 @njit(nogil=True, cache=True)
 def _read_mantissa(text: UInt8Array, at: int) -> tuple[int, np.uint64, int, bool]:
-    """Where digits with or without a point end, -1 where there are none, and their meaning.
+    """Return where digits, with or without a point, end (-1 if there are none), and their meaning.
 
-    That is the number made of their first 19 or fewer, the power of ten it is to be multiplied
-    with, and whether that leaves out any.
+    The meaning is the number of the first 19 digits or fewer, the power of ten to multiply it
+    with, and whether digits were left out.
     """
     first = at
     at, mantissa, num_taken = _read_digits(text, at, np.uint64(0))
@@ -104,7 +104,7 @@ def _read_mantissa(text: UInt8Array, at: int) -> tuple[int, np.uint64, int, bool
 
 @njit(nogil=True, cache=True)
 def _read_digits(text: UInt8Array, at: int, mantissa: np.uint64) -> tuple[int, np.uint64, int]:
-    """Where the digits end, the mantissa with those put behind it that it can take, how many."""
+    """Return where digits end, the mantissa with digits appended, and how many were appended."""
     num_taken = 0
     while _is_digit(text[at]):
         if mantissa < _CUT:
@@ -116,7 +116,7 @@ def _read_digits(text: UInt8Array, at: int, mantissa: np.uint64) -> tuple[int, n
 
 @njit(nogil=True, cache=True)
 def _scale(mantissa: np.uint64, exponent: int, is_cut: bool) -> np.float32:
-    """Multiply with a power of ten; infinite or nan if the result is unsure or too large."""
+    """Multiply with a power of ten; return inf or nan if the result is uncertain or too large."""
     if mantissa == 0:
         return np.float32(0)
     if abs(exponent) > _MAX_POWER:
@@ -131,7 +131,7 @@ def _scale(mantissa: np.uint64, exponent: int, is_cut: bool) -> np.float32:
 
 @njit(nogil=True, cache=True)
 def _read_exponent(text: UInt8Array, at: int) -> tuple[int, int]:
-    """Where the number behind an e ends, -1 where there is none, and the number."""
+    """Return where the number after an e ends (-1 if there is none), and the number."""
     is_negative = text[at] == _MINUS
     if is_negative or text[at] == _PLUS:
         at += 1
@@ -146,7 +146,7 @@ def _read_exponent(text: UInt8Array, at: int) -> tuple[int, int]:
 
 @njit(nogil=True, cache=True)
 def read_index(text: UInt8Array, at: int) -> tuple[int, int]:
-    """Where a number of digits alone ends, at most ten, and the number; -1 where there is none."""
+    """Return where a number of one to ten digits ends (-1 if there is none), and the number."""
     start = at
     number = 0
     while _is_digit(text[at]) and at - start < _MAX_INDEX_DIGITS:
@@ -157,7 +157,7 @@ def read_index(text: UInt8Array, at: int) -> tuple[int, int]:
 
 @njit(nogil=True, cache=True)
 def skip_blanks(text: UInt8Array, at: int) -> int:
-    """Where the first byte is that is neither space nor tab, nor the CR of a CR LF."""
+    """Return where the first byte is that is not a space, a tab or the CR of a CR LF."""
     while text[at] == SPACE or text[at] == TAB:
         at += 1
     if text[at] == CARRIAGE_RETURN and text[at + 1] == LINE_FEED:

@@ -1,7 +1,7 @@
-"""Protobuf's wire format, compiled, one number at a time.
+"""Read Protobuf's wire format one number at a time; compiled.
 
-`fm_algo.data.formats.protobuf` reads the same for many messages at once, and is the one that says
-what is wrong with bytes. Here a position or count below 0 stands for all that is unusual.
+`fm_algo.data.formats.protobuf` reads the same format for many messages at once, and reports what
+is wrong with bytes. Here, a position or count below 0 means that something is unusual.
 """
 
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from fm_algo.sparse import Float32Array
 LENGTH_WIRE = 2
 
 _EXPONENT = 0x7F800000
-"""Bits of a float32 that are all set in nan and inf."""
+"""The bits of a float32 that are all set in nan and inf."""
 
 
 class Span(NamedTuple):
-    """Where something lies in a source; begin and end are the same for what is not there."""
+    """Where something lies in a source; start and end are equal if it is missing."""
 
     start: int
     end: int
@@ -31,7 +31,7 @@ NOWHERE = Span(0, 0)
 
 @njit(nogil=True, cache=True)
 def read_length(data: UInt8Array, at: int, end: int) -> tuple[int, int]:
-    """Where the content of a length-delimited field begins, and how long it is."""
+    """Return where the content of a length-delimited field begins, and its length."""
     length = int64(0)
     for shift in range(0, 28, 7):
         if at >= end:
@@ -46,7 +46,7 @@ def read_length(data: UInt8Array, at: int, end: int) -> tuple[int, int]:
 
 @njit(nogil=True, cache=True)
 def read_varint(data: UInt8Array, at: int, end: int) -> tuple[int, np.uint64]:
-    """Where a varint of at most 10 bytes ends, and its lower 64 bits."""
+    """Return where a varint of at most 10 bytes ends, and its lower 64 bits."""
     number = np.uint64(0)
     for shift in range(0, 70, 7):
         if at >= end:
@@ -61,7 +61,7 @@ def read_varint(data: UInt8Array, at: int, end: int) -> tuple[int, np.uint64]:
 
 @njit(nogil=True, cache=True)
 def read_float32s(data: UInt8Array, span: Span, values: Float32Array, entry: int, room: int) -> int:
-    """How many finite float32 were written from values[entry] on."""
+    """Write finite float32 from values[entry] on; return how many."""
     count = (span.end - span.start) >> 2
     if (span.end - span.start) & 3 or count > room:
         return -1
@@ -75,7 +75,7 @@ def read_float32s(data: UInt8Array, span: Span, values: Float32Array, entry: int
 
 @njit(nogil=True, cache=True)
 def read_float64s(data: UInt8Array, span: Span, values: Float32Array, entry: int, room: int) -> int:
-    """How many float64, finite as float32, were written from values[entry] on."""
+    """Write float64, finite as float32, from values[entry] on; return how many."""
     count = (span.end - span.start) >> 3
     if (span.end - span.start) & 7 or count > room:
         return -1
@@ -89,7 +89,7 @@ def read_float64s(data: UInt8Array, span: Span, values: Float32Array, entry: int
 
 @njit(nogil=True, cache=True)
 def read_int32s(data: UInt8Array, span: Span, values: Float32Array, entry: int, room: int) -> int:
-    """How many varints, each an int32, were written from values[entry] on."""
+    """Write varints, each an int32, from values[entry] on; return how many."""
     at = span.start
     count = 0
     while at < span.end:

@@ -1,9 +1,9 @@
-"""RecordIO frames as writers mostly write them, compiled: each a row.
+"""Decode RecordIO frames of the usual form, one row per frame; compiled.
 
-What is read here, each length checked before a byte behind it is: whole frames (flag 0); one map
-entry for the features, one for the label, key before value, one tensor in each, as
-`fm_algo.data.bulk.tensor` reads it. That is all that SageMaker's Python SDK and this library write,
-and most of what the protobuf runtimes do.
+This module reads whole frames (flag 0) with one map entry for the features and one for the label.
+In an entry, the key stands before the value, and the value is one tensor that
+`fm_algo.data.bulk.tensor` reads. SageMaker's Python SDK and this library always write this form,
+and the protobuf runtimes mostly do. Each length is checked before the bytes after it are read.
 """
 
 from typing import NamedTuple
@@ -18,10 +18,10 @@ from fm_algo.data.formats.recordio import MAGIC
 from fm_algo.runtime.jit import njit
 
 LEAST_RECORD_BYTES = 24
-"""Of a frame with features and key, though without label and entries."""
+"""Bytes of a frame with features and key, but without label and entries."""
 
 LEAST_VALUE_BYTES = 4
-"""Of a float. Integers take less, so that a piece may fill the arrays before it ends."""
+"""Bytes per float. Integers take less, so a piece may fill the arrays before it ends."""
 
 _HEADER_BYTES = 8
 
@@ -34,7 +34,7 @@ _KEY_FIELD_BYTES = 8
 
 
 class RecordForm(NamedTuple):
-    """What a record is to be read as.
+    """How to read a record.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def _decode_frame(
 def _decode_record(
     data: UInt8Array, record: Span, size: int, form: RecordForm, entries: Entries, entry: int
 ) -> tuple[int, np.float32]:
-    """Where the row's entries end, and its label."""
+    """Return where the row's entries end, and its label."""
     nothing = -1, np.float32(0)
     features, label = _find_entries(data, record)
     kind, at = _find_tensor(data, features)
@@ -91,9 +91,9 @@ def _decode_record(
 
 @njit(nogil=True, cache=True)
 def _find_entries(data: UInt8Array, record: Span) -> tuple[Span, Span]:
-    """Where the features' entry lies, and the label's.
+    """Return where the map entries of the features and the label lie.
 
-    Nowhere if either is there twice, or a field is not length-delimited.
+    Return NOWHERE for both if one stands twice or a field is not length-delimited.
     """
     features, label = NOWHERE, NOWHERE
     at, end = record
@@ -114,7 +114,7 @@ def _find_entries(data: UInt8Array, record: Span) -> tuple[Span, Span]:
 
 @njit(nogil=True, cache=True)
 def _find_tensor(data: UInt8Array, map_entry: Span) -> tuple[int, int]:
-    """Tag and begin of the one tensor of a map entry; both end where the entry does."""
+    """Return tag and start of the only tensor of a map entry; it ends where the entry ends."""
     at, end = map_entry
     if end - at < _KEY_FIELD_BYTES + 2 or load(data, at, np.uint64) != np.uint64(_KEY_FIELD):
         return 0, -1

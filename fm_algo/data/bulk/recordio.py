@@ -1,4 +1,4 @@
-"""RecordIO-protobuf in bulk: `RecordIODecoder`, with compiled code for what is usual."""
+"""Decode RecordIO-protobuf in bulk: `RecordIODecoder` with compiled code for usual records."""
 
 import numpy as np
 
@@ -8,16 +8,16 @@ from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.sparse import CSRBatch
 
 _FEW_BYTES, _MANY_BYTES = 1 << 14, 1 << 21
-"""What the plain decoder is given at a time, from an unusual record on.
+"""What the plain decoder gets at a time, from an unusual record on.
 
-Few where such records are rare. Many where there are nothing else: it likes large blocks.
+Few if such records are rare. Many if there are no others: it is faster on large blocks.
 """
 
 
 class BulkRecordIODecoder(RecordIODecoder):
-    """`RecordIODecoder`, compiled for records as most writers write them.
+    """`RecordIODecoder`, compiled for usual records.
 
-    The splitter it inherits keeps count of records and bytes, and holds what is incomplete.
+    The inherited splitter counts records and bytes, and keeps incomplete records.
     """
 
     def feed(self, data: bytes) -> CSRBatch:
@@ -26,7 +26,7 @@ class BulkRecordIODecoder(RecordIODecoder):
         Raises
         ------
         UserError
-            As `RecordIODecoder.feed`.
+            As from `RecordIODecoder.feed`.
         """
         num_missing = self._splitter.num_missing
         if len(data) < num_missing:
@@ -47,12 +47,12 @@ class BulkRecordIODecoder(RecordIODecoder):
         return rows.finish()
 
     def _decode_into(self, rows: RowCollector, data: bytes, position: int) -> None:
-        """Decode all that is complete from `position` on; the rest waits in the splitter."""
+        """Decode all complete records from `position` on; the splitter keeps the rest."""
         array = np.frombuffer(data, np.uint8)
         form = RecordForm(self._feature_dim, self._labelled)
         num_plain_bytes = _FEW_BYTES
         while position < len(data):
-            count = self._splitter.num_missing  # to the next frame, if within one
+            count = self._splitter.num_missing  # to the next frame, if inside a frame
             if self._splitter.is_between_records:
                 start, num_rows = position, rows.num_rows
                 position = rows.decode(array, start, form)

@@ -1,4 +1,4 @@
-"""`RowCollector`: where rows of compiled decoders go."""
+"""`RowCollector`: collects the rows of compiled and plain decoders into a batch."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from fm_algo.sparse import CSRBatch
 
 
 class RowCollector:
-    """Rows on their way into a batch: compiled functions write them, plain decoders add theirs.
+    """Collects the rows of a batch: compiled functions write rows, plain decoders add batches.
 
     Parameters
     ----------
     max_rows, max_entries : int
-        Room for written rows. More than is used costs addresses, no memory.
+        Room for written rows. Unused room costs addresses but no memory.
     feature_dim : int
         Width of the rows.
     labelled : bool
@@ -21,7 +21,7 @@ class RowCollector:
     Attributes
     ----------
     num_rows : int
-        How many rows have been written since others were added.
+        How many rows have been written since a batch was last added.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RowCollector:
         self._make_room()
 
     def decode(self, source: UInt8Array, position: int, form: Form) -> int:
-        """Write the rows of a source from `position` on; return where one begins that is not.
+        """Write rows of a source from `position` on; return where the last row written ends.
 
         The arguments are those of `append_rows`.
         """
@@ -44,7 +44,7 @@ class RowCollector:
         return position
 
     def add(self, batch: CSRBatch) -> None:
-        """Put rows behind those written so far."""
+        """Append a batch after the rows so far."""
         if batch.num_rows:
             self._put_away()
             self._batches.append(batch)
@@ -71,7 +71,7 @@ class RowCollector:
             return
         indptr, indices, values, labels = self._arrays
         num_entries = int(indptr[self.num_rows])
-        # Gives back what was not written to, in place; nobody else knows these arrays.
+        # Shrink in place to what was written; nothing else refers to these arrays.
         indptr.resize(self.num_rows + 1, refcheck=False)
         indices.resize(num_entries, refcheck=False)
         values.resize(num_entries, refcheck=False)

@@ -1,8 +1,8 @@
-"""The tensors of a Record as most writers write them, compiled: to entries of a row, or to a label.
+"""Read the tensors of a Record in their usual form, as entries of a row or as a label; compiled.
 
-What is read here: Float32, Float64 or Int32 tensors of packed fields, each field at most once, in
-any order; no feature twice; at most one dimension; finite numbers. What a tensor means is said in
-`fm_algo.data.formats.tensor_rows`.
+This module reads Float32, Float64 and Int32 tensors of packed fields, each field at most once, in
+any order. No feature stands twice, there is at most one dimension, and numbers are finite.
+`fm_algo.data.formats.tensor_rows` defines what a tensor means.
 """
 
 from typing import NamedTuple
@@ -46,7 +46,7 @@ def decode_tensor(
     entries: Entries,
     entry: int,
 ) -> int:
-    """Where the entries of a row end that are written from `entry` on; `kind` is a tensor's tag."""
+    """Write a row's entries from `entry` on, return where they end; `kind` is the tensor's tag."""
     fields = _find_fields(data, span)
     if not fields.are_usual:
         return -1
@@ -68,7 +68,7 @@ def decode_tensor(
 
 @njit(nogil=True, cache=True)
 def decode_label(data: UInt8Array, span: Span, kind: int) -> np.float32:
-    """Return the number of a tensor that has values alone, namely one; nan if it has not."""
+    """Return the number of a tensor that holds one value and nothing else; nan for any other."""
     at, end = span
     if end - at >= 2 and data[at] == _VALUES:
         at, length = read_length(data, at + 1, end)
@@ -106,7 +106,7 @@ def _find_fields(data: UInt8Array, span: Span) -> _Fields:
 def _read_values(
     data: UInt8Array, span: Span, kind: int, values: Float32Array, entry: int, room: int
 ) -> int:
-    """How many values were written."""
+    """Write the values; return how many."""
     if kind == _FLOAT32:
         return read_float32s(data, span, values, entry, room)
     if kind == _FLOAT64:
@@ -126,12 +126,12 @@ def _read_keys(
     entry: int,
     stop: int,
 ) -> int:
-    """`stop`, once all keys are written: as many as there is place, none twice."""
+    """Write the keys and return `stop` if they fill the room exactly and none stands twice."""
     at, end = span
     first = entry
     last = int64(-1)
     is_ascending, are_bad = True, False
-    last_word = size - 4  # behind it, four bytes are not there
+    last_word = size - 4  # after it, fewer than four bytes are left
     while entry < stop:
         if at <= last_word:
             word = int64(load(data, at, np.uint32))
@@ -166,7 +166,7 @@ def _read_keys(
 
 @njit(nogil=True, cache=True)
 def _drop_zeros(entries: Entries, entry: int, num_values: int) -> int:
-    """Where the entries of a dense row end, once its zeros are dropped and the rest numbered."""
+    """Drop the zeros of a dense row and number the rest; return where its entries end."""
     kept = entry
     for feature in range(num_values):
         value = entries.values[entry + feature]

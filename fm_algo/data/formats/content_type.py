@@ -1,4 +1,4 @@
-"""Names of the formats, and how a MIME type is read."""
+"""`ContentType`: read a MIME type; the names of all formats."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class ContentType:
     Attributes
     ----------
     name : str
-        Type and subtype, e.g. ``text/csv``; other spellings of a known name are replaced by it.
+        Type and subtype, e.g. ``text/csv``; replaces other spellings of a known name.
     parameters : mapping of str to str
         E.g. ``{"label_size": "1"}``; names in lower case. Unknown ones are kept and ignored.
     """
@@ -39,7 +39,7 @@ def parse_content_type(text: str) -> ContentType:
     """Read a Content-Type header or the ContentType of a channel.
 
     Case does not matter: AWS's own pages write ``application/JSON`` and ``text/CSV``. Whatever is
-    not a parameter by RFC 9110, section 5.6.6, is passed over.
+    not a parameter by RFC 9110, section 5.6.6, is skipped.
     """
     name, semicolon, rest = text.partition(";")
     name = name.strip().lower()

@@ -1,7 +1,7 @@
-"""CSV (``text/csv``): a dense row per line, its label in the first column or nowhere.
+"""Decode CSV (``text/csv``): one dense row per line, with its label in the first column or without.
 
-This says what the format means and what is wrong with a line; `fm_algo.data.bulk.csv` reads the
-usual lines compiled, for training.
+This module defines the format and reports what is wrong with a line. `fm_algo.data.bulk.csv` reads
+usual lines with compiled code, for training.
 
 ``text/csv;label_size=N`` says how many label columns there are, 0 or 1. There is no header: line 1
 is a row. A number may stand between blanks and in double quotes. Zeros are not stored.
@@ -22,8 +22,8 @@ _HEADER_HINT = "; if line 1 is a header, drop it: tail -n +2 file.csv"
 class CSVDecoder(LineDecoder):
     """CSV to rows; a `RowDecoder`.
 
-    A blank line is no row (even where feature_dim is 1, a row has a number): it may only stand
-    after the last row.
+    A blank line is not a row: even with feature_dim 1, a row has a number. It may only stand after
+    the last row.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class CSVDecoder(LineDecoder):
     Raises
     ------
     UserError
-        If labels are wanted where label_size says that there are none.
+        If labels are wanted but label_size says that there are none.
     """
 
     def __init__(self, *, feature_dim: int, labelled: bool, label_size: Literal[0, 1]) -> None:
@@ -48,7 +48,7 @@ class CSVDecoder(LineDecoder):
         self._width = label_size + feature_dim
 
     def _decode_quickly(self, text: bytes) -> CSRBatch | None:
-        # What is left without the numbers tells at once that every line has its columns.
+        # Without the numbers, the rest tells at once whether every line has all columns.
         separators = text.translate(None, NUMBER_BYTES + BLANKS)
         num_rows, rest = divmod(len(separators), self._width)
         if rest or separators != (b"," * (self._width - 1) + b"\n") * num_rows:

@@ -1,4 +1,4 @@
-"""What every row decoder looks like from outside."""
+"""`RowDecoder`: the interface of every row decoder."""
 
 from typing import Protocol
 
@@ -8,8 +8,7 @@ from fm_algo.sparse import CSRBatch
 class RowDecoder(Protocol):
     """Turns the bytes of one source, fed in pieces of any size, into rows.
 
-    Rows come out in the order they went in. How the source was cut into pieces never changes
-    them.
+    Rows come out in the order of the source. They do not depend on how it was cut into pieces.
     """
 
     def feed(self, data: bytes) -> CSRBatch:
@@ -18,13 +17,13 @@ class RowDecoder(Protocol):
         Raises
         ------
         UserError
-            At the first row that cannot be read: its record number (0-based) or line number
+            At the first row that cannot be read; names its record number (0-based) or line number
             (1-based), the cause and what is allowed.
         """
         ...
 
     def close(self) -> CSRBatch:
-        """Say that no bytes follow; return the last rows, perhaps none.
+        """End the source; return the last rows, perhaps none.
 
         Raises
         ------

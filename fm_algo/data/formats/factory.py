@@ -1,4 +1,4 @@
-"""From a content type to the decoder of its rows."""
+"""Make the decoder for a content type."""
 
 from typing import Literal, NamedTuple
 
@@ -17,11 +17,11 @@ from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.errors import UserError
 
 ROW_TYPES = (RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES)
-"""Formats that are a row after another: what a channel may hold."""
+"""Formats that list row after row; a channel may hold any of them."""
 
 
 class DecoderTypes(NamedTuple):
-    """The classes to choose from: these, or others that read the same with other means."""
+    """The decoder classes to choose from; the compiled ones can replace these."""
 
     recordio: type[RecordIODecoder] = RecordIODecoder
     csv: type[CSVDecoder] = CSVDecoder
@@ -40,21 +40,21 @@ def make_decoder(
     Parameters
     ----------
     content_type : ContentType
-        Its parameters `label_size` (CSV; default 1 where labels are wanted, else 0) and
-        `index_base` (libsvm; default 0) are read.
+        Its parameters `label_size` (CSV; default 1 if labels are wanted, else 0) and `index_base`
+        (libsvm; default 0) count.
     feature_dim : int
         Number of features.
     labelled : bool
-        True: every row must have a label. False: labels are passed over.
+        True: every row must have a label. False: labels are skipped.
     types : DecoderTypes
-        What to make one of.
+        The class for each format.
 
     Raises
     ------
     UserError
-        With status 415, if rows of this type cannot be read. A JSON request is one object, not a
-        row after another: `fm_algo.data.formats.jsonio.decode_json` reads it. With status 400, if a
-        parameter has another value than 0 or 1.
+        With status 415 if rows of this type cannot be read, and with status 400 if a parameter is
+        not 0 or 1. A JSON request is one object, not row after row:
+        `fm_algo.data.formats.jsonio.decode_json` reads it.
     """
     name = content_type.name
     if name == RECORDIO_PROTOBUF:

@@ -1,8 +1,9 @@
-"""Few records to rows, by protobuf's official runtime: the rows that `tensor_rows` makes of them.
+"""Decode a few records fast, with protobuf's official runtime.
 
-That one works on arrays, and on a few records each NumPy call takes longer than all their bytes.
-The runtime reads one in a microsecond, but refuses without saying what is wrong. So what it refuses
-and what is no row is left to `tensors` and `tensor_rows`, which say it.
+The rows are those of `tensor_rows`. That module works on arrays, but with only a few records, a
+NumPy call takes longer than decoding all their bytes. The runtime reads a record in a microsecond
+but refuses without saying what is wrong. So `tensors` and `tensor_rows` take whatever it refuses
+or is not a row, and report the mistake.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from fm_algo.data.formats.record_notes import NO_NOTES, RecordNotes
 from fm_algo.sparse import CSRBatch, to_float32
 
 _MAX_BYTES = 1 << 13
-"""Of a block: about 27 records of 39 entries. From here on arrays are as fast or faster."""
+"""Size of a block of about 27 records of 39 entries. From here on, arrays are as fast or faster."""
 
 _TENSORS = ("float32_tensor", "float64_tensor", "int32_tensor")
 
@@ -32,7 +33,7 @@ def decode_few(
     Parameters
     ----------
     payloads : sequence of bytes
-        A record each.
+        One record each.
     feature_dim : int
         Width of the rows.
 
@@ -42,12 +43,12 @@ def decode_few(
         Without labels.
     notes : list of RecordNotes
         One per row.
-    None instead, if the records are many, one is no row, or is written in an unusual way.
+    None instead, if there are many records, or one is not a row or has an unusual form.
 
     Raises
     ------
     UserError
-        If values of one feature add up to more than a float32 holds.
+        If the values of a feature add up to more than a float32 can hold.
     """
     if sum(map(len, payloads)) > _MAX_BYTES:
         return None
@@ -75,7 +76,7 @@ def decode_few(
 
 
 def _read_row(entries: Any, feature_dim: int) -> tuple[list[int], list[float]] | None:  # noqa: ANN401
-    """Features and values of the one entry of a map that there should be."""
+    """Return features and values of the only entry that a map should have."""
     if len(entries) != 1 or entries[0].key != "values":
         return None
     kind = entries[0].value.WhichOneof("value")
@@ -98,15 +99,15 @@ def _read_notes(record: Any) -> RecordNotes | None:  # noqa: ANN401
     metadata = record.metadata if record.HasField("metadata") else None
     if uid is metadata is None:
         return NO_NOTES
-    if isinstance(uid, bytes) or isinstance(metadata, bytes):  # the C runtime's way: no UTF-8
+    if isinstance(uid, bytes) or isinstance(metadata, bytes):  # not UTF-8: bytes from the C runtime
         return None
     return RecordNotes(uid, metadata)
 
 
 def _make_record_class() -> Any:  # noqa: ANN401
-    """Return `Record` with its maps as what they are on the wire, repeated entries.
+    """Return `Record` with its maps declared as repeated entries, their form on the wire.
 
-    The C runtime drops an entry of a map that has an unknown field, and protobuf's rules do not.
+    The C runtime drops a map entry that has an unknown field, against protobuf's rules.
     """
     file = FileDescriptorProto()
     record_pb2.DESCRIPTOR.CopyToProto(file)

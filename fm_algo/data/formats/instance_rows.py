@@ -1,7 +1,7 @@
-"""JSON instances as Python objects, and what they mean as rows.
+"""Turn JSON instances, as Python objects, into rows.
 
-`fm_algo.data.formats.jsonio` tells the rules, and makes these objects of text. What the same
-features mean in RecordIO-protobuf: `fm_algo.data.formats.tensor_rows`.
+`fm_algo.data.formats.jsonio` states the rules and makes these objects from text.
+`fm_algo.data.formats.tensor_rows` does the same for features in RecordIO-protobuf.
 """
 
 import math
@@ -27,7 +27,7 @@ class Tensor(msgspec.Struct, gc=False):
 
 
 class Data(msgspec.Struct, gc=False):
-    """What may stand between an instance and its features."""
+    """An object that may stand between an instance and its features."""
 
     features: list[float] | Tensor
 
@@ -46,7 +46,7 @@ class LabelledInstance(Instance, gc=False, kw_only=True):
 
 
 def instance_rows(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
-    """Make a row of each instance; with labels if they have them.
+    """Make one row from each instance, with labels if the instances have them.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def instance_rows(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
     Raises
     ------
     UserError
-        If any is no row of feature_dim, not saying which.
+        If one is not a row of feature_dim; does not say which.
     """
     tensors = [_tensor_of(instance) for instance in instances]
     is_sparse = [_is_sparse(tensor, feature_dim) for tensor in tensors]
@@ -84,7 +84,7 @@ def instance_rows(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
 
 
 def _to_sparse_row(tensor: Tensor, labels: Float32Array | None, feature_dim: int) -> CSRBatch:
-    """Return what `instance_rows` does of one sparse instance, as one request mostly is."""
+    """Return the same as `instance_rows` for one sparse instance, the most common request."""
     features = np.array(tensor.keys or [], np.float64)
     numbers = np.array(tensor.values, np.float64)
     values = to_float32(numbers)
@@ -109,7 +109,7 @@ def _tensor_of(instance: Instance) -> Tensor:
 
 
 def _is_sparse(tensor: Tensor, feature_dim: int) -> bool:
-    """Check how many numbers there are, and tell a sparse row from a dense one."""
+    """Check how many numbers there are; return whether the row is sparse."""
     keys, shape, num_values = tensor.keys, tensor.shape, len(tensor.values)
     if shape is not None and len(shape) != 1 and math.prod(shape) != feature_dim:
         raise UserError(f"the product of shape {shape} is not {feature_dim}, which is feature_dim")
@@ -132,7 +132,7 @@ def _check_entries(
     values: Float32Array,
     feature_dim: int,
 ) -> None:
-    """Check features, and the numbers by what they become as float32 values."""
+    """Check features, and the numbers as float32 values."""
     is_right = (features >= 0) & (features < feature_dim) & (features == np.floor(features))
     is_right &= np.isfinite(values)
     if is_right.all():

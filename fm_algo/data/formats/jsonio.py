@@ -1,25 +1,26 @@
-"""Requests in JSON (``application/json``), and rows in JSON Lines (``application/jsonlines``).
+"""Decode JSON requests (``application/json``) and JSON Lines (``application/jsonlines``).
 
-An instance is an object in one of these forms, and further keys of it do not matter:
+An instance is an object in one of these forms; other keys are ignored:
 
     {"features": [1.5, 0.0, 2.0]}
     {"features": {"keys": [26, 182], "shape": [2000], "values": [1, 1]}}
     {"data": {"features": …}}                                   the same, one level down
 
-A JSON request has them in a list, ``{"instances": […]}``; JSON Lines has one a line, where a number
-`label` may stand beside the features. Forms may be mixed.
+A JSON request has a list of instances, ``{"instances": […]}``. JSON Lines has one per line, where a
+number `label` may stand beside the features. Forms may be mixed.
 
-With keys (0-based, in any order, the values of one that stands twice are added up) a row is sparse
-and its zeros are stored; without, it is dense: feature_dim numbers, whose zeros are not stored. No
-keys, no values, but a shape: an empty row. As in RecordIO-protobuf, a shape of one number need not
-be feature_dim, only keys from there on are wrong; a shape of several must have it as their product.
+With keys, a row is sparse, and its zeros are stored. Keys count from 0, in any order; the values of
+a key that stands twice are added up. Without keys, a row is dense: feature_dim numbers, whose zeros
+are not stored. A shape without keys and values is an empty row. As in RecordIO-protobuf, a shape of
+one number may differ from feature_dim, but every key must be below feature_dim. A shape of several
+numbers must have feature_dim as its product.
 
-In serving an instance may ask for more than its score, by its key `configuration`:
+In serving, an instance can ask for more than its score by its key `configuration`:
 
     {"explain": true}
     {"top_k": 10, "candidates": {"first": 100, "last": 199}}
 
-Source: developer guide, "Common data formats for inference", where a configuration is shown empty.
+Source: developer guide, "Common data formats for inference", which shows an empty configuration.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,10 +33,10 @@ from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 
 MAX_TOP_K = 1000
-"""So many recommendations are more than a page of them."""
+"""Most recommendations per instance, more than a page shows."""
 
 _INSTANCES_AT_ONCE = 1024
-"""Python objects of so many instances are alive at a time, however long the request."""
+"""Python objects of this many instances are alive at a time, however long the request."""
 
 
 class Candidates(msgspec.Struct, frozen=True):
@@ -51,9 +52,9 @@ class Configuration(msgspec.Struct, frozen=True):
     Attributes
     ----------
     explain : bool
-        The parts of its margin.
+        Whether to list the parts of its margin.
     top_k : int or None
-        So many of the candidates, the best for this instance.
+        How many of the best candidates to return.
     candidates : Candidates or None
         Given if and only if `top_k` is.
     """
@@ -73,7 +74,7 @@ class ServedInstance(Instance, gc=False):
 
 
 class Request(msgspec.Struct):
-    """The body of a JSON request; its instances are still text."""
+    """The body of a JSON request; the instances are still text."""
 
     instances: list[msgspec.Raw]
 
@@ -97,15 +98,15 @@ def decode_json(body: bytes, *, feature_dim: int) -> tuple[CSRBatch, dict[int, C
     Returns
     -------
     CSRBatch
-        A row an instance, without labels.
+        One row per instance, without labels.
     dict of int to Configuration
-        What rows ask for beside their scores, by row; most ask for nothing and are not in it.
+        By row, what it asks for beside its score. Rows that ask for nothing are not in it.
 
     Raises
     ------
     UserError
-        If the body is not JSON, with the byte; if it is not a request or has no instances; at the
-        first instance that is not a row of these features, with its number (0-based).
+        If the body is not JSON (names the byte), is not a request or has no instances; or at the
+        first instance that is not a row of these features (names its number, 0-based).
     """
     decoder = JSONDecoder(feature_dim=feature_dim)
     decoder.feed(body)
@@ -120,8 +121,8 @@ def decode_json(body: bytes, *, feature_dim: int) -> tuple[CSRBatch, dict[int, C
 class JSONDecoder:
     """A JSON request to rows.
 
-    It is one document: all of it is in memory before the first row is decoded, but its rows are
-    only some at a time.
+    The request is one document: all of it must be in memory before the first row is decoded. Of
+    its rows, only some are in memory at a time.
 
     Parameters
     ----------
@@ -131,19 +132,19 @@ class JSONDecoder:
 
     def __init__(self, *, feature_dim: int) -> None:
         self._feature_dim = feature_dim
-        self._body = bytearray()  # grows in place, where a join would need as much again
+        self._body = bytearray()  # grows in place; a join would need twice the memory
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         self._body += data
 
     def close(self) -> Iterator[tuple[CSRBatch, dict[int, Configuration]]]:
-        """Say that no bytes follow; yield rows, and what they ask for by row of theirs.
+        """End the request; yield rows, and what they ask for by their row number.
 
         Raises
         ------
         UserError
-            As `decode_json`.
+            As from `decode_json`.
         """
         body = memoryview(self._body)
         if self._body.startswith(BYTE_ORDER_MARK):
@@ -166,15 +167,14 @@ class JSONDecoder:
 class JSONLinesDecoder(LineDecoder):
     """JSON Lines to rows; a `RowDecoder`.
 
-    A blank line is no row: it may only stand after the last row.
+    A blank line is not a row and may only stand after the last row.
 
     Parameters
     ----------
     feature_dim : int
         Number of features.
     labelled : bool
-        True: each object must have a number `label`. False: a label, whatever it is, is passed
-        over.
+        True: each object must have a number `label`. False: any label is skipped.
     """
 
     def __init__(self, *, feature_dim: int, labelled: bool) -> None:
@@ -193,7 +193,7 @@ class JSONLinesDecoder(LineDecoder):
 
 
 class _Rows:
-    """Turns JSON texts, an instance each, into rows, and keeps what they ask for."""
+    """Turns JSON texts, one instance each, into rows, and keeps what they ask for."""
 
     def __init__(self, decoder: _InstanceDecoder, feature_dim: int) -> None:
         self._configurations: dict[int, Configuration] = {}
@@ -202,14 +202,14 @@ class _Rows:
         self._num_rows = 0  # since `take_configurations` was last called
 
     def decode_all(self, items: Sequence[bytes | msgspec.Raw]) -> CSRBatch | None:
-        """Return the next rows; None, and nothing has happened, if anything is wrong with any."""
+        """Return the next rows; if one is wrong, return None and change nothing."""
         try:
             return self._take([self._decoder.decode(item) for item in items])
         except (msgspec.MsgspecError, RecursionError, UserError):
             return None
 
     def decode_one(self, item: bytes | msgspec.Raw) -> CSRBatch:
-        """Return the next row, or raise, not saying which it is."""
+        """Return the next row; an error does not say which row it is."""
         try:
             return self._take([self._decoder.decode(item)])
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -237,7 +237,7 @@ class _Rows:
 
 
 def _decode_each(rows: _Rows, items: Sequence[msgspec.Raw], first: int) -> CSRBatch:
-    """Return the rows; raise at the first that is wrong, `first` being the number of items[0]."""
+    """Return the rows; raise at the first wrong one. `first` is the number of items[0]."""
     batches = []
     for number, item in enumerate(items, first):
         try:

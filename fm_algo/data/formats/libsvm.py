@@ -1,14 +1,14 @@
-"""libsvm text (``text/libsvm``): a sparse row per line, ``label feature:value feature:value …``.
+"""Decode libsvm text (``text/libsvm``), ``label feature:value feature:value …``, one row per line.
 
-This says what the format means and what is wrong with a line; `fm_algo.data.bulk.libsvm` reads the
-usual lines compiled, for training.
+This module defines the format and reports what is wrong with a line. `fm_algo.data.bulk.libsvm`
+reads usual lines with compiled code, for training.
 
 ``text/libsvm;index_base=1`` says that the first feature is number 1; otherwise it is 0. Nothing is
-guessed from the data: a file with features 1 to 5 may well be one whose rows lack feature 0.
+guessed from the data: a file with features 1 to 5 may be one whose rows lack feature 0.
 
-A line that begins with ``#`` is a comment and no row; what follows a ``#`` further on is a comment
-too. Each other line is a row: a label alone is an empty row with a label and, where labels are not
-wanted, so a line without anything is an empty row. A value of zero is stored like any other.
+A line that begins with ``#`` is a comment and not a row. Text after a later ``#`` is a comment,
+too. Every other line is a row. A label alone is an empty row. If labels are not wanted, an empty
+line is an empty row, too. A value of zero is stored like any other.
 """
 
 from typing import Literal
@@ -35,8 +35,8 @@ class LibSVMDecoder(LineDecoder):
         Number of features.
     labelled : bool
         True: every row has a label, and a blank line may only stand after the last row. False: a
-        label, the first word of a line if it has no colon, is read and dropped; a blank line is an
-        empty row wherever it stands. The LF after the last row opens no further line.
+        label (the first word of a line, if it has no colon) is read and dropped, and every blank
+        line is an empty row. The LF after the last row does not begin another line.
     index_base : {0, 1}
         Number of the first feature.
     """
@@ -46,8 +46,8 @@ class LibSVMDecoder(LineDecoder):
         self._index_base = index_base
 
     def _decode_quickly(self, text: bytes) -> CSRBatch | None:
-        # One byte stands between two numbers, an LF after the last: what is left without the
-        # numbers tells what each of them is.
+        # One byte stands between two numbers, an LF after the last: without the numbers, the
+        # remaining bytes tell what each number is.
         text = text.replace(b"\r\n", b"\n").replace(b" \n", b"\n")
         separators = text.translate(_TO_SPACE, NUMBER_BYTES)
         if separators.translate(None, b" :\n"):
@@ -56,7 +56,7 @@ class LibSVMDecoder(LineDecoder):
         if numbers is None or len(numbers) != len(separators):
             return None
         after = np.frombuffer(separators, np.uint8)  # (num_numbers,)
-        before = np.roll(after, 1)  # what ends the last line stands before the first number
+        before = np.roll(after, 1)  # the end of the last line counts as before the first number
         is_index = after == _COLON
         is_value = before == _COLON
         is_label = ~(is_index | is_value)

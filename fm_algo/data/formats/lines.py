@@ -1,7 +1,7 @@
-"""Cut a stream of bytes into lines, for every format that has a row a line.
+"""Cut a stream of bytes into lines, for every format with one row per line.
 
-A line ends with LF or CRLF; the last one may go without. A byte order mark of UTF-8 at the start is
-passed over. Lines are numbered from 1.
+A line ends with LF or CRLF, which the last line may lack. A UTF-8 byte order mark at the start is
+skipped. Lines are numbered from 1.
 """
 
 import re
@@ -13,12 +13,12 @@ from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 
 BLANKS = b" \t\r"
-"""Bytes that mean nothing around a number; a CR before the LF is one of them."""
+"""Bytes without meaning around a number, such as the CR before an LF."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _BLOCK_BYTES = 1 << 18
-"""Lines are parsed this many bytes at a time: what is made on the way stays in the cache."""
+"""Lines are parsed this many bytes at a time, so that intermediate results stay in the cache."""
 
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 
@@ -30,9 +30,9 @@ class Block:
     Attributes
     ----------
     text : bytes
-        One line at least, each with its LF.
+        At least one line, each with its LF.
     first_line : int
-        Number of the first one, 1-based.
+        Number of the first line, 1-based.
     """
 
     text: bytes
@@ -45,8 +45,8 @@ class LineCutter:
     Parameters
     ----------
     blank_is_row : bool
-        What a line of nothing but blanks is. True: a row like any other. False: no row; it may
-        stand after the last row, and anywhere else it is an error, for a row may be missing there.
+        Whether a line of blanks alone is a row. If not, it may stand after the last row. Anywhere
+        else it is an error, because a row may be missing there.
     """
 
     def __init__(self, *, blank_is_row: bool = False) -> None:
@@ -61,7 +61,7 @@ class LineCutter:
         Raises
         ------
         UserError
-            When a row follows a blank line, once all before it have been yielded.
+            If a row follows a blank line, once all rows before it have been yielded.
         """
         end = data.rfind(b"\n") + 1
         if not end:
@@ -72,12 +72,12 @@ class LineCutter:
         yield from self._cut(text)
 
     def close(self) -> Iterator[Block]:
-        """Say that no bytes follow; yield the last line, if it went without LF.
+        """End the source; yield its last line if that line has no LF.
 
         Raises
         ------
         UserError
-            As `feed`.
+            As from `feed`.
         """
         text = self._after_pending(b"")
         self._pending = []
@@ -99,7 +99,7 @@ class LineCutter:
             start = stop
 
     def _before_blank(self, block: Block) -> Iterator[Block]:
-        """Yield the lines before the first blank one; nothing but blank lines may follow it."""
+        """Yield the lines before the first blank one; only blank lines may follow it."""
         blank = _BLANK_LINE.search(b"\n" + block.text)
         filled = block.text if blank is None else block.text[: blank.start()]
         if filled:
@@ -119,18 +119,18 @@ class LineCutter:
 
 
 class LineDecoder(ABC):
-    """A `RowDecoder` of a format that has a row a line.
+    """A `RowDecoder` of a format with one row per line.
 
-    Text is decoded in two ways. Quickly, all lines of a block at once, as long as they are written
-    the way they mostly are. Else carefully, line by line: anything the format allows is read, and
-    the first mistake is found. Both give the same rows, so blocks don't show.
+    Text is decoded in two ways. Quickly: all lines of a block at once, if all have the usual form.
+    Carefully: line by line, which reads anything the format allows and finds the first mistake.
+    Both give the same rows, so blocks make no difference.
 
     Parameters
     ----------
     feature_dim : int
         Number of features.
     labelled : bool
-        True: every row must have a label. False: labels are passed over.
+        True: every row must have a label. False: labels are skipped.
     blank_is_row : bool
         As in `LineCutter`.
     """
@@ -146,17 +146,17 @@ class LineDecoder(ABC):
         Raises
         ------
         UserError
-            At the first line that cannot be read: its number, the cause and what is allowed.
+            At the first line that cannot be read; names its number, the cause and what is allowed.
         """
         return self._decode_all(self._cutter.feed(data))
 
     def close(self) -> CSRBatch:
-        """Say that no bytes follow; return the last row, if its line went without LF.
+        """End the source; return its last row if that row's line has no LF.
 
         Raises
         ------
         UserError
-            As `feed`.
+            As from `feed`.
         """
         return self._decode_all(self._cutter.close())
 
@@ -180,8 +180,8 @@ class LineDecoder(ABC):
 
     @abstractmethod
     def _decode_quickly(self, text: bytes) -> CSRBatch | None:
-        """Return the rows of whole lines; None if one is wrong or written in an unusual way."""
+        """Return the rows of whole lines; None if one is wrong or has an unusual form."""
 
     @abstractmethod
     def _decode_line(self, line: bytes, number: int) -> CSRBatch:
-        """Return the row of any line, without its LF; what is raised does not name the line."""
+        """Return the row of a line given without its LF; an error does not name the line."""

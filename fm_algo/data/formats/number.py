@@ -1,7 +1,7 @@
-"""What a number written as text means, and how an error about one reads.
+"""Read numbers written as text, and word the errors about them.
 
-It reads for every format of text; `fm_algo.data.bulk.number` is the compiled reader of the numbers
-that writers mostly write, and must round as this does.
+Every text format uses this module. `fm_algo.data.bulk.number` is the compiled reader of usual
+numbers, and must round in the same way.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUMBER_BYTES = b"0123456789+-.eE"
-"""What a finite number is written with."""
+"""The bytes that a finite number consists of."""
 
 TOO_LARGE = "is too large for float32"
 
@@ -30,13 +30,13 @@ def parse_numbers(text: bytes) -> NDArray[np.float64] | None:
     Parameters
     ----------
     text : bytes
-        Numbers as JSON writes them, with blanks around them or not.
+        Numbers as JSON writes them, with or without blanks around them.
 
     Returns
     -------
     float64, shape (number of commas + 1,), or None
-        None if any is not a number or is written in a way that JSON does not know, such as ``+1``
-        or ``.5``: `parse_number` tells which.
+        None if one is not a number, or is written in a way that JSON does not know, such as ``+1``
+        or ``.5``; `parse_number` tells which case it is.
     """
     try:
         numbers = _list_decoder.decode(b"[%b]" % text)
@@ -51,14 +51,14 @@ def parse_number(text: bytes) -> float:
     Raises
     ------
     ValueError
-        If it is none that a float32 can hold; says so in words that fit behind the text, e.g.
-        "is not a number".
+        If it is not a number that a float32 can hold. The message continues the text, e.g. "is
+        not a number".
     """
     try:
         number = float(text)
     except ValueError as error:
         raise ValueError("is not a number") from error
-    if b"_" in text:  # Python's own way of writing thousands
+    if b"_" in text:  # Python would accept 1_000
         raise ValueError("is not a number")
     if not math.isfinite(number):
         raise ValueError("is not a finite number")
@@ -68,7 +68,7 @@ def parse_number(text: bytes) -> float:
 
 
 def shown(text: bytes) -> str:
-    """Return text from outside in a form that fits into a message of one line."""
+    """Return text from outside in a form that fits into a one-line message."""
     word = text.decode("utf-8", "replace")
     if len(word) > _SHOWN_CHARACTERS:
         word = word[:_SHOWN_CHARACTERS] + "…"

@@ -1,8 +1,8 @@
-"""Answers in text: scores to JSON, JSON Lines and CSV.
+"""Encode scores as text answers: JSON, JSON Lines and CSV.
 
-The order of the keys and the digits of a number are those of the built-in algorithm's own answers:
-a score is a float32 written as a double, in full in JSON, cut to 15 significant digits in JSON
-Lines; `predicted_label` is 1.0 or 0.0.
+The order of keys and the digits of numbers are those of the built-in algorithm's answers. A score
+is a float32 written as a double: in full in JSON, cut to 15 significant digits in JSON Lines.
+`predicted_label` is 1.0 or 0.0.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from fm_algo.errors import AlgorithmError
 from fm_algo.sparse import Float32Array, Int32Array
 
 Extra = Mapping[str, object]
-"""What a prediction has beside its score: further keys, and what JSON makes of them."""
+"""What a prediction has beside its score: further keys and their JSON values."""
 
 JSON_FRAME = b'{"predictions": [', b", ", b"]}"
-"""What stands before, between and behind the predictions."""
+"""The text before, between and after the predictions."""
 
 _NO_EXTRAS: Mapping[int, Extra] = MappingProxyType({})
 
@@ -56,7 +56,7 @@ def encode_json_items(
     predicted_label: Float32Array | None,
     extras: Mapping[int, Extra] = _NO_EXTRAS,
 ) -> bytes:
-    """Write what stands in the list of `encode_json`, for an answer that is made in pieces."""
+    """Write the items of `encode_json`'s list, for an answer that is made in pieces."""
     scores = _finite(score)
     if predicted_label is None:
         predictions = [f'{{"score": {number}}}' for number in scores]
@@ -74,7 +74,7 @@ def encode_jsonlines(
     predicted_label: Float32Array | None,
     extras: Mapping[int, Extra] = _NO_EXTRAS,
 ) -> bytes:
-    r"""Write a line ``{"predicted_label":0.0,"score":0.25}\n`` a row.
+    r"""Write one line ``{"predicted_label":0.0,"score":0.25}\n`` per row.
 
     Parameters
     ----------
@@ -102,16 +102,16 @@ def encode_jsonlines(
 
 
 def encode_csv(score: Float32Array, predicted_label: Float32Array | None) -> bytes:
-    r"""Write a line ``predicted_label,score\n`` a row, e.g. ``1,0.75``.
+    r"""Write one line ``predicted_label,score\n`` per row, e.g. ``1,0.75``.
 
-    The built-in algorithm has no such answer. SageMaker Clarify reads it: a column for the label, a
-    column for the probability.
+    The built-in algorithm has no such answer. SageMaker Clarify reads it: one column for the label
+    and one for the probability.
 
     Parameters
     ----------
     score : float32, shape (n,)
     predicted_label : float32, shape (n,), or None
-        None for a regressor, whose lines hold the score alone.
+        None for a regressor, whose lines hold only the score.
 
     Raises
     ------
@@ -159,8 +159,8 @@ def recommendations_extra(
     Returns
     -------
     Extra
-        ``{"recommendations": [{"feature": …, "score": …, "predicted_label": …}, …]}``; for a
-        regressor without `predicted_label`.
+        ``{"recommendations": [{"feature": …, "score": …, "predicted_label": …}, …]}``, without
+        `predicted_label` for a regressor.
 
     Raises
     ------
@@ -178,14 +178,14 @@ def recommendations_extra(
 
 
 def _insert(texts: list[str], extras: Mapping[int, Extra], *, separator: str, end: str) -> None:
-    """Put further keys before the `end` that the text of each prediction has."""
+    """Insert further keys before the `end` of each prediction's text."""
     for row, extra in extras.items():
         keys = msgspec.json.encode(extra).decode().removeprefix("{").removesuffix("}")
         texts[row] = f"{texts[row].removesuffix(end)}{separator}{keys}{end}"
 
 
 def _finite(score: Float32Array) -> list[float]:
-    """Widen the scores to doubles: JSON has no way to write one that is not finite."""
+    """Widen the scores to doubles; refuse any that is not finite, as JSON cannot write it."""
     is_wrong = ~np.isfinite(score)
     if is_wrong.any():
         row = int(is_wrong.argmax())
@@ -198,9 +198,9 @@ def _finite(score: Float32Array) -> list[float]:
 
 
 def _in_15_digits(score: Float32Array) -> list[float]:
-    """Cut the scores, not rounding them, so that they are written with 15 digits at most.
+    """Truncate the scores so that they are written with 15 digits at most.
 
-    That gives the text of all 47,739 scores of a published batch transform output of the built-in
-    algorithm; rounding differs from half of them. To float32 nothing is lost.
+    This gives the text of all 47,739 scores in a published batch transform output of the built-in
+    algorithm. Rounding gives another text for half of them. As float32, the numbers stay the same.
     """
     return [float(_TO_15_DIGITS.create_decimal(repr(number))) for number in _finite(score)]

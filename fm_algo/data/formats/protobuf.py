@@ -1,12 +1,12 @@
-"""Protobuf's wire format, read for many messages at once, and what is wrong with one.
+"""Read Protobuf's wire format for many messages at once, and report what is wrong with one.
 
-`fm_algo.data.bulk.protobuf` reads the usual part of it compiled, for training.
+`fm_algo.data.bulk.protobuf` reads its usual part with compiled code, for training.
 
 Messages are spans of one buffer. `split_fields` goes one level down: it finds the fields of every
-message, whose contents may be messages for the next call. Numbers are decoded at the end, all of
-one kind together. Nothing here knows what a message means.
+message. Their contents may be the messages of the next call. Numbers are decoded at the end, all
+of one kind together. Nothing here knows what a message means.
 
-Source: protobuf.dev/programming-guides/encoding. What is accepted is what the official runtime
+Source: protobuf.dev/programming-guides/encoding. This module accepts what the official runtime
 accepts: overlong varints up to 10 bytes, groups (skipped), any order of fields.
 """
 
@@ -28,17 +28,17 @@ _DAMAGED = "damaged protobuf message"
 
 _MAX_VARINT_BYTES = 10
 _MAX_HEADER_BYTES = 5
-"""Of a varint that is a tag or a length: 32 bits."""
+"""Most bytes of a varint that is a tag or a length, of 32 bits."""
 
 _FEW_MESSAGES = 8
-"""So many or fewer are walked one by one: a NumPy call costs more than their bytes do."""
+"""Up to this many are read one by one: a NumPy call takes longer than reading their bytes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fields:
     """Fields of many messages, each a span of the buffer.
 
-    Those of one message stand in their order on the wire.
+    The fields of a message keep their order on the wire.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Fields:
     wire : int64, shape (num_fields,)
         Wire type: VARINT, FIXED64, LENGTH or FIXED32.
     start, end : int64, shape (num_fields,)
-        Where the content lies: without tag and length.
+        Where the content lies, without tag and length.
     """
 
     message: Int64Array
@@ -59,7 +59,7 @@ class Fields:
     end: Int64Array
 
     def where(self, mask: NDArray[np.bool_]) -> Self:
-        """Return the fields chosen, by ascending message."""
+        """Return the chosen fields, by ascending message."""
         (chosen,) = mask.nonzero()
         message = self.message[chosen]
         if (message[1:] < message[:-1]).any():
@@ -70,9 +70,9 @@ class Fields:
         )
 
     def numbered(self, number: int, *wires: int) -> Self:
-        """Return the fields of one number, by ascending message.
+        """Return the fields with a number, by ascending message.
 
-        Those with another wire type are left out: by protobuf's rules they are unknown fields.
+        Fields of another wire type are left out: by protobuf's rules they are unknown fields.
         """
         return self.where((self.number == number) & is_any(self.wire, *wires))
 
@@ -99,7 +99,7 @@ def split_fields(data: bytes, starts: Int64Array, ends: Int64Array) -> Fields:
     Notes
     -----
     Most messages consist of length-delimited fields with headers of two or three bytes. All
-    messages step through these together, a field at a time; one that meets anything else is
+    messages step through these together, one field at a time. A message with any other field is
     finished alone.
     """
     array = np.frombuffer(data, np.uint8)
@@ -160,7 +160,7 @@ def _fields_of_one(data: bytes, position: int, end: int) -> Iterable[tuple[int, 
 
 
 def _content(data: bytes, position: int, end: int, wire: int) -> tuple[int, int]:
-    """Return where the content of a field lies, whose tag ends at `position`."""
+    """Return where the content of the field lies whose tag ends at `position`."""
     if wire == VARINT:
         return position, _varint_end(data, position, end, _MAX_VARINT_BYTES)
     start = position
@@ -198,7 +198,7 @@ def _varint_end(data: bytes, position: int, end: int, max_bytes: int) -> int:
 def read_fixed(
     data: bytes, fields: Fields, dtype: DTypeLike
 ) -> tuple[NDArray[np.generic], Int64Array]:
-    """Decode numbers of fixed width, packed or one a field.
+    """Decode numbers of fixed width, packed or one per field.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def read_fixed(
     fields : Fields
         Their contents are the numbers, little endian.
     dtype : data-type
-        Of the numbers.
+        Type of the numbers.
 
     Returns
     -------
@@ -230,7 +230,7 @@ def read_fixed(
 
 
 def read_varints(data: bytes, fields: Fields) -> tuple[UInt64Array, Int64Array]:
-    """Decode varints, packed or one a field.
+    """Decode varints, packed or one per field.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def read_varints(data: bytes, fields: Fields) -> tuple[UInt64Array, Int64Array]:
         If a varint has no end within its field or within 10 bytes.
     """
     joined = np.frombuffer(_join(data, fields), np.uint8)
-    stops = np.cumsum(fields.end - fields.start)  # of the fields, in `joined`
+    stops = np.cumsum(fields.end - fields.start)  # where the fields end in `joined`
     last_bytes = joined[stops[fields.end > fields.start] - 1]
     varint_ends = (joined < 0x80).nonzero()[0] + 1
     varint_starts = np.empty_like(varint_ends)
@@ -273,7 +273,7 @@ def read_varints(data: bytes, fields: Fields) -> tuple[UInt64Array, Int64Array]:
 
 
 def is_any(column: Int64Array, *numbers: int) -> NDArray[np.bool_]:
-    """Tell where a column of `Fields` has one of the numbers."""
+    """Return where a column of `Fields` holds one of the numbers."""
     found: NDArray[np.bool_] = column == numbers[0]
     for number in numbers[1:]:
         found |= column == number

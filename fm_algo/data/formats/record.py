@@ -1,7 +1,7 @@
-"""RecordIO-protobuf: SageMaker's Record messages to rows, and scores to Record messages.
+"""RecordIO-protobuf: decode SageMaker's Record messages to rows, encode scores as such messages.
 
-What a record means as a row: `fm_algo.data.formats.tensor_rows`. What a request's records say
-beside their rows: `fm_algo.data.formats.record_request`.
+`fm_algo.data.formats.tensor_rows` defines what a record means as a row.
+`fm_algo.data.formats.record_request` reads what a request's records hold beside their rows.
 
 Source: SageMaker developer guide, "Common data formats for training" and "for inference".
 """
@@ -20,14 +20,14 @@ from fm_algo.sparse import CSRBatch, Float32Array
 
 
 class RecordIODecoder:
-    """Rows of a RecordIO-protobuf source; a `RowDecoder`.
+    """RecordIO-protobuf to rows; a `RowDecoder`.
 
     Parameters
     ----------
     feature_dim : int
         Width of the rows.
     labelled : bool
-        True: every record must have one label. False: labels are not looked at.
+        True: every record must have one label. False: labels are ignored.
     """
 
     def __init__(self, *, feature_dim: int, labelled: bool) -> None:
@@ -41,18 +41,18 @@ class RecordIODecoder:
         Raises
         ------
         UserError
-            At the first record that cannot be read: its number and byte offset, the cause and what
-            is allowed.
+            At the first record that cannot be read; names its number and byte offset, the cause
+            and what is allowed.
         """
         return self._decode(self._splitter.feed(data))
 
     def close(self) -> CSRBatch:
-        """Say that no bytes follow; return the last row where its padding was missing.
+        """End the source; return its last row if that row's padding was missing.
 
         Raises
         ------
         UserError
-            If the source ends within a record; or as `feed`.
+            If the source ends within a record, or as from `feed`.
         """
         return self._decode(self._splitter.close())
 
@@ -69,7 +69,7 @@ class RecordIODecoder:
 
 
 def survey_records(data: bytes) -> tuple[int, bool]:
-    """Find out how records that nobody described are to be decoded.
+    """Find out feature_dim and labels of records that come without a description.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ def survey_records(data: bytes) -> tuple[int, bool]:
     Returns
     -------
     feature_dim : int
-        The least that holds every shape, key and dense row; 0 where there is nothing.
+        The least that holds every shape, key and dense row; 0 if there is none.
     labelled : bool
         Whether any record has a label.
 
     Raises
     ------
     UserError
-        If a record is not well-formed, as `RecordIODecoder.feed`.
+        If a record is not well-formed, as from `RecordIODecoder.feed`.
     """
 
     def survey(payloads: Sequence[bytes]) -> tuple[int, bool]:
@@ -104,7 +104,7 @@ def encode_predictions(
     predicted_label: Float32Array | None,
     notes: Sequence[RecordNotes] | None = None,
 ) -> bytes:
-    """Answer a request: one framed record a row.
+    """Encode the answer to a request: one framed record per row.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def encode_predictions(
     predicted_label : float32, shape (num_rows,), or None
         Goes under the label's key "predicted_label"; None for a regressor.
     notes : sequence of RecordNotes, length num_rows, optional
-        What each answer repeats from its request.
+        What each answer repeats from the request.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def encode_predictions(
     SageMaker developer guide, "Common data formats for inference".
     """
     num_rows = len(score)
-    cells = []  # of a table of bytes, a row an answer: they differ in four bytes an entry
+    cells = []  # columns of a byte table, one row per answer: rows differ in four bytes per entry
     for name, column in (("predicted_label", predicted_label), ("score", score)):
         if column is not None:
             record = record_pb2.Record()

@@ -1,4 +1,4 @@
-"""Records block by block: what decodes many at once need not tell which of them is bad."""
+"""Decode records block by block, and find the bad record if a block fails."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from fm_algo.errors import UserError
 _T = TypeVar("_T")
 
 BLOCK_BYTES = 1 << 21
-"""Records are decoded in blocks of about this size, whose arrays stay in the cache."""
+"""Records are decoded in blocks of about this size, so that their arrays stay in the cache."""
 
 
 def each_block(records: Records, decode: Callable[[Sequence[bytes]], _T]) -> Iterator[_T]:
@@ -21,15 +21,15 @@ def each_block(records: Records, decode: Callable[[Sequence[bytes]], _T]) -> Ite
     Parameters
     ----------
     records : Records
-        The next ones of a source.
+        The next records of a source.
     decode : callable
-        Gets the payloads of a block; raises a UserError if one of them is bad. What it says of a
-        record must not depend on the others.
+        Gets the payloads of a block; raises a UserError if one of them is bad. What it reports
+        about a record must not depend on the others.
 
     Raises
     ------
     UserError
-        At the first bad record, with its place; or what `records` has behind them.
+        At the first bad record, with its place; or the error that `records` holds.
     """
     payloads = records.payloads
     for start, stop in pairwise(_cuts(payloads)):
@@ -61,10 +61,9 @@ def _first_bad(
     decode: Callable[[Sequence[bytes]], object],
     error: UserError,
 ) -> tuple[int, UserError]:
-    """Halve a block that failed until a record fails alone: then its message is about it.
+    """Halve a failed block until one record fails alone; the message is then about that record.
 
-    A block fails if one of its records does, so `decode` need not tell which; and what is said of
-    a record does not depend on the block it came in.
+    So `decode` need not say which record is bad, and the message does not depend on the block.
     """
     while stop - start > 1:
         middle = (start + stop) // 2

@@ -1,4 +1,4 @@
-"""`RecordNotes`: what a request's record says beside its features."""
+"""`RecordNotes`: the id and metadata that a request's record carries beside its features."""
 
 from typing import NamedTuple
 

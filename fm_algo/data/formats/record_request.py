@@ -1,4 +1,4 @@
-"""Requests of RecordIO-protobuf: rows, each with what its record says beside them."""
+"""Decode RecordIO-protobuf requests to rows and the notes of each record."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,14 +14,14 @@ from fm_algo.sparse import CSRBatch
 
 
 def decode_records(data: bytes, *, feature_dim: int) -> tuple[CSRBatch, list[RecordNotes]]:
-    """Rows of a whole request.
+    """Decode a whole request.
 
     Parameters
     ----------
     data : bytes
-        Framed records; or one record without a frame, as batch transform sends it in local mode.
-        The first bytes tell: a record begins with 0a or 12, and what begins with the magic's
-        0a 23 d7 is no record, since no field of a map entry begins with d7.
+        Framed records, or one record without a frame, as batch transform sends it in local mode.
+        The first bytes tell which: a record begins with 0a or 12. The magic's 0a 23 d7 cannot
+        begin a record, because no field of a map entry begins with d7.
     feature_dim : int
         Width of the rows.
 
@@ -30,12 +30,12 @@ def decode_records(data: bytes, *, feature_dim: int) -> tuple[CSRBatch, list[Rec
     batch : CSRBatch
         Without labels.
     notes : list of RecordNotes
-        One a row.
+        One per row.
 
     Raises
     ------
     UserError
-        At the first record that cannot be read, as `RecordIODecoder.feed`.
+        At the first record that cannot be read, as from `RecordIODecoder.feed`.
     """
     decoder = NotedRecordsDecoder(feature_dim=feature_dim)
     decoded = [*decoder.feed(data), *decoder.close()]
@@ -44,7 +44,7 @@ def decode_records(data: bytes, *, feature_dim: int) -> tuple[CSRBatch, list[Rec
 
 
 class NotedRecordsDecoder:
-    """Rows of a request with what its records say beside them, as `decode_records` finds them.
+    """Decodes a request piece by piece to the rows and notes that `decode_records` returns.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class NotedRecordsDecoder:
     def __init__(self, *, feature_dim: int) -> None:
         self._feature_dim = feature_dim
         self._splitter = RecordSplitter()
-        self._start: list[bytes] | None = []  # until it tells that the records have frames
+        self._start: list[bytes] | None = []  # until it is known that records have frames
 
     def feed(self, data: bytes) -> Iterator[tuple[CSRBatch, list[RecordNotes]]]:
         """Take the next bytes; yield the rows they complete, each with its notes.
@@ -63,7 +63,7 @@ class NotedRecordsDecoder:
         Raises
         ------
         UserError
-            At the first record that cannot be read, as `RecordIODecoder.feed`.
+            At the first record that cannot be read, as from `RecordIODecoder.feed`.
         """
         if self._start is not None:
             self._start += [data] if data else []
@@ -73,12 +73,12 @@ class NotedRecordsDecoder:
         yield from self._decode(self._splitter.feed(data))
 
     def close(self) -> Iterator[tuple[CSRBatch, list[RecordNotes]]]:
-        """Say that no bytes follow; yield the last rows.
+        """End the request; yield the last rows.
 
         Raises
         ------
         UserError
-            As `feed`; if the source ends within a record.
+            As from `feed`, or if the source ends within a record.
         """
         bare = b"".join(self._start or [])
         yield from self._decode(Records([bare], [0], 0, None) if bare else self._splitter.close())

@@ -1,7 +1,6 @@
-"""Rows to RecordIO-protobuf, byte for byte as SageMaker's Python SDK writes float32 data.
+"""Encode rows as RecordIO-protobuf, byte for byte as SageMaker's Python SDK writes float32 data.
 
-Tensors are Float32 whatever the rows were: the only kind the built-in algorithm is documented to
-take.
+Tensors are always Float32, the only kind the built-in algorithm is documented to take.
 """
 
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from fm_algo.sparse import CSRBatch, Float32Array
 
 
 def encode_sparse_rows(batch: CSRBatch) -> Iterator[bytes]:
-    """Yield a framed record a row: values, keys as stored, shape, and the label if there is one.
+    """Yield one framed record per row: values, keys as stored, shape, and any label.
 
     Parameters
     ----------
@@ -31,19 +30,19 @@ def encode_sparse_rows(batch: CSRBatch) -> Iterator[bytes]:
 
 
 def encode_dense_rows(values: Float32Array, labels: Float32Array | None) -> Iterator[bytes]:
-    """Yield a framed record a row: values alone, and the label if there is one.
+    """Yield one framed record per row: only values, and any label.
 
     Parameters
     ----------
     values : float32, shape (num_rows, feature_dim)
-        The rows, zeros included.
+        The rows, including zeros.
     labels : float32, shape (num_rows,), or None
         Their labels.
     """
     for row in range(len(values)):
         record = record_pb2.Record()
         tensor = record.features["values"].float32_tensor
-        tensor.SetInParent()  # a row of no values is a tensor all the same
+        tensor.SetInParent()  # a row without values still is a tensor
         tensor.values.extend(values[row].tolist())
         yield _frame(record, labels, row)
 

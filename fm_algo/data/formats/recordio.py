@@ -1,4 +1,4 @@
-"""RecordIO framing: a stream of bytes to record payloads and back.
+"""RecordIO framing: cut a stream of bytes into record payloads, and frame payloads.
 
 Each frame, all numbers little endian:
 
@@ -7,9 +7,10 @@ Each frame, all numbers little endian:
     n bytes    payload
     0-3 bytes  padding to a multiple of 4
 
-Flag 0 is a whole record. A payload that holds the magic may come in parts, flags 1 (first), 2 and
-3 (last): the magic stood between them and is put back (dmlc-core, recordio.h). Writers differ: some
-never split, so lengths are trusted and a magic inside a payload means nothing.
+Flag 0 marks a whole record. A payload that holds the magic may come in parts, with flags 1 (first),
+2 and 3 (last). The writer drops the magic between parts, and the reader puts it back (dmlc-core,
+recordio.h). Some writers never split, so lengths are trusted, and a magic inside a payload means
+nothing.
 """
 
 import struct
@@ -32,14 +33,14 @@ class Records:
     Attributes
     ----------
     payloads : list of bytes
-        One a record, parts joined.
+        One per record, with its parts joined.
     offsets : list of int
-        Where each record begins in the source, bytes.
+        Where each record begins in the source, in bytes.
     first : int
-        Number of the first of them, 0-based; the next record's where there is none.
+        Number of the first record, 0-based; if there is none, that of the next record.
     error : UserError or None
-        What is wrong right behind the last of them. It is the caller's to raise, once the records
-        before it are found good: so the first mistake of a source is the one reported.
+        What is wrong right after the last record. The caller raises it after it has found the
+        records good, so that the first mistake of a source is reported.
     """
 
     payloads: list[bytes]
@@ -51,28 +52,28 @@ class Records:
 class RecordSplitter:
     """Cuts a stream, fed in pieces of any size, into records.
 
-    A frame announces its length, so a damaged length may keep up to 512 MiB waiting here before
-    the end of the source shows the damage.
+    A frame announces its length. With a damaged length, up to 512 MiB may wait here until the end
+    of the source shows the damage.
     """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []  # the bytes that wait, joined only when they suffice
+        self._pieces: list[bytes] = []  # the waiting bytes, joined only when they suffice
         self._num_waiting = 0
         self._num_needed = _HEADER.size
-        self._offset = 0  # of the first byte that waits
+        self._offset = 0  # of the first waiting byte
         self._num_records = 0
-        self._parts: list[bytes] = []  # of a record whose last part is yet to come
+        self._parts: list[bytes] = []  # of a record whose last part is still missing
         self._parts_offset = 0
         self._parts_bytes = 0  # of these parts and the magic between them
 
     @property
     def num_missing(self) -> int:
-        """How many bytes must follow before there is anything to do: a header's, then a frame's."""
+        """How many bytes must follow to complete the header, then the frame."""
         return self._num_needed - self._num_waiting
 
     @property
     def is_between_records(self) -> bool:
-        """Whether no byte of a record has been taken that has not been given out."""
+        """Whether every byte taken belongs to a record that was returned."""
         return not (self._num_waiting or self._parts)
 
     def feed(self, data: bytes) -> Records:
@@ -84,17 +85,17 @@ class RecordSplitter:
         return self._split(is_end=False)
 
     def close(self) -> Records:
-        """Say that no bytes follow; return the last record where its padding was missing."""
+        """End the source; return its last record if that record's padding was missing."""
         return self._split(is_end=True)
 
     def take_back(self) -> bytes:
-        """Return the bytes that wait, as if they had never been fed; parts of a record stay."""
+        """Return the waiting bytes, as if they had never been fed; parts of a record stay."""
         data = b"".join(self._pieces)
         self._pieces, self._num_waiting, self._num_needed = [], 0, _HEADER.size
         return data
 
     def skip(self, num_bytes: int, num_records: int) -> None:
-        """Count records as taken that another reader decoded; only between records."""
+        """Count records that another reader decoded; allowed only between records."""
         self._offset += num_bytes
         self._num_records += num_records
 
@@ -137,7 +138,7 @@ class RecordSplitter:
         return Records(payloads, offsets, first, error)
 
     def _add_part(self, flag: int, part: bytes, offset: int) -> bool:
-        """Keep a part of a record; tell whether it is the last."""
+        """Keep a part of a record; return whether it is the last."""
         if flag == _FIRST:
             self._parts_offset, self._parts_bytes = offset, 0
         self._parts.append(part)
@@ -191,17 +192,17 @@ class RecordSplitter:
 
 
 def record_place(number: int, offset: int) -> str:
-    """Say where a record stands, as every message about one begins."""
+    """Return a record's place as text; every message about a record begins with it."""
     return f"record {number} (byte offset {offset})"
 
 
 def frame_record(payload: bytes) -> bytes:
-    """Put a payload into one frame, unsplit whatever it holds, as SageMaker's Python SDK does.
+    """Put a payload into one frame, never split, as SageMaker's Python SDK does.
 
     Raises
     ------
     UserError
-        If it is longer than a frame can say.
+        If it is longer than a frame allows.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise UserError(f"a record of {len(payload)} bytes, allowed are {MAX_PAYLOAD_BYTES}")

@@ -1,4 +1,4 @@
-"""The rows of a request, piece by piece, with what its records say beside their features."""
+"""Decode a request of any format, piece by piece, to rows and what they carry or ask for."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ class RequestRows:
     batch : CSRBatch
         Without labels.
     notes : sequence of RecordNotes or None
-        One a row, where the format has them.
+        One per row, if the format has notes.
     configurations : mapping of int to Configuration
-        What rows ask for beside their scores, by row of this batch.
+        What rows ask for beside their scores, by row number in this batch.
     """
 
     batch: CSRBatch
@@ -35,8 +35,8 @@ class RequestRows:
 class RequestDecoder(Protocol):
     """Turns the bytes of a request, fed in pieces of any size, into rows.
 
-    What `feed` and `close` raise, they raise as a `RowDecoder` does, and behind the rows that stand
-    before the mistake.
+    `feed` and `close` raise the errors of a `RowDecoder`, after they have yielded the rows before
+    the mistake.
     """
 
     def feed(self, data: bytes) -> Iterator[RequestRows]:
@@ -44,7 +44,7 @@ class RequestDecoder(Protocol):
         ...
 
     def close(self) -> Iterator[RequestRows]:
-        """Say that no bytes follow; yield the last rows."""
+        """End the request; yield the last rows."""
         ...
 
 
@@ -54,14 +54,14 @@ def make_request_decoder(content_type: ContentType, *, feature_dim: int) -> Requ
     Parameters
     ----------
     content_type : ContentType
-        As for `make_decoder`, or JSON.
+        A type of `make_decoder`, or JSON.
     feature_dim : int
         Number of features.
 
     Raises
     ------
     UserError
-        As `make_decoder`.
+        As from `make_decoder`.
     """
     if content_type.name == JSON:
         return _JSON(JSONDecoder(feature_dim=feature_dim))

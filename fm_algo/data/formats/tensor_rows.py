@@ -1,13 +1,13 @@
-"""What the tensors of records mean as rows and labels.
+"""Turn the tensors of records into rows and labels.
 
-    values, as many keys, perhaps a shape   sparse: keys are features, 0-based; zeros are kept
+    values, as many keys, maybe a shape     sparse: keys are features, 0-based; zeros are kept
     values, no keys                         dense: as many values as features; zeros are dropped
     no values, no keys, a shape             sparse without entries: an empty row
-    no values, no keys, no shape            dense without values: an error, as any wrong number
+    no values, no keys, no shape            dense without values: an error, like any wrong number
 
-A shape of one number is not compared with feature_dim: a matrix made file by file may be narrower
-or wider than the model. Every key must be below feature_dim. A shape of several numbers must have
-feature_dim as its product.
+A shape of one number is not compared with feature_dim: a matrix written file by file may be
+narrower or wider than the model. Every key must be below feature_dim. A shape of several numbers
+must have feature_dim as its product.
 
 Source: SageMaker developer guide, "Common data formats for training" and "for inference".
 """
@@ -21,12 +21,12 @@ from fm_algo.sparse import MAX_FEATURE_DIM, CSRBatch, Float32Array
 
 
 def tensor_rows(features: Tensors, labels: Float32Array | None, feature_dim: int) -> CSRBatch:
-    """Make rows of the features of n records.
+    """Make rows from the features of n records.
 
     Parameters
     ----------
     features : Tensors
-        Of n records.
+        The features of n records.
     labels : float32, shape (n,), or None
         Their labels.
     feature_dim : int
@@ -35,7 +35,7 @@ def tensor_rows(features: Tensors, labels: Float32Array | None, feature_dim: int
     Raises
     ------
     UserError
-        If a tensor is no row of feature_dim, or a value no finite float32.
+        If a tensor is not a row of feature_dim, or a value is not finite as float32.
     """
     _check_counts(features, feature_dim)
     _check_range(features, feature_dim)
@@ -67,7 +67,7 @@ def tensor_labels(labels: Tensors) -> Float32Array:
     Raises
     ------
     UserError
-        If a record has none or several, or it is no finite float32.
+        If a record has none or several, or the label is not finite as float32.
     """
     if not labels.found.all():
         raise UserError("no label, a training record has one")
@@ -83,9 +83,9 @@ def tensor_labels(labels: Tensors) -> Float32Array:
 
 
 def least_feature_dim(features: Tensors) -> int:
-    """Return the least width that holds every shape, key and dense row; 0 where there is none.
+    """Return the least width that holds every shape, key and dense row; 0 if there is none.
 
-    One that no model can have is returned as the largest one can: decoding will say what is wrong.
+    A width above the limit of a model is cut to that limit; decoding then reports what is wrong.
     """
     dense = features.value_counts[features.key_counts == 0]
     shapes = np.fmin(_sizes(features)[features.shape_counts > 0], MAX_FEATURE_DIM)
@@ -129,9 +129,9 @@ def _check_range(features: Tensors, feature_dim: int) -> None:
 
 
 def _sizes(tensors: Tensors) -> NDArray[np.float64]:
-    """Multiply each shape out, float64, shape (n,); 1 where there is none.
+    """Return the product of each shape, float64, shape (n,); 1 without a shape.
 
-    A product too large to be exact, inf or nan included, is no feature_dim either.
+    A product too large to be exact, or inf or nan, is not a feature_dim either.
     """
     sizes = np.ones(len(tensors.found))
     shaped = np.flatnonzero(tensors.shape_counts)

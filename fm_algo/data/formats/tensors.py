@@ -1,4 +1,4 @@
-"""The tensors of Record messages (record.proto), read for a block of records at once."""
+"""Read the tensors of Record messages (record.proto), a block of records at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ _VALUES, _KEYS, _SHAPE = 1, 2, 3
 
 _KEY = b"values"
 _SHOWN_KEYS, _SHOWN_BYTES = 5, 40
-"""How much of wrong keys a message repeats."""
+"""How much of wrong keys an error message repeats."""
 
 _MAP_NAMES = {FEATURES: "features", LABEL: "label"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Records end to end in one buffer, and their fields.
+    """Records joined in one buffer, and their fields.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Block:
     num_records : int
         How many it holds.
     fields : Fields
-        A field's message is its record's number in the block.
+        A field's message number is the number of its record in the block.
     """
 
     data: bytes
@@ -59,12 +59,12 @@ class Block:
 
     @classmethod
     def of(cls, payloads: Sequence[bytes]) -> Self:
-        """Put records together.
+        """Join records into a block.
 
         Raises
         ------
         UserError
-            If one is not a well-formed message.
+            If a record is not a well-formed message.
         """
         data = b"".join(payloads)
         bounds = np.cumsum([0, *map(len, payloads)])
@@ -73,20 +73,20 @@ class Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensors:
-    """The tensors of n records, one each.
+    """The tensors of n records, one per record.
 
     Attributes
     ----------
     found : bool, shape (n,)
-        Which records have one; the others' counts are 0.
+        Which records have a tensor; the others' counts are 0.
     values : float32, float64 or int32, shape (num_values,)
-        As on the wire; float64 where records differ.
+        Of the type on the wire, or float64 if records differ.
     value_counts : int64, shape (n,)
         How many values each record has.
     keys, shape : uint64, shape (num_keys,) and (num_dimensions,)
-        The same, of keys and of dimensions.
+        All keys, and all dimensions of shapes.
     key_counts, shape_counts : int64, shape (n,)
-        How many each record has.
+        How many keys and dimensions each record has.
     """
 
     found: BoolArray
@@ -99,7 +99,7 @@ class Tensors:
 
 
 def read_tensors(block: Block, number: int) -> Tensors:
-    """Read what stands under the key "values" of the records' features or labels.
+    """Read the tensors under the key "values" of the records' features or labels.
 
     Parameters
     ----------
@@ -115,9 +115,9 @@ def read_tensors(block: Block, number: int) -> Tensors:
 
     Notes
     -----
-    Protobuf's rules for what occurs twice: the last entry of a map key counts; the values of one
-    entry are merged; of the members of a oneof the last one counts, merged with those of its kind
-    right before it; repeated numbers are joined. What is replaced must be well-formed all the same.
+    Protobuf's rules for what occurs twice: the last entry of a map key counts. The values of one
+    entry are merged. The last member of a oneof counts, merged with those of the same kind right
+    before it. Repeated numbers are joined. Whatever is replaced must still be well-formed.
     """
     data = block.data
     entries = block.fields.numbered(number, LENGTH)
@@ -152,14 +152,14 @@ def read_tensors(block: Block, number: int) -> Tensors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Owners:
-    """Whose the numbers of the m tensor messages of n records are.
+    """Which of n records each of m tensor messages belongs to.
 
     Attributes
     ----------
     record : int64, shape (m,)
         The record each message belongs to, ascending.
     chosen : bool, shape (m,)
-        False for those that a later one replaces.
+        False for messages that a later one replaces.
     num_records : int
     """
 
@@ -175,7 +175,7 @@ class _Owners:
     def keep(
         self, fields: Fields, numbers: NDArray[_Number], counts: Int64Array
     ) -> tuple[NDArray[_Number], Int64Array]:
-        """Drop what was replaced; count the rest by record."""
+        """Drop the numbers of replaced messages; count the rest by record."""
         chosen = self.chosen[fields.message]
         if not chosen.all():
             numbers = numbers[np.repeat(chosen, counts)]
@@ -212,7 +212,7 @@ def _read_int32(data: bytes, fields: Fields) -> tuple[NDArray[np.generic], Int64
 
 
 def _check_keys(data: bytes, entry_fields: Fields, num_entries: int, name: str) -> None:
-    """Check that each entry of a map has the one key there is."""
+    """Check that each entry of a map has the only allowed key."""
     keys = entry_fields.numbered(_ENTRY_KEY, LENGTH)
     keys = keys.where(_is_last(keys.message))
     places = keys.start[:, np.newaxis] + np.arange(len(_KEY))
@@ -224,7 +224,7 @@ def _check_keys(data: bytes, entry_fields: Fields, num_entries: int, name: str) 
         spans = zip(keys.start.tolist(), keys.end.tolist(), strict=True)
         found = {data[start:end][:_SHOWN_BYTES].decode(errors="replace") for start, end in spans}
         if len(right) < num_entries:
-            found.add("")  # what protobuf takes for a key that is missing
+            found.add("")  # protobuf's default for a missing key
         shown = sorted(found)[:_SHOWN_KEYS]
         raise UserError(f'{name} has the keys {shown}, allowed is "values" alone')
 
@@ -236,7 +236,7 @@ def _differs_from_previous(column: Int64Array) -> BoolArray:
 
 
 def _is_last(owner: Int64Array) -> BoolArray:
-    """Tell of each item whether it is its owner's last; those of one owner stand together."""
+    """Mark the last item of each owner; the items of an owner stand together."""
     is_last = np.ones(len(owner), np.bool_)
     is_last[:-1] = owner[1:] != owner[:-1]
     return is_last
