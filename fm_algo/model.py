@@ -1,5 +1,6 @@
 """The factorization machine itself: three parameter groups and how a row is scored."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,16 +29,22 @@ class FMModel:
         Linear weights.
     V : float32, shape (feature_dim, num_factors)
         Factors, one row a feature.
+    samples : tuple of FMModel, optional
+        Samples of the posterior, as Gibbs sampling draws them. Where there are any, margins and
+        scores are theirs: a score is the mean of their scores. They have this model's
+        predictor_type and feature_dim, one num_factors of their own, and no samples.
 
     Notes
     -----
-    Rendle, "Factorization Machines", ICDM 2010.
+    Rendle, "Factorization Machines", ICDM 2010. w0, w and V stay one model of their own beside the
+    samples: what explains, recommends and exports takes them alone.
     """
 
     predictor_type: PredictorType
     w0: Float32Array
     w: Float32Array
     V: Float32Array
+    samples: tuple["FMModel", ...] = ()
 
     @property
     def feature_dim(self) -> int:
@@ -72,19 +79,54 @@ class FMModel:
         -----
         Rendle 2010, lemma 3.1: O(num_entries * num_factors).
         """
+        if self.samples:
+            return self._mean_margin(batch)
         batch.check_feature_dim(self.feature_dim)
         if batch.num_rows == 1:
             return self._margin_of_row(batch)
         margin = np.empty(batch.num_rows, np.float32)
-        # Rows are taken in blocks, so that a large batch needs no more memory than a small one.
-        entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
-        start = 0
-        while start < batch.num_rows:
-            limit = batch.indptr[start] + entries_at_once
-            stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
-            stop = min(max(stop, start + 1), batch.num_rows)
-            margin[start:stop] = to_float32(self._margin_of_block(batch.rows(start, stop)))
-            start = stop
+        for rows in _blocks(batch, self.num_factors):
+            block = batch.rows(rows.start, rows.stop)
+            margin[rows] = to_float32(self._margin_of_block(block))
+        return margin
+
+    def sample_margins(self, batch: CSRBatch) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Margin of each row by each of the S samples, some rows at a time.
+
+        Parameters
+        ----------
+        batch : CSRBatch
+            n rows; its feature_dim must be the model's.
+
+        Yields
+        ------
+        rows : slice
+            Which rows of the batch; all of them come, in order.
+        margins : float64, shape (num_rows, S)
+            A mebibyte or less, or the numbers of one row.
+
+        Raises
+        ------
+        UserError
+            If feature_dim differs.
+        """
+        batch.check_feature_dim(self.feature_dim)
+        num_samples, num_factors = len(self.samples), self.samples[0].num_factors
+        for rows in _blocks(batch, num_factors, max(1, _GATHERED_NUMBERS // num_samples)):
+            block = batch.rows(rows.start, rows.stop)
+            # Few entries are taken through many samples at once, many through one after another.
+            step = max(1, _GATHERED_NUMBERS // (num_factors * max(1, block.num_entries)))
+            margins = [
+                _margins_of_block(self.samples[first : first + step], block)
+                for first in range(0, num_samples, step)
+            ]
+            yield rows, np.concatenate(margins, axis=1)
+
+    def _mean_margin(self, batch: CSRBatch) -> Float32Array:
+        mean_margin = LOSSES[self.predictor_type].mean_margin
+        margin = np.empty(batch.num_rows, np.float32)
+        for rows, margins in self.sample_margins(batch):
+            margin[rows] = to_float32(mean_margin(margins))
         return margin
 
     def _margin_of_row(self, row: CSRBatch) -> Float32Array:
@@ -98,13 +140,9 @@ class FMModel:
 
     def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
         x = batch.values.astype(np.float64)
-        linear = _sum_by_row(self.w[batch.indices] * x, batch)  # (n,)
+        linear = self.w[batch.indices] * x  # (num_entries,)
         factors = self.V[batch.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
-        sums = _sum_by_row(factors, batch)  # (n, num_factors)
-        squares = _sum_by_row(np.einsum("ef,ef->e", factors, factors), batch)  # (n,)
-        pairwise = 0.5 * (np.einsum("nf,nf->n", sums, sums) - squares)
-        margin: NDArray[np.float64] = float(self.w0[0]) + linear + pairwise
-        return margin
+        return float(self.w0[0]) + _sum_up(linear, factors, batch)
 
     def score(self, batch: CSRBatch) -> Float32Array:
         """Score each row: the margin for a regressor, its sigmoid for a classifier.
@@ -137,6 +175,46 @@ class FMModel:
         if not LOSSES[self.predictor_type].is_classifier:
             return None
         return (score >= 0.5).astype(np.float32)
+
+
+def _blocks(
+    batch: CSRBatch, num_factors: int, rows_at_once: int = _GATHERED_NUMBERS
+) -> Iterator[slice]:
+    """Cut rows so that the factors of a block, or of a single row, are held at once."""
+    # So a large batch needs no more memory than a small one.
+    entries_at_once = max(1, _GATHERED_NUMBERS // num_factors)
+    start = 0
+    while start < batch.num_rows:
+        limit = batch.indptr[start] + entries_at_once
+        stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
+        stop = min(max(stop, start + 1), start + rows_at_once, batch.num_rows)
+        yield slice(start, stop)
+        start = stop
+
+
+def _margins_of_block(models: Sequence[FMModel], batch: CSRBatch) -> NDArray[np.float64]:
+    """Return the margins (n, S) of all rows by S models of as many factors."""
+    x = batch.values.astype(np.float64)
+    linear = np.empty((batch.num_entries, len(models)))
+    factors = np.empty((batch.num_entries, len(models), models[0].num_factors))
+    for place, model in enumerate(models):
+        linear[:, place] = model.w[batch.indices]
+        factors[:, place] = model.V[batch.indices]
+    linear *= x[:, np.newaxis]
+    factors *= x[:, np.newaxis, np.newaxis]
+    bias = np.concatenate([model.w0 for model in models])  # (S,)
+    return bias + _sum_up(linear, factors, batch)
+
+
+def _sum_up(
+    linear: NDArray[np.float64], factors: NDArray[np.float64], batch: CSRBatch
+) -> NDArray[np.float64]:
+    """Sum linear parts (num_entries, …) and factors (num_entries, …, num_factors) to (n, …)."""
+    sums = _sum_by_row(factors, batch)  # (n, …, num_factors)
+    squares = _sum_by_row(np.einsum("e...f,e...f->e...", factors, factors), batch)  # (n, …)
+    pairwise = 0.5 * (np.einsum("n...f,n...f->n...", sums, sums) - squares)
+    parts: NDArray[np.float64] = _sum_by_row(linear, batch) + pairwise
+    return parts
 
 
 def _sum_by_row(entries: NDArray[np.float64], batch: CSRBatch) -> NDArray[np.float64]:
