@@ -91,7 +91,7 @@ def transformation():
 
 ALL_IN_THREADS = """
 from container.serving import quick_request, server
-quick_request.is_quick = lambda data: False
+quick_request.is_quick = lambda *_: False
 server.main()
 """
 """./serve, had it no quick requests."""

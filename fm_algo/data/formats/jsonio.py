@@ -17,6 +17,7 @@ be feature_dim, only keys from there on are wrong; a shape of several must have 
 In serving an instance may ask for more than its score, by its key `configuration`:
 
     {"explain": true}
+    {"uncertainty": true}
     {"top_k": 10, "candidates": {"first": 100, "last": 199}}
 
 Source: developer guide, "Common data formats for inference", where a configuration is shown empty.
@@ -52,6 +53,8 @@ class Configuration(msgspec.Struct, frozen=True):
     ----------
     explain : bool
         The parts of its margin.
+    uncertainty : bool
+        How sure the model is of its score.
     top_k : int or None
         So many of the candidates, the best for this instance.
     candidates : Candidates or None
@@ -59,6 +62,7 @@ class Configuration(msgspec.Struct, frozen=True):
     """
 
     explain: bool = False
+    uncertainty: bool = False
     top_k: int | None = None
     candidates: Candidates | None = None
 
