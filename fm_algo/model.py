@@ -79,16 +79,8 @@ class FMModel:
         -----
         Rendle 2010, lemma 3.1: O(num_entries * num_factors).
         """
-        if self.samples:
-            return self._mean_margin(batch)
         batch.check_feature_dim(self.feature_dim)
-        if batch.num_rows == 1:
-            return self._margin_of_row(batch)
-        margin = np.empty(batch.num_rows, np.float32)
-        for rows in _blocks(batch, self.num_factors):
-            block = batch.rows(rows.start, rows.stop)
-            margin[rows] = to_float32(self._margin_of_block(block))
-        return margin
+        return to_float32(self._mean_margins(batch) if self.samples else self._margins(batch))
 
     def sample_margins(self, batch: CSRBatch) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Margin of each row by each of the S samples, some rows at a time.
@@ -103,7 +95,7 @@ class FMModel:
         rows : slice
             Which rows of the batch; all of them come, in order.
         margins : float64, shape (num_rows, S)
-            A mebibyte or less, or the numbers of one row.
+            A mebibyte or less, or those of one row.
 
         Raises
         ------
@@ -111,32 +103,48 @@ class FMModel:
             If feature_dim differs.
         """
         batch.check_feature_dim(self.feature_dim)
-        num_samples, num_factors = len(self.samples), self.samples[0].num_factors
-        for rows in _blocks(batch, num_factors, max(1, _GATHERED_NUMBERS // num_samples)):
-            block = batch.rows(rows.start, rows.stop)
-            # Few entries are taken through many samples at once, many through one after another.
-            step = max(1, _GATHERED_NUMBERS // (num_factors * max(1, block.num_entries)))
-            margins = [
-                _margins_of_block(self.samples[first : first + step], block)
-                for first in range(0, num_samples, step)
-            ]
-            yield rows, np.concatenate(margins, axis=1)
+        numbers_per_entry = len(self.samples) * self.samples[0].num_factors
+        rows_at_once = max(1, _GATHERED_NUMBERS // len(self.samples))
+        for start in range(0, batch.num_rows, rows_at_once):
+            stop = min(start + rows_at_once, batch.num_rows)
+            block = batch.rows(start, stop)
+            if block.num_entries * numbers_per_entry <= _GATHERED_NUMBERS:
+                margins = _margins_of_few(self.samples, block)
+            else:
+                margins = np.stack([sample._margins(block) for sample in self.samples], axis=1)
+            yield slice(start, stop), margins
 
-    def _mean_margin(self, batch: CSRBatch) -> Float32Array:
+    def _mean_margins(self, batch: CSRBatch) -> NDArray[np.float64]:
         mean_margin = LOSSES[self.predictor_type].mean_margin
-        margin = np.empty(batch.num_rows, np.float32)
+        mean = np.empty(batch.num_rows)
         for rows, margins in self.sample_margins(batch):
-            margin[rows] = to_float32(mean_margin(margins))
-        return margin
+            mean[rows] = mean_margin(margins)
+        return mean
 
-    def _margin_of_row(self, row: CSRBatch) -> Float32Array:
+    def _margins(self, batch: CSRBatch) -> NDArray[np.float64]:
+        """Return the margin of each row by w0, w and V."""
+        if batch.num_rows == 1:
+            return self._margin_of_row(batch)
+        margins = np.empty(batch.num_rows)
+        # Rows are taken in blocks, so that a large batch needs no more memory than a small one.
+        entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
+        start = 0
+        while start < batch.num_rows:
+            limit = batch.indptr[start] + entries_at_once
+            stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
+            stop = min(max(stop, start + 1), batch.num_rows)
+            margins[start:stop] = self._margin_of_block(batch.rows(start, stop))
+            start = stop
+        return margins
+
+    def _margin_of_row(self, row: CSRBatch) -> NDArray[np.float64]:
         """Return what `_margin_of_block` does, without what it takes to tell rows apart."""
         x = row.values.astype(np.float64)
         linear = np.dot(self.w[row.indices], x)
         factors = self.V[row.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
         total = factors.sum(axis=0)  # (num_factors,)
         pairwise = 0.5 * (np.dot(total, total) - np.vdot(factors, factors))
-        return to_float32(np.array([self.w0[0] + linear + pairwise]))
+        return np.array([self.w0[0] + linear + pairwise])
 
     def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
         x = batch.values.astype(np.float64)
@@ -177,31 +185,14 @@ class FMModel:
         return (score >= 0.5).astype(np.float32)
 
 
-def _blocks(
-    batch: CSRBatch, num_factors: int, rows_at_once: int = _GATHERED_NUMBERS
-) -> Iterator[slice]:
-    """Cut rows so that the factors of a block, or of a single row, are held at once."""
-    # So a large batch needs no more memory than a small one.
-    entries_at_once = max(1, _GATHERED_NUMBERS // num_factors)
-    start = 0
-    while start < batch.num_rows:
-        limit = batch.indptr[start] + entries_at_once
-        stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
-        stop = min(max(stop, start + 1), start + rows_at_once, batch.num_rows)
-        yield slice(start, stop)
-        start = stop
-
-
-def _margins_of_block(models: Sequence[FMModel], batch: CSRBatch) -> NDArray[np.float64]:
-    """Return the margins (n, S) of all rows by S models of as many factors."""
+def _margins_of_few(models: Sequence[FMModel], batch: CSRBatch) -> NDArray[np.float64]:
+    """Return the margins (n, S) of a few rows by S models, all of them at once."""
     x = batch.values.astype(np.float64)
     linear = np.empty((batch.num_entries, len(models)))
     factors = np.empty((batch.num_entries, len(models), models[0].num_factors))
     for place, model in enumerate(models):
-        linear[:, place] = model.w[batch.indices]
-        factors[:, place] = model.V[batch.indices]
-    linear *= x[:, np.newaxis]
-    factors *= x[:, np.newaxis, np.newaxis]
+        np.multiply(model.w[batch.indices], x, out=linear[:, place])
+        np.multiply(model.V[batch.indices], x[:, np.newaxis], out=factors[:, place])
     bias = np.concatenate([model.w0 for model in models])  # (S,)
     return bias + _sum_up(linear, factors, batch)
 
