@@ -19,12 +19,15 @@ nginx and pandas. Without them, a message says that it is left out.
                not scoring (this process measures the model's time on the same rows)
     start      seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
                4 workers and their master, beside that of one copy of the model
+    samples    microseconds that a model with 0, 20 and 100 posterior samples takes for the score of
+               one row and of each of 1,000, and the memory of 4 workers as in `start`
 
 Each measurement is one line of JSON. Load and server share the processors of one machine.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import getpass
 import http.client
 import io
@@ -91,7 +94,7 @@ def transformation():
 
 ALL_IN_THREADS = """
 from container.serving import quick_request, server
-quick_request.is_quick = lambda data: False
+quick_request.is_quick = lambda *_: False
 server.main()
 """
 """./serve without quick requests."""
@@ -111,15 +114,19 @@ http {{
 """
 
 
-def make_model(directory: Path, feature_dim: int) -> FMModel:
-    """Save a classifier with so many features below `directory`, as the platform mounts it."""
+def make_model(directory: Path, feature_dim: int, num_samples: int = 0) -> FMModel:
+    """Save a classifier of so many features below `directory`, as the platform mounts it."""
     rng = np.random.default_rng(0)
-    model = FMModel(
-        "binary_classifier",
-        np.array([0.1], np.float32),
-        rng.normal(0, 0.1, feature_dim).astype(np.float32),
-        rng.standard_normal((feature_dim, NUM_FACTORS), np.float32) * np.float32(0.05),
+    model, *samples = (
+        FMModel(
+            "binary_classifier",
+            np.array([0.1], np.float32),
+            rng.normal(0, 0.1, feature_dim).astype(np.float32),
+            rng.standard_normal((feature_dim, NUM_FACTORS), np.float32) * np.float32(0.05),
+        )
+        for _ in range(1 + num_samples)
     )
+    model = dataclasses.replace(model, samples=tuple(samples))
     (directory / "model").mkdir(parents=True)
     save_model(directory / "model", model, {})
     return model
@@ -468,6 +475,28 @@ def touch_all_and_weigh(port: int, pid: int, feature_dim: int) -> int:
     return sum(int(find(r"\nPss:\s+(\d+)", text)) * 1024 for text in rollups)
 
 
+def measure_samples(options: argparse.Namespace, base: Path) -> None:
+    """Measure what samples cost, in time and, shared by 4 workers, in memory."""
+    rows = to_batch(make_rows(np.random.default_rng(3), 1000, 10_000))
+    row = rows.rows(0, 1)
+    for num_samples in (0, 20, 100):
+        place = base / f"samples-{num_samples}"
+        model = make_model(place, rows.feature_dim, num_samples)
+        of_one = [timed(partial(model.score, row)) for _ in range(200)]
+        of_many = [timed(partial(model.score, rows)) for _ in range(options.runs)]
+        with own_server(place, 4) as (port, pid, _):
+            pss = touch_all_and_weigh(port, pid, model.feature_dim)
+        tell(
+            options,
+            "samples",
+            samples=num_samples,
+            one_row_us=round(statistics.median(of_one) * 1e6, 1),
+            each_of_1000_rows_us=round(statistics.median(of_many) * 1e3, 1),
+            model_mb=round((model.V.nbytes + model.w.nbytes) * (1 + num_samples) / 1e6, 1),
+            pss_mb_of_4_workers=round(pss / 1e6, 1),
+        )
+
+
 def tell(options: argparse.Namespace, part: str, **figures: object) -> None:
     """Print a line of results."""
     shared = {"runs": options.runs, "commit": commit()}
@@ -486,6 +515,7 @@ PARTS = {
     "quick": measure_quick,
     "rows": measure_rows,
     "start": measure_start,
+    "samples": measure_samples,
 }
 
 

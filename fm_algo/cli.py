@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fm_algo.answers.uncertainty import check_samples, score_uncertainty
 from fm_algo.artifacts.archive import pack_tar
 from fm_algo.artifacts.artifact import save_model
 from fm_algo.artifacts.builtin.artifact import save_builtin_model
@@ -21,11 +22,12 @@ from fm_algo.artifacts.model_source import PACKED, is_model_file, load_any_model
 from fm_algo.artifacts.remote import local_source, local_target
 from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
 from fm_algo.data.formats.factory import ROW_TYPES, make_decoder
-from fm_algo.data.formats.predictions import encode_jsonlines
+from fm_algo.data.formats.predictions import encode_jsonlines, uncertainty_extras
 from fm_algo.errors import FMError, PlatformError, UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
+_PROG = "python -m fm_algo"
 _BLOCK_BYTES = 1 << 24
 
 _Save = Callable[[Path, FMModel, dict[str, object]], object]
@@ -57,6 +59,7 @@ label is the item's number, 0 for feature FIRST), users to ask it with.
 """
 _SCORE = """\
 Score the rows of DATA: a line of JSON a row on standard output, as the server answers.
+With --uncertainty each has score_std and score_interval, too: for a model with samples.
 """
 _FETCH = """\
 Copy training data: a file, or all files directly in a directory or below a prefix, to DST.
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fm_algo", description="Factorization machines: models and their vectors."
+        prog=_PROG, description="Factorization machines: models and their vectors."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -138,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TYPE",
         help=f"one of {', '.join(ROW_TYPES)}; default: %(default)s",
     )
+    score.add_argument(
+        "--uncertainty", action="store_true", help="tell how sure the model is of each score"
+    )
     return parser
 
 
@@ -151,6 +157,8 @@ def _convert(options: argparse.Namespace) -> None:
         model, hyperparameters = read_any_model(source)
         save = _LAYOUTS[options.to]
         _write(options.target, lambda directory: save(directory, model, hyperparameters))
+    if options.to != "ours":
+        _tell_of_samples(model)
 
 
 def _export_vectors(options: argparse.Namespace) -> None:
@@ -159,6 +167,16 @@ def _export_vectors(options: argparse.Namespace) -> None:
         _write(
             options.target,
             lambda directory: save_vectors(directory, model, options.items, options.users),
+        )
+    _tell_of_samples(model)
+
+
+def _tell_of_samples(model: FMModel) -> None:
+    """Say it where samples, which the scores of a model come from, have been left out."""
+    if model.samples:
+        sys.stderr.write(
+            f"{_PROG}: the layout holds no samples: scores will be those of the single model, not "
+            f"the mean of its {len(model.samples)} samples\n"
         )
 
 
@@ -175,21 +193,25 @@ def _fetch(options: argparse.Namespace) -> None:
 def _score(options: argparse.Namespace) -> None:
     with local_source(options.source, _is_source) as source:
         model = load_any_model(source)
+    if options.uncertainty:
+        check_samples(model)
     content_type = parse_content_type(options.content_type)
     decoder = make_decoder(content_type, feature_dim=model.feature_dim, labelled=False)
     with local_source(options.data, lambda _: False) as data:
         try:
             with data.open("rb") as file:
                 while block := file.read(_BLOCK_BYTES):
-                    _print_scores(model, decoder.feed(block))
-                _print_scores(model, decoder.close())
+                    _print_scores(model, decoder.feed(block), uncertainty=options.uncertainty)
+                _print_scores(model, decoder.close(), uncertainty=options.uncertainty)
         except UserError as error:
             raise error.within(options.data) from error
 
 
-def _print_scores(model: FMModel, rows: CSRBatch) -> None:
+def _print_scores(model: FMModel, rows: CSRBatch, *, uncertainty: bool) -> None:
     score = model.score(rows)
-    lines = memoryview(encode_jsonlines(score, model.predicted_label(score)))
+    known = uncertainty_extras(score_uncertainty(model, rows)) if uncertainty else []
+    extras = dict(enumerate(known))
+    lines = memoryview(encode_jsonlines(score, model.predicted_label(score), extras))
     # Bypass Python's buffer: after an error it would fail again when the process ends. An
     # unbuffered write may take fewer bytes than given, and report a full disk only the next time.
     out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)

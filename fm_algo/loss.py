@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
 from fm_algo.sparse import Float32Array
 
 PredictorType = Literal["regressor", "binary_classifier"]
+
+_Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class Loss:
         The metric that training minimises, by its name in `fm_algo.training.metrics`.
     link : callable
         Maps each margin to its score, float32, any shape.
+    mean_margin : callable
+        Of margins, float64 of shape (…, S), the margins of shape (…) whose scores are the means of
+        the S scores.
     classes : tuple of float
         The allowed labels; empty if any finite number is one.
     """
@@ -40,6 +46,7 @@ class Loss:
     predictor_type: PredictorType
     metric: str
     link: Callable[[Float32Array], Float32Array]
+    mean_margin: Callable[[_Numbers], _Numbers]
     classes: tuple[float, ...] = ()
 
     @property
@@ -111,11 +118,29 @@ def _identity(margin: Float32Array) -> Float32Array:
     return margin
 
 
+def _mean(margins: _Numbers) -> _Numbers:
+    mean: _Numbers = margins.mean(axis=-1)
+    return mean
+
+
+def _logit_of_mean_sigmoid(margins: _Numbers) -> _Numbers:
+    """Log Σ σ(m) − log Σ σ(−m): exact where the mean itself is too near 0 or 1 for a float64."""
+    log_ones: _Numbers = np.logaddexp.reduce(-np.logaddexp(0, -margins), axis=-1)
+    log_zeros: _Numbers = np.logaddexp.reduce(-np.logaddexp(0, margins), axis=-1)
+    return log_ones - log_zeros
+
+
 LOSSES: dict[PredictorType, Loss] = {
     loss.predictor_type: loss
     for loss in (
-        Loss("regressor", "rmse", _identity),
-        Loss("binary_classifier", "binary_classification_cross_entropy", sigmoid, (0, 1)),
+        Loss("regressor", "rmse", _identity, _mean),
+        Loss(
+            "binary_classifier",
+            "binary_classification_cross_entropy",
+            sigmoid,
+            _logit_of_mean_sigmoid,
+            (0, 1),
+        ),
     )
 }
 """Every loss by its predictor type."""

@@ -1,5 +1,6 @@
 """`FMModel`: the parameters of a factorization machine, and how it scores a row."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,16 +29,22 @@ class FMModel:
         Linear weights.
     V : float32, shape (feature_dim, num_factors)
         Factors, one row per feature.
+    samples : tuple of FMModel, optional
+        Samples of the posterior, as Gibbs sampling draws them. Where there are any, margins and
+        scores are theirs: a score is the mean of their scores. They have this model's
+        predictor_type and feature_dim, one num_factors of their own, and no samples.
 
     Notes
     -----
-    Rendle, "Factorization Machines", ICDM 2010.
+    Rendle, "Factorization Machines", ICDM 2010. w0, w and V stay one model of their own beside the
+    samples: what explains, recommends and exports takes them alone.
     """
 
     predictor_type: PredictorType
     w0: Float32Array
     w: Float32Array
     V: Float32Array
+    samples: tuple["FMModel", ...] = ()
 
     @property
     def feature_dim(self) -> int:
@@ -73,9 +80,52 @@ class FMModel:
         Rendle 2010, lemma 3.1: O(num_entries * num_factors).
         """
         batch.check_feature_dim(self.feature_dim)
+        return to_float32(self._mean_margins(batch) if self.samples else self._margins(batch))
+
+    def sample_margins(self, batch: CSRBatch) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Margin of each row by each of the S samples, some rows at a time.
+
+        Parameters
+        ----------
+        batch : CSRBatch
+            n rows; its feature_dim must be the model's.
+
+        Yields
+        ------
+        rows : slice
+            Which rows of the batch; all of them come, in order.
+        margins : float64, shape (num_rows, S)
+            A mebibyte or less, or those of one row.
+
+        Raises
+        ------
+        UserError
+            If feature_dim differs.
+        """
+        batch.check_feature_dim(self.feature_dim)
+        numbers_per_entry = len(self.samples) * self.samples[0].num_factors
+        rows_at_once = max(1, _GATHERED_NUMBERS // len(self.samples))
+        for start in range(0, batch.num_rows, rows_at_once):
+            stop = min(start + rows_at_once, batch.num_rows)
+            block = batch.rows(start, stop)
+            if block.num_entries * numbers_per_entry <= _GATHERED_NUMBERS:
+                margins = _margins_of_few(self.samples, block)
+            else:
+                margins = np.stack([sample._margins(block) for sample in self.samples], axis=1)
+            yield slice(start, stop), margins
+
+    def _mean_margins(self, batch: CSRBatch) -> NDArray[np.float64]:
+        mean_margin = LOSSES[self.predictor_type].mean_margin
+        mean = np.empty(batch.num_rows)
+        for rows, margins in self.sample_margins(batch):
+            mean[rows] = mean_margin(margins)
+        return mean
+
+    def _margins(self, batch: CSRBatch) -> NDArray[np.float64]:
+        """Return the margin of each row by w0, w and V."""
         if batch.num_rows == 1:
             return self._margin_of_row(batch)
-        margin = np.empty(batch.num_rows, np.float32)
+        margins = np.empty(batch.num_rows)
         # Score rows in blocks, so that a large batch needs no more memory than a small one.
         entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
         start = 0
@@ -83,28 +133,24 @@ class FMModel:
             limit = batch.indptr[start] + entries_at_once
             stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
             stop = min(max(stop, start + 1), batch.num_rows)
-            margin[start:stop] = to_float32(self._margin_of_block(batch.rows(start, stop)))
+            margins[start:stop] = self._margin_of_block(batch.rows(start, stop))
             start = stop
-        return margin
+        return margins
 
-    def _margin_of_row(self, row: CSRBatch) -> Float32Array:
+    def _margin_of_row(self, row: CSRBatch) -> NDArray[np.float64]:
         """Return what `_margin_of_block` does, faster because there is only one row."""
         x = row.values.astype(np.float64)
         linear = np.dot(self.w[row.indices], x)
         factors = self.V[row.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
         total = factors.sum(axis=0)  # (num_factors,)
         pairwise = 0.5 * (np.dot(total, total) - np.vdot(factors, factors))
-        return to_float32(np.array([self.w0[0] + linear + pairwise]))
+        return np.array([self.w0[0] + linear + pairwise])
 
     def _margin_of_block(self, batch: CSRBatch) -> NDArray[np.float64]:
         x = batch.values.astype(np.float64)
-        linear = _sum_by_row(self.w[batch.indices] * x, batch)  # (n,)
+        linear = self.w[batch.indices] * x  # (num_entries,)
         factors = self.V[batch.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
-        sums = _sum_by_row(factors, batch)  # (n, num_factors)
-        squares = _sum_by_row(np.einsum("ef,ef->e", factors, factors), batch)  # (n,)
-        pairwise = 0.5 * (np.einsum("nf,nf->n", sums, sums) - squares)
-        margin: NDArray[np.float64] = float(self.w0[0]) + linear + pairwise
-        return margin
+        return float(self.w0[0]) + _sum_up(linear, factors, batch)
 
     def score(self, batch: CSRBatch) -> Float32Array:
         """Score each row: the margin for a regressor, its sigmoid for a classifier.
@@ -137,6 +183,29 @@ class FMModel:
         if not LOSSES[self.predictor_type].is_classifier:
             return None
         return (score >= 0.5).astype(np.float32)
+
+
+def _margins_of_few(models: Sequence[FMModel], batch: CSRBatch) -> NDArray[np.float64]:
+    """Return the margins (n, S) of a few rows by S models, all of them at once."""
+    x = batch.values.astype(np.float64)
+    linear = np.empty((batch.num_entries, len(models)))
+    factors = np.empty((batch.num_entries, len(models), models[0].num_factors))
+    for place, model in enumerate(models):
+        np.multiply(model.w[batch.indices], x, out=linear[:, place])
+        np.multiply(model.V[batch.indices], x[:, np.newaxis], out=factors[:, place])
+    bias = np.concatenate([model.w0 for model in models])  # (S,)
+    return bias + _sum_up(linear, factors, batch)
+
+
+def _sum_up(
+    linear: NDArray[np.float64], factors: NDArray[np.float64], batch: CSRBatch
+) -> NDArray[np.float64]:
+    """Sum linear parts (num_entries, …) and factors (num_entries, …, num_factors) to (n, …)."""
+    sums = _sum_by_row(factors, batch)  # (n, …, num_factors)
+    squares = _sum_by_row(np.einsum("e...f,e...f->e...", factors, factors), batch)  # (n, …)
+    pairwise = 0.5 * (np.einsum("n...f,n...f->n...", sums, sums) - squares)
+    parts: NDArray[np.float64] = _sum_by_row(linear, batch) + pairwise
+    return parts
 
 
 def _sum_by_row(entries: NDArray[np.float64], batch: CSRBatch) -> NDArray[np.float64]:

@@ -20,6 +20,9 @@ from container.settings import Settings
 from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import FMError, UserError
 
+SERVED = "served"
+"""The name under which the application keeps its `Served` among its extensions."""
+
 _MAX_TRANSFORM_MB = 100
 """The platform's limit for concurrency times payload of a transform job (CreateTransformJob)."""
 
@@ -63,6 +66,7 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
         served, what = ModelsByName(models), "models are loaded on demand"
     else:
         served, what = _load_one_model(settings.paths.model)
+    app.extensions[SERVED] = served
     # Flask never gets to answer these, but has to know them where it tells of methods and paths.
     app.add_url_rule("/ping", "ping", methods=["GET"])
     app.add_url_rule(served.rule, "invocations", methods=["POST"])
@@ -102,6 +106,8 @@ def _load_one_model(directory: Path) -> tuple[OneModel, str]:
         _log.error("%s", reason)
         return OneModel(None, reason=reason), reason
     sizes = f"feature_dim {model.feature_dim}, num_factors {model.num_factors}"
+    if model.samples:
+        sizes += f", {len(model.samples)} samples"
     return OneModel(model), f"{model.predictor_type} of {sizes}"
 
 

@@ -4,7 +4,9 @@ import gc
 
 from gunicorn.arbiter import Arbiter
 
+from container.serving.app import SERVED
 from container.serving.invoker import MAX_REQUESTS
+from container.serving.paced_worker import PacedWorker
 from container.settings import Settings, shared_memory
 
 _SETTINGS = Settings.from_environment()
@@ -49,6 +51,11 @@ logconfig_dict = {
         "gunicorn.error": {"level": _SETTINGS.log_level, "handlers": [], "propagate": True}
     },
 }
+
+
+def post_worker_init(worker: PacedWorker) -> None:
+    # Only the application knows how heavy a model is; it is asked before a request is read.
+    worker.num_samples = worker.wsgi.extensions[SERVED].num_samples
 
 
 def when_ready(server: Arbiter) -> None:

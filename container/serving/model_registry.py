@@ -101,6 +101,12 @@ class ModelRegistry:
                 entry.num_borrowers -= 1
                 self._returned.notify_all()
 
+    def num_samples(self, name: str) -> int:
+        """Return how many samples a model has; 0 if there is no model of that name."""
+        with self._lock:
+            entry = self._entries.get(name)
+            return len(entry.model.samples) if entry else 0
+
     def url(self, name: str) -> str:
         """Return where a model was loaded from.
 

@@ -15,6 +15,7 @@ tests/unit/container/serving/test_gunicorn_parts.py names each of them.
 
 import socket
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from selectors import EVENT_READ
 
@@ -40,7 +41,15 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn carries no types
 
 
 class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no types
-    """Answers quick requests in the main loop, others in threads that no slow client can keep."""
+    """Answers quick requests in the main loop, others in threads that no slow client can keep.
+
+    Attributes
+    ----------
+    num_samples : callable
+        What `quick_request.is_quick` asks of the models; set by who knows them.
+    """
+
+    num_samples: Callable[[bytes], int] = staticmethod(quick_request.no_samples)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection, and a thread for it only once something has come."""
@@ -102,7 +111,7 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
     def _answer_here(self, connection: Connection) -> bool:
         """Answer a quick request; tell whether that was done, and nothing is left for a thread."""
         client = connection.sock
-        if not quick_request.is_quick(client.peek(quick_request.MAX_BYTES)):
+        if not quick_request.is_quick(client.peek(quick_request.MAX_BYTES), self.num_samples):
             return False
         connection.data_ready = True
         client.hold()

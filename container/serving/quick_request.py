@@ -4,12 +4,16 @@ docs/performance.md, "Serving", says what it gains to answer them in the main lo
 """
 
 import re
+from collections.abc import Callable
 
 MAX_BYTES = 1 << 14
-"""Of header and body. So few rows cost little, unless they ask for more than scores."""
+"""Of header and body. So few rows cost little, unless they ask for more than scores.
+
+Of a body that is scored by S samples, S times its bytes: as many parameters are looked at then.
+"""
 
 _REQUEST_LINE = re.compile(
-    rb"(?:GET /ping|POST /invocations|POST /models/[^ ?]+/invoke) HTTP/1\.1\r\n"
+    rb"(?:GET /ping|POST (/invocations|/models/[^ ?]+/invoke)) HTTP/1\.1\r\n"
 )
 _FRAMING = re.compile(
     rb"\r\n(?:content-length:[ \t]*(\d{1,5})\r|content-length|transfer-encoding|expect)",
@@ -17,7 +21,12 @@ _FRAMING = re.compile(
 )
 
 
-def is_quick(data: bytes) -> bool:
+def no_samples(_path: bytes) -> int:
+    """Answer for a server whose models have none."""
+    return 0
+
+
+def is_quick(data: bytes, num_samples: Callable[[bytes], int] = no_samples) -> bool:
     """Tell whether the bytes are one whole invocation that only asks for scores, or a ping.
 
     The result decides where a request is answered, never how. Whoever answers reads it by the rules
@@ -27,8 +36,11 @@ def is_quick(data: bytes) -> bool:
     ----------
     data : bytes
         All that has come on a connection.
+    num_samples : callable, optional
+        How many samples the model has that is invoked at a path, as HTTP spells it.
     """
-    if len(data) >= MAX_BYTES or not _REQUEST_LINE.match(data):
+    line = _REQUEST_LINE.match(data) if len(data) < MAX_BYTES else None
+    if line is None:
         return False
     body = data.find(b"\r\n\r\n") + 4
     if body < 4:
@@ -39,4 +51,6 @@ def is_quick(data: bytes) -> bool:
     if framing[1] is None or len(data) != body + int(framing[1]):
         return False
     # A configuration may ask for seconds of work. Escaped, its name can be written in many ways.
-    return b"configuration" not in data and b"\\" not in data
+    if b"configuration" in data or b"\\" in data:
+        return False
+    return line[1] is None or num_samples(line[1]) * int(framing[1]) < MAX_BYTES

@@ -9,6 +9,7 @@ from container.serving.negotiation import default_answer_type, negotiate
 from container.settings import Settings
 from fm_algo.answers.explain import count_pairs, explain
 from fm_algo.answers.recommend import top_features
+from fm_algo.answers.uncertainty import check_samples, score_uncertainty
 from fm_algo.data.formats.content_type import (
     CSV,
     JSON,
@@ -27,6 +28,7 @@ from fm_algo.data.formats.predictions import (
     encode_jsonlines,
     explanation_extra,
     recommendations_extra,
+    uncertainty_extras,
 )
 from fm_algo.data.formats.record import encode_predictions
 from fm_algo.data.formats.request import RequestRows, make_request_decoder
@@ -47,6 +49,9 @@ _TOO_LARGE = "the values of the row are too large for a float32 score"
 
 _MAX_CANDIDATES = 1 << 25
 """How many candidates a request may ask to have scored: some seconds."""
+
+_MAX_SAMPLED_ENTRIES = 1 << 25
+"""Of rows whose uncertainty a request may ask for, the entries times the samples: some seconds."""
 
 
 class Scorer:
@@ -87,7 +92,7 @@ class Scorer:
         self._model = model
         self._decoder = make_request_decoder(request_type, feature_dim=model.feature_dim)
         self._has_body = False
-        self._num_pairs = self._num_candidates = 0
+        self._num_pairs = self._num_candidates = self._num_uncertain = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes of the request; yield the next bytes of its answer.
@@ -134,10 +139,7 @@ class Scorer:
             return encode_predictions(score, predicted_label, rows.notes)
         if self.answer_type == CSV:
             return encode_csv(score, predicted_label)
-        extras = {
-            row: _extra(self._model, batch.rows(row, row + 1), configuration)
-            for row, configuration in rows.configurations.items()
-        }
+        extras = _extras(self._model, rows)
         if self.answer_type == JSONLINES:
             return encode_jsonlines(score, predicted_label, extras)
         start, separator, _ = JSON_FRAME
@@ -149,8 +151,8 @@ class Scorer:
         asked = rows.configurations
         if self.answer_type not in _EXTRAS_TYPES:
             raise UserError(
-                f"explain and top_k cannot be answered in {self.answer_type}, allowed: "
-                f"{', '.join(_EXTRAS_TYPES)}",
+                f"explain, top_k and uncertainty cannot be answered in {self.answer_type}, "
+                f"allowed: {', '.join(_EXTRAS_TYPES)}",
                 http_status=406,
             )
         lengths = np.diff(rows.batch.indptr)
@@ -169,6 +171,19 @@ class Scorer:
                 f"the rows have {self._num_candidates} candidates, allowed: {_MAX_CANDIDATES} a "
                 "request"
             )
+        uncertain = [row for row, its in asked.items() if its.uncertainty]
+        if uncertain:
+            self._check_uncertain(int(lengths[uncertain].sum()))
+
+    def _check_uncertain(self, num_entries: int) -> None:
+        check_samples(self._model)
+        self._num_uncertain += num_entries
+        allowed = _MAX_SAMPLED_ENTRIES // len(self._model.samples)
+        if self._num_uncertain > allowed:
+            raise UserError(
+                f"the rows whose uncertainty is asked for have {self._num_uncertain} entries, "
+                f"allowed: {allowed} a request with the model's {len(self._model.samples)} samples"
+            )
 
 
 def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array, first: int) -> None:
@@ -184,9 +199,34 @@ def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array, first: in
     if np.isfinite(score).all():
         return
     number = int(np.isfinite(score).argmin())
-    row = batch.rows(number, number + 1)
-    if np.isfinite(model.w[row.indices]).all() and np.isfinite(model.V[row.indices]).all():
+    if _is_finite(model, batch.rows(number, number + 1)):
         raise UserError(f"the score of row {first + number} (from 0) is infinite: {_TOO_LARGE}")
+
+
+def _is_finite(model: FMModel, rows: CSRBatch) -> bool:
+    """Tell whether all parameters that score these rows are numbers."""
+    return all(
+        np.isfinite(each.w[rows.indices]).all() and np.isfinite(each.V[rows.indices]).all()
+        for each in model.samples or (model,)
+    )
+
+
+def _extras(model: FMModel, rows: RequestRows) -> dict[int, Extra]:
+    """Return what rows ask for beside their scores, by row."""
+    asked = rows.configurations
+    extras = {
+        row: _extra(model, rows.batch.rows(row, row + 1), configuration)
+        for row, configuration in asked.items()
+    }
+    uncertain = [row for row, its in asked.items() if its.uncertainty]
+    if uncertain:
+        batch = rows.batch.take(np.array(uncertain))
+        known = score_uncertainty(model, batch)
+        if not np.isfinite(known.score_std).all() and _is_finite(model, batch):
+            raise UserError(f"the samples' scores are infinite: {_TOO_LARGE}")
+        for row, extra in zip(uncertain, uncertainty_extras(known), strict=True):
+            extras[row] = {**extra, **extras[row]}
+    return extras
 
 
 def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import InternalServerError
 
@@ -38,6 +39,10 @@ class Served(Protocol):
         """Return the model that is invoked at a path of WSGI; None if that is no such path."""
         ...
 
+    def num_samples(self, path: bytes) -> int:
+        """Return how many samples the model has that is invoked at a path of HTTP; 0 without."""
+        ...
+
 
 class OneModel:
     """The model of an ordinary endpoint.
@@ -62,6 +67,10 @@ class OneModel:
     def find(self, path: str) -> Borrowed | None:
         """Return the model at /invocations."""
         return ("", self._borrow()) if path == self.rule else None
+
+    def num_samples(self, _path: bytes) -> int:
+        """Return how many samples the model has."""
+        return len(self._model.samples) if self._model else 0
 
     @contextmanager
     def _borrow(self) -> Iterator[FMModel]:
@@ -89,8 +98,16 @@ class ModelsByName:
 
     def find(self, path: str) -> Borrowed | None:
         """Return the model that a path names; whether it is loaded, who borrows it will see."""
-        named = _INVOKE.fullmatch(path)
-        if not named:
-            return None
-        name = named[1].encode("latin-1").decode(errors="replace")  # as WSGI has it
-        return name, self._models.borrow(name)
+        name = _name(path)
+        return (name, self._models.borrow(name)) if name else None
+
+    def num_samples(self, path: bytes) -> int:
+        """Return how many samples the model has that a path names."""
+        name = _name(unquote_to_bytes(path).decode("latin-1"))
+        return self._models.num_samples(name) if name else 0
+
+
+def _name(path: str) -> str | None:
+    """Return the name of the model that is invoked at a path of WSGI, which has it as Latin-1."""
+    named = _INVOKE.fullmatch(path)
+    return named[1].encode("latin-1").decode(errors="replace") if named else None

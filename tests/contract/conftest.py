@@ -1,6 +1,7 @@
 """Servers under test: the real `serve` as a process, and as a container where an image is named."""
 
 import contextlib
+import dataclasses
 import http.client
 import os
 import signal
@@ -196,14 +197,33 @@ def launch(request: pytest.FixtureRequest, root: Path) -> Iterator[Launcher]:
 
 @pytest.fixture(scope="session")
 def models() -> dict[str, FMModel]:
-    """A small model of each predictor type."""
+    """A small model of each predictor type, and each with 20 samples of the posterior."""
     rng = np.random.default_rng(7)
     w0, w, V = np.array([0.25]), rng.normal(size=5), rng.normal(size=(5, 2))
     parameters = [array.astype(np.float32) for array in (w0, w, V)]
-    return {
+    single = {
         "regressor": FMModel("regressor", *parameters),
         "binary_classifier": FMModel("binary_classifier", *parameters),
     }
+    sampled = {
+        f"sampled {predictor_type}": dataclasses.replace(
+            model, samples=tuple(_near(model, rng) for _ in range(20))
+        )
+        for predictor_type, model in single.items()
+    }
+    return single | sampled
+
+
+def _near(model: FMModel, rng: np.random.Generator) -> FMModel:
+    """Draw a sample: wider than the model, with factors that are worth as much."""
+    parameters = (model.w0, model.w, np.repeat(model.V, 2, axis=1) / np.float32(np.sqrt(2)))
+    return FMModel(
+        model.predictor_type,
+        *(
+            (array + rng.normal(scale=0.2, size=array.shape)).astype(np.float32)
+            for array in parameters
+        ),
+    )
 
 
 def _lay_out(base: Path, models: Mapping[str, FMModel]) -> Path:
@@ -251,6 +271,7 @@ def multi_model_server(
     laid_out = {
         "models/a/model": models["regressor"],
         "models/b/model": models["binary_classifier"],
+        "models/s/model": models["sampled binary_classifier"],
     }
     base = _lay_out(tmp_path_factory.mktemp("served") / "ml", laid_out)
     return launch(base, {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"})

@@ -1,5 +1,6 @@
 """What an instance gets beside its score where its configuration asks for it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -94,6 +95,7 @@ def test_nothing_asked_is_nothing_answered(served, nothing):
     ("configuration", "cause"),
     [
         ("explain", "expected 'object | null', got 'str' at configuration"),
+        ({"uncertainty": 1}, "expected 'bool', got 'int' at configuration.uncertainty"),
         ({"explain": 1}, "expected 'bool', got 'int' at configuration.explain"),
         ({"top_k": 3}, "configuration has top_k without candidates"),
         ({"candidates": {"first": 0, "last": 1}}, "configuration has candidates without top_k"),
@@ -121,6 +123,74 @@ def test_a_configuration_that_cannot_be_answered_is_400_with_the_cause(
     reply = server.invoke(lines, Content_Type=JSONLINES)
     assert reply.status == 400
     assert reply.reason.startswith("line 2: ")
+
+
+UNCERTAIN = {"features": ROW, "configuration": {"uncertainty": True}}
+
+
+@pytest.mark.parametrize("content_type", [JSON, JSONLINES])
+def test_a_model_with_samples_tells_how_sure_it_is(server_of, models, predictor_type, content_type):
+    instances = [{"features": ROW}, UNCERTAIN]
+    lines = "".join(f"{json.dumps(instance)}\n" for instance in instances)
+    body = json.dumps({"instances": instances}) if content_type == JSON else lines
+
+    reply = server_of(f"sampled {predictor_type}").invoke(body, Content_Type=content_type)
+
+    assert (reply.status, reply.content_type) == (200, content_type)
+    plain, told = (
+        json.loads(reply.body)["predictions"]
+        if content_type == JSON
+        else map(json.loads, reply.body.splitlines())
+    )
+    model = models[f"sampled {predictor_type}"]
+    row = CSRBatch.of(np.float32([[1, 0, 0, 0.5, 0]]))
+    scores = np.array([sample.score(row)[0] for sample in model.samples], np.float64)
+    assert plain["score"] == pytest.approx(scores.mean(), rel=1e-6)
+    assert plain["score"] != pytest.approx(
+        float(dataclasses.replace(model, samples=()).score(row)[0])
+    )
+    assert told.pop("score_std") == pytest.approx(scores.std(ddof=1), rel=1e-5)
+    interval = np.quantile(scores, [0.05, 0.95])
+    assert told.pop("score_interval") == pytest.approx(interval.tolist(), rel=1e-5)
+    assert told == plain
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("text/csv", "1,0,0,0.5,0\n"), ("text/libsvm", "0:1 3:0.5\n"), (JSON, None)],
+)
+def test_each_type_of_request_is_scored_by_the_samples(server_of, models, content_type, body):
+    body = body or json.dumps({"instances": [{"features": ROW}]})
+    rows = CSRBatch.of(np.float32([[1, 0, 0, 0.5, 0]]))
+
+    reply = server_of("sampled regressor").invoke(
+        body, Content_Type=content_type, Accept="text/csv"
+    )
+
+    expected = float(models["sampled regressor"].score(rows)[0])
+    assert float(reply.body) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_model_without_samples_answers_400_with_what_to_set(server_of, predictor_type):
+    body = json.dumps({"instances": [{"features": ROW}, UNCERTAIN]})
+
+    reply = server_of(predictor_type).invoke(body, Content_Type=JSON)
+
+    assert reply.status == 400
+    assert reply.reason == (
+        "the model holds 0 posterior samples, uncertainty needs 2 or more: train it with "
+        "optimizer=mcmc and posterior_samples=20, say"
+    )
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-recordio-protobuf"])
+def test_uncertainty_in_an_answer_without_place_for_it_is_406(server_of, accept):
+    body = json.dumps({"instances": [UNCERTAIN]})
+
+    reply = server_of("sampled regressor").invoke(body, Content_Type=JSON, Accept=accept)
+
+    assert reply.status == 406
+    assert "uncertainty" in reply.reason
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-recordio-protobuf"])

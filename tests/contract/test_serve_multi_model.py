@@ -6,7 +6,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+
+from fm_algo.answers.uncertainty import score_uncertainty
+from fm_algo.sparse import CSRBatch
 
 JSON = "application/json"
 BODY = b'{"instances": [{"features": [1, 0, 0, 0.5, 0]}]}'
@@ -54,6 +58,23 @@ def test_a_model_is_loaded_invoked_and_unloaded(server):
     assert invoke(server, "a").status == 404
     assert invoke(server, "b").status == 200
     assert load(server, "a").status == 200
+
+
+def test_a_model_with_samples_tells_how_sure_it_is_and_another_that_it_cannot(server, models):
+    asked = {"features": [1, 0, 0, 0.5, 0], "configuration": {"uncertainty": True}}
+    body = json.dumps({"instances": [asked]})
+    assert load(server, "s").status == load(server, "b").status == 200
+
+    told = server.ask("POST", "/models/s/invoke", body, Content_Type=JSON)
+    refused = server.ask("POST", "/models/b/invoke", body, Content_Type=JSON)
+
+    (prediction,) = json.loads(told.body)["predictions"]
+    row = CSRBatch.of(np.float32([[1, 0, 0, 0.5, 0]]))
+    known = score_uncertainty(models["sampled binary_classifier"], row)
+    assert prediction["score_std"] == pytest.approx(float(known.score_std[0]), rel=1e-6)
+    assert json.loads(invoke(server, "s").body)["predictions"][0]["score"] == prediction["score"]
+    assert refused.status == 400
+    assert "posterior_samples" in refused.reason
 
 
 def test_a_model_that_is_not_loaded_is_404(server):

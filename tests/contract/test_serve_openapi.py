@@ -96,6 +96,10 @@ def test_answers_are_as_described(description, server_of, multi_model_server, me
     ask()
 
 
+ONE_UNCERTAIN = {
+    "features": [1, 0, -1, 0.5, 0],
+    "configuration": {"uncertainty": True, "explain": True},
+}
 WELL_FORMED = st.fixed_dictionaries(
     {"features": st.lists(st.floats(-9, 9, width=32), min_size=5, max_size=5)},
     optional={
@@ -103,6 +107,7 @@ WELL_FORMED = st.fixed_dictionaries(
             [
                 {},
                 {"explain": True},
+                {"uncertainty": False},
                 {"top_k": 3, "candidates": {"first": 0, "last": 4}},
                 {"explain": True, "top_k": 1, "candidates": {"first": 2, "last": 2}},
             ]
@@ -111,14 +116,18 @@ WELL_FORMED = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+@pytest.mark.parametrize(
+    "predictor_type",
+    ["regressor", "binary_classifier", "sampled regressor", "sampled binary_classifier"],
+)
 def test_predictions_are_as_described(description, server_of, predictor_type):
     server = server_of(predictor_type)
     operation = from_dict(description)["/invocations"]["POST"]
+    always = [ONE_UNCERTAIN] if predictor_type.startswith("sampled") else []
 
     @seed(20)
     @settings(max_examples=NUM_EXAMPLES, deadline=None, database=None)
-    @given(st.lists(WELL_FORMED, min_size=1, max_size=3))
+    @given(st.lists(WELL_FORMED, min_size=1, max_size=3).map(always.__add__))
     def ask(instances):
         case = operation.Case(
             body={"instances": instances}, media_type="application/json", headers={}

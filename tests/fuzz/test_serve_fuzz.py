@@ -10,6 +10,7 @@ UserError of one line ends the run.
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import logging
@@ -64,6 +65,8 @@ EXTRA_SEEDS = {
         b'{"instances": [{"features": [1, 0, 0, 0.5, 0]}, {"data": {"features": {"values": '
         b'[1, 2], "keys": [4, 1], "shape": [5]}}}]}',
         b'{"instances": [{"features": [1, 0, 0, 0.5, 0], "configuration": {"explain": true}}]}',
+        b'{"instances": [{"features": [1, 0, 0, 3, 9e37], "configuration": {"uncertainty": true}}'
+        b"]}",
         b'{"instances": [{"configuration": {"top_k": 2, "candidates": {"first": 0, "last": 4}}, '
         b'"data": {"features": {"keys": [0, 3], "values": [1, 2], "shape": [5]}}}]}',
     ],
@@ -85,7 +88,13 @@ def model_of(predictor_type):
     return FMModel(predictor_type, *parameters)
 
 
+def with_samples(model):
+    samples = tuple(dataclasses.replace(model, w=model.w + np.float32(n)) for n in range(3))
+    return dataclasses.replace(model, samples=samples)
+
+
 MODELS = [model_of("regressor"), model_of("binary_classifier")]
+MODELS += [with_samples(model) for model in MODELS]
 SETTINGS = Settings.from_environment({})
 
 
@@ -178,7 +187,7 @@ def fuzz(num_inputs, seed, content_types=tuple(FORMATS)):
         header = content_type + PARAMETERS[rng.integers(len(PARAMETERS))]
         accept = (*ANSWER_TYPES, None)[rng.integers(len(ANSWER_TYPES) + 1)]
         try:
-            status = ask(body, header, accept, MODELS[number % 2])
+            status = ask(body, header, accept, MODELS[number % len(MODELS)])
         except BaseException as error:
             error.add_note(f"input {number} of seed {seed}: {header}, {accept}, {body!r}")
             raise
@@ -205,6 +214,7 @@ json_values = st.recursive(
                 (
                     *("features", "data", "keys", "values", "shape", "label", "x"),
                     *("configuration", "explain", "top_k", "candidates", "first", "last"),
+                    "uncertainty",
                 )
             ),
             inner,
@@ -222,6 +232,7 @@ def test_json_of_any_structure_is_answered_or_refused_in_one_line(instances, acc
     ask(body, "application/json", accept, MODELS[0])
     lines = "".join(f"{json.dumps(instance)}\n" for instance in instances).encode()
     ask(lines, "application/jsonlines", accept, MODELS[1])
+    ask(lines, "application/jsonlines", accept, MODELS[2])
 
 
 @settings(max_examples=300, deadline=None)

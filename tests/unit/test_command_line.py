@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 
 from fm_algo import cli, read_recordio, write_recordio
-from fm_algo.artifacts.artifact import load_manifest, load_model
+from fm_algo.answers.uncertainty import score_uncertainty
+from fm_algo.artifacts.artifact import load_manifest, load_model, save_model
 from fm_algo.artifacts.builtin.artifact import load_builtin_model, read_builtin_model
+from fm_algo.model import FMModel
+from fm_algo.sparse import CSRBatch
 
 DATA = Path(__file__).parents[1] / "data" / "builtin"
 PACKED = str(DATA / "binary-k8-d100" / "model.tar.gz")
@@ -103,6 +107,88 @@ def test_rows_of_another_type_are_scored(tmp_path, capsys):
     run("score", PACKED, tmp_path / "rows.libsvm", "--content-type", "text/libsvm")
 
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.fixture
+def sampled(tmp_path):
+    """A model with samples of another width, and a file of its rows."""
+    random = np.random.default_rng(1)
+    models = [
+        FMModel(
+            "binary_classifier",
+            *(random.normal(size=shape).astype(np.float32) for shape in (1, 4, (4, num_factors))),
+        )
+        for num_factors in (2, 3, 3, 3)
+    ]
+    model = dataclasses.replace(models[0], samples=tuple(models[1:]))
+    (tmp_path / "sampled").mkdir()
+    save_model(tmp_path / "sampled", model, {"epochs": 3})
+    (tmp_path / "rows.csv").write_text("1,0,2,0\n0,0,0,0\n0,1,1,-1\n")
+    return model
+
+
+def test_rows_are_scored_with_their_uncertainty(sampled, tmp_path, capsys):
+    command = ("score", tmp_path / "sampled", tmp_path / "rows.csv")
+    types = ("--content-type", "text/csv;label_size=0")
+
+    run(*command, *types)
+    plain = capsys.readouterr().out.splitlines()
+    run(*command, *types, "--uncertainty")
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    rows = CSRBatch.of(np.float32([[1, 0, 2, 0], [0, 0, 0, 0], [0, 1, 1, -1]]))
+    known = score_uncertainty(sampled, rows)
+    assert [row.pop("score_std") for row in told] == known.score_std.tolist()
+    intervals = np.stack([known.low, known.high], axis=1).tolist()
+    assert [row.pop("score_interval") for row in told] == intervals
+    assert told == [json.loads(line) for line in plain]
+    scores = [row["score"] for row in told]
+    assert scores == pytest.approx(sampled.score(rows).tolist(), rel=1e-14)
+
+
+def test_a_model_without_samples_says_what_its_uncertainty_needs(sampled, tmp_path, capsys):
+    save_model(tmp_path, dataclasses.replace(sampled, samples=()), {})
+
+    code, line = failure(capsys, "score", tmp_path, tmp_path / "none", "--uncertainty")
+
+    assert (code, line.count("\n")) == (1, 1)
+    assert line.startswith("python -m fm_algo: the model holds 0 posterior samples, uncertainty ")
+    assert "posterior_samples" in line
+
+
+@pytest.mark.usefixtures("sampled")
+def test_samples_stay_where_the_layout_is_ours(tmp_path, capsys):
+    file = tmp_path / "sampled" / "model.safetensors"
+    run("convert", tmp_path / "sampled", tmp_path / "packed.tar.gz")
+    run("convert", tmp_path / "packed.tar.gz", tmp_path / "again")
+
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == file.read_bytes()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "convert sampled new --to builtin",
+        "convert sampled new --to npy",
+        "convert sampled new.tar.gz --to libfm",
+        "export-vectors sampled new --items 1:3",
+    ],
+)
+def test_a_layout_without_samples_is_said_to_have_none(
+    sampled, command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+
+    run(*command.split())
+
+    assert capsys.readouterr().err == (
+        "python -m fm_algo: the layout holds no samples: scores will be those of the single model, "
+        "not the mean of its 3 samples\n"
+    )
+    if command.endswith("builtin"):
+        loaded = load_builtin_model(tmp_path / "new" / "model_algo-1")
+        assert loaded.V.tobytes() == sampled.V.tobytes()
 
 
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys):

@@ -41,6 +41,38 @@ def test_a_score_is_the_margin_or_its_sigmoid():
 
 
 @BOTH
+def test_a_mean_margin_has_the_mean_of_the_scores(predictor_type):
+    loss = LOSSES[predictor_type]
+    margins = np.random.default_rng(0).normal(scale=3, size=(50, 7))
+    scores = loss.link(margins.astype(np.float32)).astype(np.float64)
+
+    mean = loss.mean_margin(margins)
+
+    assert (mean.shape, mean.dtype) == ((50,), np.float64)
+    np.testing.assert_allclose(
+        loss.link(mean.astype(np.float32)), scores.mean(axis=1), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("margins", "mean"),
+    [
+        ([-800, -801], -800 + np.log((1 + np.exp(-1)) / 2)),
+        ([800, 801], 800 - np.log((1 + np.exp(-1)) / 2)),
+        ([-1e6, 1e6], 0),
+        ([40, 40, 40], 40),
+        ([-np.inf, -np.inf], -np.inf),
+        ([np.inf, np.inf], np.inf),
+        ([np.inf, 0], np.log(3)),
+    ],
+)
+def test_a_mean_probability_keeps_its_digits_at_either_end(margins, mean):
+    logit = LOSSES["binary_classifier"].mean_margin(np.array([margins], np.float64))
+
+    assert logit.tolist() == pytest.approx([mean], rel=1e-12, abs=1e-12)
+
+
+@BOTH
 def test_training_makes_the_metric_small_that_is_judged_by_default(predictor_type):
     given = {"feature_dim": 1, "num_factors": 1, "predictor_type": predictor_type}
     metric = LOSSES[predictor_type].metric

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,75 @@ def test_the_sigmoid_does_not_overflow():
 
     np.testing.assert_allclose(score, [0, 0, np.exp(-50.0), 0.5, 1, 1, 1], rtol=1e-6)
     assert score.dtype == np.float32
+
+
+def with_samples(predictor_type="regressor", num_samples=5, num_factors=2):
+    """A model beside samples of another width that differ from it and from one another."""
+    model, random = random_model(predictor_type), np.random.default_rng(8)
+    samples = tuple(
+        FMModel(
+            predictor_type,
+            *(
+                random.normal(size=shape).astype(np.float32)
+                for shape in (1, model.feature_dim, (model.feature_dim, num_factors))
+            ),
+        )
+        for _ in range(num_samples)
+    )
+    return dataclasses.replace(model, samples=samples)
+
+
+BOTH = pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+
+
+@BOTH
+@pytest.mark.parametrize("num_samples", [1, 5])
+def test_a_score_is_the_mean_of_the_samples_scores(predictor_type, num_samples):
+    model, rows = with_samples(predictor_type, num_samples), sparse(random_rows())
+    scores = [sample.score(rows).astype(np.float64) for sample in model.samples]
+
+    score = model.score(rows)
+
+    assert score.dtype == np.float32
+    np.testing.assert_allclose(score, np.mean(scores, axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.link(model.margin(rows)), score)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 10, 70])
+def test_blocks_do_not_change_the_margins_of_samples(monkeypatch, at_once):
+    model, rows = with_samples(), sparse(random_rows())
+    whole = model.margin(rows)
+    monkeypatch.setattr(model_module, "_GATHERED_NUMBERS", at_once)
+
+    assert model.margin(rows).tolist() == whole.tolist()
+
+
+def test_no_more_margins_of_samples_are_held_at_once_than_is_said(monkeypatch):
+    model, rows = with_samples(), sparse(np.zeros((40, 6)))
+    monkeypatch.setattr(model_module, "_GATHERED_NUMBERS", 20)
+
+    blocks = [(rows, margins.shape) for rows, margins in model.sample_margins(rows)]
+
+    assert blocks == [(slice(start, start + 4), (4, 5)) for start in range(0, 40, 4)]
+
+
+def test_a_model_with_samples_scores_no_rows_and_refuses_others():
+    model = with_samples()
+
+    assert model.margin(CSRBatch.empty(6, labelled=False)).shape == (0,)
+    with pytest.raises(UserError, match="feature_dim 5"):
+        model.score(sparse(np.ones((1, 5))))
+
+
+def test_margins_of_samples_that_cancel_each_other_are_summed_before_they_are_rounded():
+    zeros = np.zeros((1, 1), np.float32)
+    samples = tuple(
+        FMModel("regressor", zeros[0], np.array([weight], np.float32), zeros)
+        for weight in (3e38, -3e38)
+    )
+    model = FMModel("regressor", zeros[0], zeros[0], zeros, samples)
+
+    assert model.margin(sparse([[10.0]])).tolist() == [0]
 
 
 def test_a_model_knows_its_shape():

@@ -12,6 +12,7 @@ import fm_algo
 
 PUBLIC = {
     "fm_algo": ["read_recordio", "write_recordio"],
+    "fm_algo.answers.uncertainty": ["score_uncertainty"],
     "fm_algo.artifacts.artifact": ["load_model", "save_model"],
     "fm_algo.artifacts.builtin.artifact": ["load_builtin_model", "save_builtin_model"],
     "fm_algo.artifacts.model_source": ["load_any_model", "read_any_model"],

@@ -18,6 +18,7 @@ numbers must have feature_dim as its product.
 In serving, an instance can ask for more than its score by its key `configuration`:
 
     {"explain": true}
+    {"uncertainty": true}
     {"top_k": 10, "candidates": {"first": 100, "last": 199}}
 
 Source: developer guide, "Common data formats for inference", which shows an empty configuration.
@@ -53,6 +54,8 @@ class Configuration(msgspec.Struct, frozen=True):
     ----------
     explain : bool
         Whether to list the parts of its margin.
+    uncertainty : bool
+        Whether to tell how sure the model is of its score.
     top_k : int or None
         How many of the best candidates to return.
     candidates : Candidates or None
@@ -60,6 +63,7 @@ class Configuration(msgspec.Struct, frozen=True):
     """
 
     explain: bool = False
+    uncertainty: bool = False
     top_k: int | None = None
     candidates: Candidates | None = None
 

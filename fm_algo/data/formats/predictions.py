@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from fm_algo.answers.explain import Explanation
+from fm_algo.answers.uncertainty import Uncertainty
 from fm_algo.errors import AlgorithmError
 from fm_algo.sparse import Float32Array, Int32Array
 
@@ -149,6 +150,26 @@ def explanation_extra(explanation: Explanation) -> Extra:
             "rest": {"linear": explanation.rest_linear, "pairwise": explanation.rest_pairwise},
         }
     }
+
+
+def uncertainty_extras(known: Uncertainty) -> list[Extra]:
+    """Write what is known of scores as the keys `score_std` and `score_interval`.
+
+    Returns
+    -------
+    list of Extra
+        One a row: ``{"score_std": …, "score_interval": [low, high]}``.
+
+    Raises
+    ------
+    AlgorithmError
+        If a number is not finite.
+    """
+    columns = (_finite(numbers) for numbers in (known.score_std, known.low, known.high))
+    return [
+        {"score_std": score_std, "score_interval": [low, high]}
+        for score_std, low, high in zip(*columns, strict=True)
+    ]
 
 
 def recommendations_extra(

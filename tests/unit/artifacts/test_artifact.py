@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import json
 import os
 import struct
@@ -7,7 +9,13 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from fm_algo.artifacts.artifact import FORMAT_VERSION, MODEL_FILE, load_model, save_model
+from fm_algo.artifacts.artifact import (
+    FORMAT_VERSION,
+    MODEL_FILE,
+    load_manifest,
+    load_model,
+    save_model,
+)
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.model import FMModel
 
@@ -23,6 +31,20 @@ def model():
         random.normal(size=7).astype(np.float32),
         random.normal(size=(7, 3)).astype(np.float32),
     )
+
+
+@pytest.fixture
+def sampled(model):
+    """The model beside samples that are wider."""
+    random = np.random.default_rng(6)
+    samples = tuple(
+        FMModel(
+            "binary_classifier",
+            *(random.normal(size=shape).astype(np.float32) for shape in (1, 7, (7, 4))),
+        )
+        for _ in range(3)
+    )
+    return dataclasses.replace(model, samples=samples)
 
 
 def tensors_of(model):
@@ -101,6 +123,79 @@ def test_factors_that_do_not_lie_in_one_piece_are_saved(tmp_path, model):
     save_model(tmp_path, FMModel("regressor", model.w0, model.w, wide[:, :3]), {})
 
     np.testing.assert_array_equal(load_model(tmp_path).V, model.V)
+
+
+def test_a_model_without_samples_is_the_bytes_that_every_release_reads(tmp_path):
+    zeros = np.zeros((2, 1), np.float32)
+    path = save_model(tmp_path, FMModel("regressor", zeros[0], zeros[:, 0], zeros), {"epochs": 3})
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest == "b93e9765dbb2367d29bf950098f4971b76f37b2aa5f325665c8291fd172f3740"
+
+
+def test_samples_are_saved_beside_the_model_and_loaded_as_views(tmp_path, sampled):
+    path = save_model(tmp_path, sampled, {"epochs": 3})
+    loaded = load_model(tmp_path)
+
+    assert [file.name for file in tmp_path.iterdir()] == [MODEL_FILE]
+    assert load_manifest(tmp_path).format_version == 2
+    assert [sample.num_factors for sample in loaded.samples] == [4, 4, 4]
+    for ours, theirs in zip((loaded, *loaded.samples), (sampled, *sampled.samples), strict=True):
+        assert ours.predictor_type == "binary_classifier"
+        for name, tensor in tensors_of(ours).items():
+            np.testing.assert_array_equal(tensor, tensors_of(theirs)[name], strict=True)
+            assert is_view_of_a_file(tensor)
+    again = tmp_path / "again"
+    again.mkdir()
+    assert save_model(again, loaded, {"epochs": 3}).read_bytes() == path.read_bytes()
+
+
+def is_view_of_a_file(array):
+    while not isinstance(array, np.memmap) and array.base is not None:
+        array = array.base
+    return isinstance(array, np.memmap) and not array.flags.writeable
+
+
+def test_other_tools_read_the_samples(tmp_path, sampled):
+    tensors = safetensors.numpy.load_file(save_model(tmp_path, sampled, {}))
+
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "w0": (1,),
+        "w": (7,),
+        "V": (7, 3),
+        "sample_w0": (3, 1),
+        "sample_w": (3, 7),
+        "sample_V": (3, 7, 4),
+    }
+    np.testing.assert_array_equal(tensors["sample_V"][2], sampled.samples[2].V)
+
+
+@pytest.mark.parametrize("block_numbers", [1, 5, 8, 1 << 20])
+def test_blocks_do_not_show_in_the_file(tmp_path, monkeypatch, sampled, block_numbers):
+    whole = save_model(tmp_path, sampled, {}).read_bytes()
+    monkeypatch.setattr("fm_algo.artifacts.artifact._BLOCK_NUMBERS", block_numbers)
+
+    assert save_model(tmp_path, sampled, {}).read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"predictor_type": "regressor"}, "regressor of feature_dim 7 and num_factors 4 with 0"),
+        ({"V": np.zeros((7, 5), np.float32)}, "feature_dim 7 and num_factors 5 with 0"),
+        ({"V": np.zeros((6, 4), np.float32)}, "feature_dim 6 and num_factors 4 with 0"),
+        ({"samples": (None,)}, "feature_dim 7 and num_factors 4 with 1 samples"),
+    ],
+)
+def test_samples_that_are_not_alike_are_not_saved(tmp_path, sampled, changes, found):
+    first, second, _ = sampled.samples
+    odd = (first, dataclasses.replace(second, **changes))
+
+    with pytest.raises(
+        UserError, match=rf"^sample 1 is a .*{found}.*; expected binary_classifier, 7, 4 and none"
+    ):
+        save_model(tmp_path, dataclasses.replace(sampled, samples=odd), {})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["absent", "file"])
@@ -185,7 +280,7 @@ def test_fields_of_a_later_release_are_passed_over(tmp_path, model):
 def test_a_format_of_a_later_release_is_refused(tmp_path, model):
     write(tmp_path, tensors_of(model), MANIFEST | {"format_version": FORMAT_VERSION + 1})
 
-    with pytest.raises(UserError, match="format_version 2; this release reads up to 1"):
+    with pytest.raises(UserError, match="format_version 3; this release reads up to 2"):
         load_model(tmp_path)
 
 
@@ -202,6 +297,37 @@ def test_a_format_of_a_later_release_is_refused(tmp_path, model):
 )
 def test_tensors_that_make_no_model_are_refused(tmp_path, model, changes, message):
     tensors = tensors_of(model) | changes
+    write(tmp_path, {name: tensor for name, tensor in tensors.items() if tensor is not None})
+
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_w": None}, r"'sample_V', 'sample_w0', .*with samples sample_V, sample_w and"),
+        (
+            {"sample_w0": np.zeros(3, np.float32)},
+            r"sample_w0 \(3,\), .*expected \(num_samples, 1\)",
+        ),
+        ({"sample_w0": np.zeros((), np.float32)}, r"sample_w0 \(\), "),
+        ({"sample_w0": np.zeros((4, 1), np.float32)}, r"sample_w0 \(4, 1\), "),
+        ({"sample_w": np.zeros((3, 6), np.float32)}, r"sample_w \(3, 6\) .*beside w \(7,\); "),
+        ({"sample_V": np.zeros((3, 7), np.float32)}, r"sample_V \(3, 7\) beside"),
+        ({"sample_V": np.zeros((3, 7, 0), np.float32)}, r"sample_V \(3, 7, 0\) beside"),
+        (
+            {
+                "sample_w0": np.zeros((0, 1), np.float32),
+                "sample_w": np.zeros((0, 7), np.float32),
+                "sample_V": np.zeros((0, 7, 4), np.float32),
+            },
+            r"sample_w0 \(0, 1\), ",
+        ),
+    ],
+)
+def test_tensors_that_make_no_samples_are_refused(tmp_path, sampled, changes, message):
+    tensors = safetensors.numpy.load_file(save_model(tmp_path, sampled, {})) | changes
     write(tmp_path, {name: tensor for name, tensor in tensors.items() if tensor is not None})
 
     with pytest.raises(UserError, match=message):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 import subprocess
@@ -62,6 +63,18 @@ def test_a_request_is_scored(client):
 
     assert answer.status_code == 200
     assert answer.json == {"predictions": [{"score": 7.5}]}
+
+
+def test_the_log_says_how_many_samples_a_model_has(client_of, tmp_path, caplog):
+    model = FMModel(
+        "regressor", np.zeros(1, np.float32), np.zeros(3, np.float32), np.zeros((3, 2), np.float32)
+    )
+    save_model(tmp_path / "model", dataclasses.replace(model, samples=(model,) * 20), {})
+
+    with caplog.at_level(logging.INFO):
+        client_of()
+
+    assert caplog.messages[-1].endswith("; regressor of feature_dim 3, num_factors 2, 20 samples")
 
 
 def test_the_environment_is_read_where_no_settings_are_given(monkeypatch, environment):

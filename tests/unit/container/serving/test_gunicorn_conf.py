@@ -1,14 +1,20 @@
+import dataclasses
 import gc
 import importlib
 import logging.config
 from pathlib import Path
 
 import gunicorn.config
+import numpy as np
 import pytest
 
 import container.serving.gunicorn_conf
 from container.serving import server
+from container.serving.app import create_app
 from container.serving.paced_worker import PacedWorker
+from container.settings import Settings
+from fm_algo.artifacts.artifact import save_model
+from fm_algo.model import FMModel
 
 
 @pytest.fixture
@@ -91,6 +97,26 @@ def test_what_the_master_has_loaded_is_left_alone_by_the_workers(configure):
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.parametrize("is_multi_model", ["true", "false"])
+def test_a_worker_knows_how_many_samples_its_application_serves(
+    configure, make_worker, tmp_path, is_multi_model
+):
+    zeros = np.zeros((1, 1), np.float32)
+    model = FMModel("regressor", zeros[0], zeros[0], zeros)
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", dataclasses.replace(model, samples=(model,) * 7), {})
+    app = create_app(
+        Settings.from_environment(
+            {"SAGEMAKER_BASE_DIR": str(tmp_path), "SAGEMAKER_MULTI_MODEL": is_multi_model}
+        )
+    )
+    worker = make_worker(PacedWorker, app)
+
+    configure().post_worker_init(worker)
+
+    assert worker.num_samples(b"/invocations") == (0 if is_multi_model == "true" else 7)
 
 
 def test_the_server_is_gunicorn_with_this_configuration(monkeypatch):

@@ -56,6 +56,18 @@ def test_quick_requests_are_answered_in_the_loop_and_others_in_a_thread(served):
     assert places == [b"loop", b"thread", b"thread", b"loop", b"loop"]
 
 
+def test_a_request_of_a_model_with_many_samples_is_answered_in_a_thread(running):
+    short = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+    with running(PacedWorker, where, threads=1, keepalive=75) as served:
+        with served.connect() as client:
+            at_first = answer(client, short)
+        served.worker.num_samples = lambda path: 5000 if path == b"/invocations" else 0
+        with served.connect() as client:
+            then = [answer(client, request) for request in (short, PING)]
+
+    assert [found[:4] for found in (at_first, *then)] == [b"loop", b"thre", b"loop"]
+
+
 def test_the_first_request_may_be_one_for_a_thread(served):
     with served.connect() as client:
         assert answer(client, OTHER) == b"thread"

@@ -27,6 +27,30 @@ def test_a_ping_and_a_whole_short_invocation_are_quick(data):
 
 
 @pytest.mark.parametrize(
+    ("num_samples", "most"), [(0, 9999), (1, 9999), (20, 819), (100, 163), (MAX_BYTES, 0)]
+)
+def test_with_samples_a_body_is_quick_whose_parameters_are_as_few(num_samples, most):
+    paths = []
+
+    def count(path):
+        paths.append(path)
+        return num_samples
+
+    assert is_quick(announced(b"1" * most), count)
+    assert is_quick(announced(b"1" * (most + 1)), count) == (most == 9999)
+    assert is_quick(b"GET /ping HTTP/1.1\r\n\r\n", count)
+    assert paths == [b"/invocations"] * 2
+
+
+def test_the_path_is_asked_for_as_it_was_sent():
+    paths = []
+    named = invocation(b"1", b"Content-Length: 1", path=b"/models/a%20b/invoke")
+
+    assert is_quick(named, lambda path: paths.append(path) or 3)
+    assert paths == [b"/models/a%20b/invoke"]
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 
@@ -10,7 +11,7 @@ from container.serving.scoring import REQUEST_TYPES, Scorer
 from container.settings import ANSWER_TYPES, Settings
 from fm_algo import write_recordio
 from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
-from fm_algo.errors import UserError
+from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.model import FMModel
 
 
@@ -35,6 +36,15 @@ def answer(model, body, content_type, accept, *, piece_bytes=1 << 20, **environm
         pieces += scorer.feed(body[start : start + piece_bytes])
     pieces += scorer.close()
     return scorer, b"".join(pieces)
+
+
+def with_samples(model, *weights):
+    """The model beside samples that each have another weight for both features."""
+    samples = (
+        FMModel(model.predictor_type, model.w0, np.full(2, weight, np.float32), model.V * 0)
+        for weight in weights
+    )
+    return dataclasses.replace(model, samples=tuple(samples))
 
 
 def status_of(model, body, content_type, accept):
@@ -146,3 +156,90 @@ def test_what_rows_ask_for_is_limited_for_all_pieces_together(model, monkeypatch
     assert answer(model, 2 * line, JSONLINES, None, piece_bytes=len(line))[0].num_rows == 2
     with pytest.raises(UserError, match="6 candidates, allowed: 4 a request"):
         answer(model, 3 * line, JSONLINES, None, piece_bytes=len(line))
+
+
+UNCERTAIN = {"features": [2, 0], "configuration": {"uncertainty": True}}
+PLAIN = {"features": [2, 0]}
+
+
+def asked(content_type, *instances):
+    if content_type == JSON:
+        return json.dumps({"instances": instances}).encode()
+    return "".join(f"{json.dumps(instance)}\n" for instance in instances).encode()
+
+
+@pytest.mark.parametrize(("content_type", "accept"), [(JSON, JSON), (JSONLINES, JSONLINES)])
+@pytest.mark.parametrize("piece_bytes", [5, 1 << 20])
+def test_who_asks_for_it_is_told_the_uncertainty(model, content_type, accept, piece_bytes):
+    body = asked(content_type, PLAIN, UNCERTAIN, PLAIN, UNCERTAIN)
+
+    _, answered = answer(
+        with_samples(model, 1, 2, 3), body, content_type, accept, piece_bytes=piece_bytes
+    )
+
+    told = (
+        json.loads(answered)["predictions"]
+        if accept == JSON
+        else [json.loads(line) for line in answered.splitlines()]
+    )
+    interval = np.float32([2.7, 6.3]).tolist()
+    known = {"score": 4.5, "score_std": 2.0, "score_interval": interval}
+    assert told == [{"score": 4.5}, known, {"score": 4.5}, known]
+
+
+def test_the_uncertainty_of_a_row_stands_beside_its_explanation(model):
+    both = {"features": [2, 0], "configuration": {"uncertainty": True, "explain": True}}
+
+    _, body = answer(with_samples(model, 1, 3), asked(JSON, both), JSON, JSON)
+
+    (told,) = json.loads(body)["predictions"]
+    assert list(told) == ["score", "score_std", "score_interval", "explanation"]
+    assert (told["score"], told["explanation"]["margin"]) == (4.5, 2.5)  # of w, not the samples
+
+
+@pytest.mark.parametrize("num_samples", [0, 1])
+def test_a_model_without_samples_says_what_to_set(model, num_samples):
+    with pytest.raises(
+        UserError, match=rf"^the model holds {num_samples} posterior samples, .*s"
+    ) as caught:
+        answer(with_samples(model, *range(num_samples)), asked(JSON, UNCERTAIN), JSON, JSON)
+
+    assert caught.value.http_status == 400
+    assert "posterior_samples" in caught.value.message
+
+
+def test_uncertainty_that_has_no_place_in_an_answer_is_406(model):
+    with pytest.raises(
+        UserError, match=r"^explain, top_k and uncertainty cannot be answered in te"
+    ) as caught:
+        answer(with_samples(model, 1, 2), asked(JSON, UNCERTAIN), JSON, CSV)
+
+    assert caught.value.http_status == 406
+
+
+def test_the_entries_whose_uncertainty_is_asked_for_are_limited(model, monkeypatch):
+    monkeypatch.setattr(scoring, "_MAX_SAMPLED_ENTRIES", 8)
+    sampled = with_samples(model, 1, 2, 3)
+    line = asked(JSONLINES, UNCERTAIN)
+
+    assert answer(sampled, 2 * line, JSONLINES, None, piece_bytes=len(line))[0].num_rows == 2
+    with pytest.raises(
+        UserError, match="have 3 entries, allowed: 2 a request with the model's 3 samples"
+    ):
+        answer(sampled, 3 * line, JSONLINES, None, piece_bytes=len(line))
+
+
+def test_samples_whose_scores_are_infinite_are_the_rows_fault(model):
+    far = {"features": [3e38, 0], "configuration": {"uncertainty": True}}
+    sampled = with_samples(model, 4, -4)
+
+    assert json.loads(answer(sampled, asked(JSON, PLAIN), JSON, JSON)[1])
+    with pytest.raises(UserError, match="the samples' scores are infinite: the values of the row"):
+        answer(sampled, asked(JSON, far), JSON, JSON)
+
+
+def test_a_score_that_the_samples_make_infinite_is_told_by_its_row(model):
+    with pytest.raises(UserError, match=r"the score of row 1 \(from 0\) is infinite"):
+        answer(with_samples(model, 4, 4), b"1,1\n3e38,0\n", CSV, CSV)
+    with pytest.raises(AlgorithmError):
+        answer(with_samples(model, np.inf, 4), b"1,1\n", CSV, CSV)

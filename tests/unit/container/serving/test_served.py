@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from werkzeug.exceptions import InternalServerError
@@ -53,6 +55,20 @@ def test_a_model_is_found_by_its_name_as_wsgi_spells_it(registry, tmp_path, name
     assert found == name
     with borrowed as model:
         assert model.w0[0] == 2
+
+
+def test_samples_are_counted_by_the_path_as_http_spells_it(registry, tmp_path):
+    sampled = dataclasses.replace(model_of(1), samples=(model_of(2),) * 3)
+    save_model(tmp_path, sampled, {})
+    registry.load("caf\xe9/b", str(tmp_path))
+    served = ModelsByName(registry)
+
+    assert served.num_samples(b"/models/caf%C3%A9%2Fb/invoke") == 3
+    assert served.num_samples(b"/models/other/invoke") == 0
+    assert served.num_samples(b"/models") == 0
+    assert OneModel(sampled).num_samples(b"/invocations") == 3
+    assert OneModel(model_of(1)).num_samples(b"/invocations") == 0
+    assert OneModel(None).num_samples(b"/invocations") == 0
 
 
 @pytest.mark.parametrize(
