@@ -1,5 +1,6 @@
 """Learning by Gibbs sampling or alternating least squares: an epoch is a sweep."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator
@@ -139,7 +140,8 @@ class BayesLearner(Learner):
     def model(self) -> FMModel:
         """Return the mean so far in num_factors columns, with the samples to be kept."""
         if self._model is None:
-            self._model = self._swept.model()
+            chain = self._swept
+            self._model = dataclasses.replace(chain.model(), samples=tuple(chain.samples()))
         return self._model
 
     def load(self, model: FMModel) -> None:
