@@ -22,14 +22,23 @@ _BLOCK_ROWS = 64
 _MAX_PIECES = 32
 
 
-@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def weighted_products(factors: Float32Array, weight: Float32Array) -> NDArray[np.float64]:
     """Sum weight_i b_i b_iᵀ over the rows b_i of `factors`, (n, whole vectors); the upper tiles."""
     num_rows, width = factors.shape
-    piece_rows = max(_BLOCK_ROWS, (num_rows + _MAX_PIECES - 1) // _MAX_PIECES)
-    num_pieces = (num_rows + piece_rows - 1) // piece_rows
-    parts = np.zeros((num_pieces, width, width), np.float64)
-    for piece in prange(num_pieces):
+    piece_rows = max(_BLOCK_ROWS, -(-num_rows // _MAX_PIECES))
+    # Made and added up out here: compiled for threads, each would be a loop over single numbers.
+    parts = np.zeros((-(-num_rows // piece_rows), width, width))
+    _sum_pieces(factors, weight, piece_rows, parts)
+    products: NDArray[np.float64] = parts.sum(axis=0)
+    return products
+
+
+@njit(parallel=True, nogil=True, error_model="numpy", cache=True)
+def _sum_pieces(
+    factors: Float32Array, weight: Float32Array, piece_rows: int, parts: NDArray[np.float64]
+) -> None:
+    num_rows, width = factors.shape
+    for piece in prange(len(parts)):
         panel = np.empty((_BLOCK_ROWS, width), np.float32)
         matrix = np.empty((width + 3, width), np.float32)
         stop = min(num_rows, (piece + 1) * piece_rows)
@@ -41,11 +50,9 @@ def weighted_products(factors: Float32Array, weight: Float32Array) -> NDArray[np
                     store(panel, n, j, root * load(factors, block + n, j))
             clear(matrix, width)
             add_square(panel, count, width, matrix)
-            parts[piece] += matrix[:width]
-    products = np.zeros((width, width), np.float64)
-    for piece in range(num_pieces):
-        products += parts[piece]
-    return products
+            for i in range(width):
+                for j in range(width):
+                    parts[piece, i, j] += matrix[i, j]
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
