@@ -7,9 +7,11 @@ and deterministic matrix sketching", KDD 2013): stack samples until the columns 
 the strongest.
 """
 
+import functools
 import math
 
 import numpy as np
+import threadpoolctl
 from numpy.typing import NDArray
 
 from fm_algo.runtime.jit import njit, prange
@@ -84,12 +86,19 @@ def strongest(factors: Float32Array, weight: Float32Array, count: int) -> Float3
         Orthonormal columns, the strongest first, and columns of 0.
     """
     products = weighted_products(factors, weight)
-    _, vectors = np.linalg.eigh(products, UPLO="U")  # the weakest first
+    # On one thread: the others would go on spinning beside the sweeps, and round otherwise.
+    with _blas().limit(limits=1, user_api="blas"):
+        _, vectors = np.linalg.eigh(products, UPLO="U")  # the weakest first
     width = factors.shape[1]
     count = min(count, width)
     directions = np.zeros((width, -(-count // WIDTH) * WIDTH), np.float32)
     directions[:, :count] = vectors[:, ::-1][:, :count]
     return directions
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
 
 
 class Sketch:
