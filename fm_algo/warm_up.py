@@ -7,6 +7,7 @@ import numpy as np
 from fm_algo.data.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.bayes import warm_up as bayes
 from fm_algo.training.gradient.cpu import CPUKernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
@@ -37,6 +38,7 @@ def main() -> None:
     for _report in train(learner, hyperparameters):
         pass
     bulk.main()
+    bayes.main()
     if importlib.util.find_spec("torch") is not None:
         # Imported here, because it imports torch, which is not installed everywhere.
         from fm_algo.training.distributed import warm_up as distributed  # noqa: PLC0415
