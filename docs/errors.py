@@ -143,6 +143,11 @@ def _foreign_host(base: Path) -> None:
     write(base, "input/config/resourceconfig.json", json.dumps(hosts))
 
 
+def _two_hosts(base: Path) -> None:
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
+    write(base, "input/config/resourceconfig.json", json.dumps(hosts))
+
+
 def _no_rows(base: Path) -> None:
     (base / "input/data/train/rows.csv").unlink()
 
@@ -194,6 +199,9 @@ BAD_JOBS = [
            _chosen(early_stopping_patience="2")),
     BadJob("Hyperparameters", "too few rows for validation_split",
            _both(_chosen(validation_split="0.1"), _rows("1,1,0\n"))),
+    BadJob("Hyperparameters", "samples of what draws none", _chosen(posterior_samples="9")),
+    BadJob("Hyperparameters", "groups that are none",
+           _chosen(optimizer="mcmc", feature_groups="[1, 0]")),
     BadJob("The job", "no train channel", _described(test={})),
     BadJob("The job", "an unknown channel", _described(train={}, valid={})),
     BadJob("The job", "an unknown input mode", _described(train={"TrainingInputMode": "Turbo"})),
@@ -203,6 +211,9 @@ BAD_JOBS = [
     BadJob("The job", "validation rows given twice",
            _both(_chosen(validation_split="0.1"), _described(train={}, validation={}))),
     BadJob("The job", "a host that is none of the job's", _foreign_host),
+    BadJob("The job", "a pipe, where all rows must be in memory",
+           _both(_chosen(optimizer="mcmc"), _described(train={"TrainingInputMode": "Pipe"}))),
+    BadJob("The job", "two hosts, where one trains", _both(_chosen(optimizer="als"), _two_hosts)),
     BadJob("The job", "a damaged file",
            lambda base: write(base, "input/config/hyperparameters.json", "{")),
     BadJob("The job", "no hyperparameters.json",

@@ -78,6 +78,17 @@ def test_samples_are_kept_and_score(tree):
     assert value_at_test(outcome.lines, "binary_classification_accuracy") > 0.95
 
 
+def test_samples_that_no_sweep_gives_are_warned_of(tree):
+    describe(tree, epochs="8", posterior_samples="100")
+    outcome = tree.train()
+
+    assert len(load_model(tree.model).samples) == 3
+    (line,) = [line for line in outcome.lines if "WARNING" in line]
+    assert line.endswith(
+        "posterior_samples=100: 8 sweeps give 3 samples, for the first 5 do not count"
+    )
+
+
 def test_it_stops_early_by_the_mean(tree):
     noise = np.random.default_rng(3).normal(0, 3, 3000).astype(np.float32)
     rows = Rows(ROWS.features, ROWS.labels + noise)

@@ -282,6 +282,22 @@ class Chain:
         )  # fmt: skip
         return self.scale.model(self.predictor_type, w0, theta[:, width], theta[:, :k])
 
+    def margin(self, batch: CSRBatch) -> Float32Array:
+        """Return the mean margin of any rows so far, float32, shape (num_rows,).
+
+        That of `mean_model`, whose factors are not copied for it; before a sample counts, and of
+        alternating least squares, that of the present parameters.
+        """
+        mean, sketch = self.posterior, self.posterior.sketch
+        if int(mean.count[0]) == 0:
+            return self.current().margin(batch)
+        nothing = np.zeros(1, np.float32)
+        pairwise = FMModel("regressor", nothing, np.zeros_like(mean.w), sketch.factors)
+        narrow = np.zeros((len(mean.w), 1), np.float32)
+        linear = FMModel("regressor", mean.w0.astype(np.float32), mean.w, narrow)
+        margin = linear.margin(batch) + pairwise.margin(batch) / max(int(sketch.num_samples[0]), 1)
+        return (self.scale.center + self.scale.deviation * margin).astype(np.float32)
+
     def mean_model(self) -> FMModel:
         """Return the mean in all columns of the sketch: wide, and within its rounding the mean."""
         mean = self.posterior

@@ -14,7 +14,7 @@ from fm_algo.model import FMModel
 from fm_algo.runtime import threads
 from fm_algo.runtime.machine import usable_memory_bytes
 from fm_algo.sparse import CSRBatch, Float32Array
-from fm_algo.training.bayes.chain import Chain
+from fm_algo.training.bayes.chain import FIRST_AVERAGED, Chain
 from fm_algo.training.bayes.groups import groups_by_first
 from fm_algo.training.bayes.memory import Counts, planned_bytes
 from fm_algo.training.learner import Learner, Step
@@ -78,11 +78,24 @@ class BayesLearner(Learner):
                 "num_factors or posterior_samples, or another optimizer"
             )
         _log.info("optimizer=%s plans %d MiB, rows included", optimizer, needed >> 20)
+        self._warn_of_few_samples()
         self._chain = self._make_chain(rows.cached)
         own = self._chain.state()
         for name, array in self._saved_state.items():
             own[name][...] = array
         self._start, self._saved_state = None, {}
+
+    def _warn_of_few_samples(self) -> None:
+        chosen = self._hyperparameters
+        most = max(chosen.epochs - FIRST_AVERAGED, 0)
+        if chosen.posterior_samples > most:
+            _log.warning(
+                "posterior_samples=%d: %d sweeps give %d samples, for the first %d do not count",
+                chosen.posterior_samples,
+                chosen.epochs,
+                most,
+                FIRST_AVERAGED,
+            )
 
     def _needed_bytes(self, rows: Rows) -> int:
         chosen = self._hyperparameters
@@ -133,7 +146,7 @@ class BayesLearner(Learner):
         chain = self._chain
         if self._model is None and chain is not None:
             if chain.num_sweeps < self._hyperparameters.epochs:
-                return chain.mean_model().margin(batch)
+                return chain.margin(batch)
             return self.model().margin(batch)
         return self.model().margin(batch)
 

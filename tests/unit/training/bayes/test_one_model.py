@@ -46,6 +46,7 @@ def test_the_mean_of_samples_is_one_wide_model(monkeypatch):
 
     assert len(margins) == 25
     assert chain.mean_model().margin(rows) == pytest.approx(np.mean(margins, axis=0), abs=2e-3)
+    assert chain.margin(rows) == pytest.approx(chain.mean_model().margin(rows), abs=1e-5)
     assert chain.scale.deviation * chain.posterior.margin + chain.scale.center == pytest.approx(
         np.mean(margins, axis=0), abs=1e-3
     )
