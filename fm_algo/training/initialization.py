@@ -13,15 +13,20 @@ _BLOCK_NUMBERS = 1 << 22
 """Numbers drawn at once; they need 16 MB of memory besides the model's own."""
 
 
-def initial_model(hyperparameters: Hyperparameters) -> FMModel:
-    """Make a model with the initial parameters that `draw_initial` draws."""
+def zero_model(hyperparameters: Hyperparameters) -> FMModel:
+    """Make a model of the job's shape, all parameters 0."""
     feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
-    model = FMModel(
+    return FMModel(
         hyperparameters.predictor_type,
         np.zeros(1, np.float32),
         np.zeros(feature_dim, np.float32),
         np.zeros((feature_dim, num_factors), np.float32),
     )
+
+
+def initial_model(hyperparameters: Hyperparameters) -> FMModel:
+    """Make a model with the initial parameters that `draw_initial` draws."""
+    model = zero_model(hyperparameters)
     draw_initial(model, hyperparameters)
     return model
 

@@ -2,10 +2,11 @@
 
 import json
 import re
+import signal
 
 import numpy as np
 import pytest
-from training_tree import Rows, TrainingTree
+from training_tree import Rows, TrainingTree, finish
 
 from fm_algo.artifacts.artifact import load_model
 from fm_algo.errors import UserError
@@ -115,6 +116,25 @@ def test_a_job_may_start_from_an_earlier_model(tree, tmp_path):
 
     fresh, later = errors
     assert later < fresh / 10
+
+
+def test_a_stop_saves_the_mean_so_far(tree):
+    describe(tree, epochs="1000000", posterior_samples="3")
+    process = tree.start()
+    for line in process.stdout:
+        if "epoch=20, train" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    said = process.stdout.read()
+
+    assert finish(process).code == 0
+    assert "stopped by SIGTERM: the model is that of the last mini-batch trained" in said
+    model = load_model(tree.model)
+    rows = ROWS[:2000]
+    factors = rows.features @ model.V
+    scores = (factors**2 - rows.features**2 @ model.V**2).sum(axis=1) / 2
+    scores += rows.features @ model.w + model.w0
+    assert np.sqrt(np.mean((scores - rows.labels) ** 2)) < 0.2
 
 
 @pytest.mark.parametrize("num_threads", ["1", "2"])

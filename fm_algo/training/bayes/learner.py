@@ -17,6 +17,7 @@ from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.bayes.chain import FIRST_AVERAGED, Chain
 from fm_algo.training.bayes.groups import groups_by_first
 from fm_algo.training.bayes.memory import Counts, planned_bytes
+from fm_algo.training.initialization import zero_model
 from fm_algo.training.learner import Learner, Step
 from fm_algo.training.metrics import MetricSums
 from fm_algo.training.rows import Rows
@@ -50,7 +51,7 @@ class BayesLearner(Learner):
         self._hyperparameters = hyperparameters
         self._rank = min(hyperparameters.num_factors, MOST_FACTORS)
         self._num_threads = threads.set_up(hyperparameters.num_threads)
-        self._start: FMModel | None = _zeros(hyperparameters)
+        self._start: FMModel | None = zero_model(hyperparameters)
         self._saved_state: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
         self._chain: Chain | None = None
         self._model: FMModel | None = None
@@ -185,16 +186,6 @@ class BayesLearner(Learner):
         if self._chain is None:
             raise RuntimeError("there are no rows to train on yet")
         return self._chain
-
-
-def _zeros(hyperparameters: Hyperparameters) -> FMModel:
-    feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
-    return FMModel(
-        hyperparameters.predictor_type,
-        np.zeros(1, np.float32),
-        np.zeros(feature_dim, np.float32),
-        np.zeros((feature_dim, num_factors), np.float32),
-    )
 
 
 def _narrowed(model: FMModel, num_factors: int) -> FMModel:

@@ -302,8 +302,10 @@ def update_columns(
     ) = constants  # fmt: skip
     for piece in prange((num_columns + _COLUMNS_A_PIECE - 1) // _COLUMNS_A_PIECE):
         own = StepConstants(
-            optimizer, num_factors, use_bias, use_linear, bias_lr, linear_lr, factors_lr,
-            bias_wd, linear_wd, factors_wd, rescale, clip_limit, epsilon, l1,
+            optimizer=optimizer, num_factors=num_factors, use_bias=use_bias, use_linear=use_linear,
+            bias_lr=bias_lr, linear_lr=linear_lr, factors_lr=factors_lr,
+            bias_wd=bias_wd, linear_wd=linear_wd, factors_wd=factors_wd,
+            rescale=rescale, clip=clip_limit, epsilon=epsilon, l1=l1,
         )  # fmt: skip
         sums = np.empty((1, width), np.float32)  # Σ_r g_r x_ri S_r
         last_column = min(num_columns, (piece + 1) * _COLUMNS_A_PIECE)
