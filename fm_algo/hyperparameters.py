@@ -504,8 +504,18 @@ def _misplaced_bayes_values(values: Mapping[str, Any]) -> list[str]:
         problems.append(f"posterior_samples={num_samples} needs optimizer=mcmc, not {optimizer}")
     if optimizer in WITHOUT_GRADIENTS and values.get("device") == "gpu":
         problems.append(f"device=gpu: optimizer={optimizer} trains on processors, use auto or cpu")
+    if optimizer == "als":
+        problems += [
+            f"{name}=0.0 is not a finite number > 0, which optimizer=als needs"
+            for name in ("linear_wd", "factors_wd")
+            if values.get(name) == 0
+        ]
     groups = values.get("feature_groups")
-    if groups is not None and (
+    if groups is not None and optimizer != "mcmc":
+        problems.append(
+            f"feature_groups={json.dumps(groups)} needs optimizer=mcmc, not {optimizer}"
+        )
+    elif groups is not None and (
         not groups
         or any(second <= first for first, second in itertools.pairwise(groups))
         or groups[-1] >= values.get("feature_dim", MAX_FEATURE_DIM)

@@ -206,7 +206,8 @@ def _follow(
         else:
             # Tuning takes the last value, which must be that of the saved model. A FIFO cannot
             # be read again.
-            again = report.is_best_restored and not job.is_pipe("validation")
+            is_other = report.is_best_restored or hosts.learner.saves_another
+            again = is_other and not job.is_pipe("validation")
             log.validation(evaluated("validation", 0) if again else [])
             log.test(evaluated("test", 0))
     log.end()

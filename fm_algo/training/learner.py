@@ -44,6 +44,12 @@ class Learner(Protocol):
     needs_rows: ClassVar[bool] = False
     """Whether there is no model yet before `take_rows`, not even where a state was restored."""
 
+    saves_another: ClassVar[bool] = False
+    """Whether `model()` is another model than the one that `margin` scores by while it trains."""
+
+    advice: ClassVar[str] = "try other hyperparameters"
+    """What to try where training diverges."""
+
     @property
     def description(self) -> str:
         """What trains, for the log: "2 CPU threads"."""

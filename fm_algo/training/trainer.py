@@ -11,7 +11,6 @@ import numpy as np
 
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.model import FMModel
 from fm_algo.training.early_stopping import EarlyStopping
 from fm_algo.training.learner import Learner, Step
 from fm_algo.training.metrics import Metric, MetricSums, added_up, metrics_for
@@ -78,7 +77,7 @@ def train(
             yield report
         progress = progress if report is None else report.progress
         if not progress.num_batches and peers.is_stopping():
-            _check_finite(learner.model(), epoch)
+            _check_finite(learner, epoch)
             return  # nothing was done in this epoch
         elapsed_s = time.perf_counter() - began_at
         num_batches = progress.num_batches
@@ -91,7 +90,7 @@ def train(
             is_stopped or epoch + 1 == hyperparameters.epochs or early_stopping.is_over(epoch + 1)
         )
         if is_last or is_best:
-            _check_finite(learner.model(), epoch)
+            _check_finite(learner, epoch)
         total = added_up(sums, peers.add_up, hyperparameters.predictor_type)
         yield EpochReport(
             epoch=epoch,
@@ -124,7 +123,7 @@ def _train_epoch(
 ) -> Iterator[BatchReport]:
     """Train on the rest of an epoch, until its end or a stop; add each step to `sums`."""
     epoch, interval = start.epoch, hyperparameters.batch_metrics_publish_interval
-    results = _Results(epoch, sums)
+    results = _Results(epoch, sums, learner)
     steps = learner.steps(epoch, start.num_batches, peers.is_stopping)
     for number, step in enumerate(steps, start.num_batches):
         results.add(number, step)
@@ -141,8 +140,8 @@ def _train_epoch(
 class _Results:
     """The results of steps that still have to be added to the epoch's sums."""
 
-    def __init__(self, epoch: int, sums: MetricSums) -> None:
-        self._epoch, self._sums = epoch, sums
+    def __init__(self, epoch: int, sums: MetricSums, learner: Learner) -> None:
+        self._epoch, self._sums, self._learner = epoch, sums, learner
         self._late: deque[tuple[int, Step]] = deque()
 
     def add(self, number: int, step: Step) -> None:
@@ -155,9 +154,8 @@ class _Results:
             number, step = self._late.popleft()
             step.add_to(self._sums)
             if not math.isfinite(self._sums.loss):
-                raise _diverged(
-                    f"epoch {self._epoch}, mini-batch {number}: the loss is {self._sums.loss}"
-                )
+                found = f"epoch {self._epoch}, mini-batch {number}: the loss is {self._sums.loss}"
+                raise _diverged(found, self._learner)
 
     def progress(self, start: Progress, number: int) -> Progress:
         """Return the progress after step `number`, the last one added."""
@@ -165,16 +163,15 @@ class _Results:
         return msgspec.structs.replace(start, num_batches=number + 1, sums=self._sums.state())
 
 
-def _diverged(found: str) -> AlgorithmError:
-    return AlgorithmError(
-        f"training diverged in {found}; try lower bias_lr, linear_lr and factors_lr, scale the "
-        "feature values to about 1, or set clip_gradient"
-    )
+def _diverged(found: str, learner: Learner) -> AlgorithmError:
+    return AlgorithmError(f"training diverged in {found}; {learner.advice}")
 
 
-def _check_finite(model: FMModel, epoch: int) -> None:
+def _check_finite(learner: Learner, epoch: int) -> None:
     """Check the parameters after the last update, which no loss reflects yet."""
+    model = learner.model()
     for name, values in (("w0", model.w0), ("w", model.w), ("V", model.V)):
         for start in range(0, len(values), _CHECKED_AT_ONCE):
             if not np.isfinite(values[start : start + _CHECKED_AT_ONCE]).all():
-                raise _diverged(f"epoch {epoch}: {name} holds numbers that are not finite")
+                found = f"epoch {epoch}: {name} holds numbers that are not finite"
+                raise _diverged(found, learner)

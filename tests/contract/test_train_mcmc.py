@@ -1,6 +1,5 @@
 """Jobs that learn by Gibbs sampling or alternating least squares."""
 
-import json
 import re
 import signal
 
@@ -64,7 +63,12 @@ def test_the_test_channel_is_scored_by_the_model_that_is_saved(tree):
     error = float(np.sqrt(np.mean((margin - held_out.labels) ** 2)))
     assert value_at_test(outcome.lines, "rmse") == pytest.approx(error, abs=1e-4)
     final = [line for line in outcome.lines if "algo-1, validation rmse <loss>=" in line]
-    assert len(final) == 1
+    held_out = ROWS[2000:2500]
+    factors = held_out.features @ model.V
+    squares = held_out.features**2 @ model.V**2
+    margin = model.w0 + held_out.features @ model.w + (factors**2 - squares).sum(axis=1) / 2
+    error = float(np.sqrt(np.mean((margin - held_out.labels) ** 2)))
+    assert float(final[-1].rpartition("=")[2]) == pytest.approx(error, abs=1e-4)
 
 
 def test_samples_are_kept_and_score(tree):
@@ -83,10 +87,11 @@ def test_samples_that_no_sweep_gives_are_warned_of(tree):
     describe(tree, epochs="8", posterior_samples="100")
     outcome = tree.train()
 
-    assert len(load_model(tree.model).samples) == 3
+    assert not load_model(tree.model).samples
     (line,) = [line for line in outcome.lines if "WARNING" in line]
     assert line.endswith(
-        "posterior_samples=100: 8 sweeps give 3 samples, for the first 5 do not count"
+        "posterior_samples=100: 8 sweeps give 3 samples, because the first 5 do not count; fewer "
+        "than 20 are not kept"
     )
 
 
@@ -182,12 +187,46 @@ def test_pipe_mode_is_refused(tree):
 
 
 def test_hyperparameters_that_contradict_it_are_told_at_once(tree):
-    describe(tree, optimizer="als", device="gpu", posterior_samples="3", feature_groups="[4, 2]")
+    describe(tree, optimizer="als", device="gpu", posterior_samples="3", factors_wd="0")
     with pytest.raises(UserError) as caught:
         tree.run()
     assert caught.value.message == (
         "3 problems in the hyperparameters: posterior_samples=3 needs optimizer=mcmc, not als; "
-        "device=gpu: optimizer=als trains on processors, use auto or cpu; feature_groups="
-        f"{json.dumps([4, 2])} is not a list of whole numbers, such as [0, 943], ascending, below "
-        "feature_dim"
+        "device=gpu: optimizer=als trains on processors, use auto or cpu; factors_wd=0.0 is not a "
+        "finite number > 0, which optimizer=als needs"
     )
+
+
+@pytest.mark.parametrize("optimizer", ["mcmc", "als"])
+@pytest.mark.parametrize("factor", [1, 30, 1e4])
+def test_the_size_of_values_does_not_matter(tree, optimizer, factor):
+    scaled = Rows((ROWS.features * np.float32(factor)).astype(np.float32), ROWS.labels)
+    describe(tree, scaled, optimizer=optimizer, epochs=None)
+    outcome = tree.train()
+
+    assert outcome.code == 0, outcome.errors
+    assert value_at_test(outcome.lines, "rmse") < 0.1
+
+
+def test_labels_that_are_all_alike_are_learnt(tree):
+    rows = Rows(ROWS.features, np.full(3000, 0.1, np.float32))
+    describe(tree, rows)
+    outcome = tree.train()
+
+    assert outcome.code == 0, outcome.errors
+    assert value_at_test(outcome.lines, "rmse") < 0.05
+
+
+def test_a_model_without_bias_has_none(tree):
+    describe(tree, Rows(ROWS.features, ROWS.labels + 100), use_bias="false")
+    assert tree.train().code == 0
+
+    assert load_model(tree.model).w0[0] == 0
+
+
+@pytest.mark.parametrize(("optimizer", "epochs"), [("mcmc", "3"), ("mcmc", "20"), ("als", "3")])
+def test_the_model_has_the_factors_asked_for(tree, optimizer, epochs):
+    describe(tree, optimizer=optimizer, epochs=epochs, num_factors="40")
+    assert tree.train().code == 0
+
+    assert load_model(tree.model).num_factors == 40

@@ -107,7 +107,7 @@ class Chain:
         self._is_classifier = predictor_type == "binary_classifier"
         self._use_bias, self._use_linear = use_bias, use_linear
         self._num_sweeps_planned = num_sweeps_planned
-        self.scale = Scale.of(rows.require_labels(), predictor_type)
+        self.scale = Scale.of(rows.require_labels(), predictor_type, is_centered=use_bias)
         self._target = self.scale.targets(rows.require_labels())
         self.columns, self._schedule = arrange(rows, find_runs(rows))
         self._groups = groups_of_runs(rows) if groups is None else groups
@@ -130,7 +130,8 @@ class Chain:
             np.zeros(rows.num_rows if self._is_classifier else 0, np.float32),
         )
         self.num_saved = num_saved or num_factors
-        self.posterior = Posterior(counts, rows.num_rows, num_factors, self.num_saved, num_samples)
+        num_columns = self.num_saved if draws else 0
+        self.posterior = Posterior(counts, rows.num_rows, num_factors, num_columns, num_samples)
         self._start(start, init_sigma)
 
     def _start(self, start: FMModel | None, init_sigma: tuple[float, float]) -> None:
@@ -245,8 +246,12 @@ class Chain:
         return (self.scale.center + self.scale.deviation * margin).astype(np.float32)
 
     def current(self) -> FMModel:
-        """Return the last sample, or of alternating least squares the model, copied."""
-        V = self._theta[:, : self.num_factors]
+        """Return the last sample, or of alternating least squares the model, copied.
+
+        Factors beyond the chain's own are 0.
+        """
+        V = np.zeros((len(self._theta), max(self.num_saved, self.num_factors)), np.float32)
+        V[:, : self.num_factors] = self._theta[:, : self.num_factors]
         return self.scale.model(self.predictor_type, self._w0, self._theta[:, self._width], V)
 
     def samples(self) -> list[FMModel]:

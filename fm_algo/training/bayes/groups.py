@@ -23,7 +23,7 @@ def groups_of_runs(rows: CSRBatch) -> Int32Array:
 
 
 def groups_by_first(first_features: list[int], feature_dim: int) -> Int32Array:
-    """Group features by columns whose first features are known, short ones together.
+    """Group features by columns whose first features are known.
 
     Parameters
     ----------
@@ -34,7 +34,9 @@ def groups_by_first(first_features: list[int], feature_dim: int) -> Int32Array:
     -------
     int32, shape (feature_dim,)
     """
-    return _by_first(np.union1d([0], first_features).astype(np.int64), feature_dim)
+    firsts = np.union1d([0], first_features).astype(np.int64)
+    lengths = np.diff(np.append(firsts, feature_dim))
+    return np.repeat(np.arange(len(firsts), dtype=np.int32), lengths)
 
 
 def _by_first(firsts: Int64Array, feature_dim: int) -> Int32Array:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fm_algo.errors import UserError
+from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.runtime import threads
@@ -17,6 +17,7 @@ from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.bayes.chain import FIRST_AVERAGED, Chain
 from fm_algo.training.bayes.groups import groups_by_first
 from fm_algo.training.bayes.memory import Counts, planned_bytes
+from fm_algo.training.bayes.units import Units
 from fm_algo.training.initialization import zero_model
 from fm_algo.training.learner import Learner, Step
 from fm_algo.training.metrics import MetricSums
@@ -32,11 +33,18 @@ MovieLens-100k with side features, 64 saved factors of a chain of 16 have the me
 sweep takes time by the square of its factors."""
 
 
+_FEWEST_SAMPLES = 20
+"""Fewer samples score worse than the one model does; but all that are asked for may be fewer."""
+
+_CALM_AFTER, _WORST_FIT = 10, 3.0
+
+
 class BayesLearner(Learner):
     """Sweeps a `Chain`, and tells of the posterior mean so far.
 
     While it trains, rows are scored by the mean of all samples in a wide model. The model that is
-    saved, and scored at the end, has num_factors columns.
+    saved, and scored at the end, has num_factors columns. Alternating least squares has no samples,
+    and one model.
 
     Parameters
     ----------
@@ -46,14 +54,19 @@ class BayesLearner(Learner):
     """
 
     needs_rows: ClassVar[bool] = True
+    saves_another: ClassVar[bool] = True
+    advice: ClassVar[str] = "leave out columns that say the same, or use another optimizer"
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         self._hyperparameters = hyperparameters
-        self._rank = min(hyperparameters.num_factors, MOST_FACTORS)
+        self._draws = hyperparameters.optimizer == "mcmc"
+        most = MOST_FACTORS if self._draws else hyperparameters.num_factors
+        self._rank = min(hyperparameters.num_factors, most)
         self._num_threads = threads.set_up(hyperparameters.num_threads)
         self._start: FMModel | None = zero_model(hyperparameters)
         self._saved_state: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
         self._chain: Chain | None = None
+        self._units = Units(None)
         self._model: FMModel | None = None
 
     @property
@@ -80,7 +93,8 @@ class BayesLearner(Learner):
             )
         _log.info("optimizer=%s plans %d MiB, rows included", optimizer, needed >> 20)
         self._warn_of_few_samples()
-        self._chain = self._make_chain(rows.cached)
+        self._units = Units.of(rows.cached)
+        self._chain = self._make_chain(self._units.rows(rows.cached))
         own = self._chain.state()
         for name, array in self._saved_state.items():
             own[name][...] = array
@@ -91,23 +105,36 @@ class BayesLearner(Learner):
         most = max(chosen.epochs - FIRST_AVERAGED, 0)
         if chosen.posterior_samples > most:
             _log.warning(
-                "posterior_samples=%d: %d sweeps give %d samples, for the first %d do not count",
+                "posterior_samples=%d: %d sweeps give %d samples, because the first %d do not "
+                "count; fewer than %d are not kept",
                 chosen.posterior_samples,
                 chosen.epochs,
                 most,
                 FIRST_AVERAGED,
+                min(_FEWEST_SAMPLES, chosen.posterior_samples),
             )
 
     def _needed_bytes(self, rows: Rows) -> int:
         chosen = self._hyperparameters
         counts = Counts.of(rows.blocks(0), chosen.feature_dim)
-        return counts.rows_bytes + planned_bytes(
-            counts,
-            self._rank,
-            num_saved=chosen.num_factors,
-            is_classifier=chosen.predictor_type == "binary_classifier",
-            num_samples=chosen.posterior_samples,
+        in_units_bytes = 4 * counts.num_entries * counts.has_values
+        return (
+            counts.rows_bytes
+            + in_units_bytes
+            + planned_bytes(
+                counts,
+                self._rank,
+                num_saved=chosen.num_factors,
+                is_classifier=chosen.predictor_type == "binary_classifier",
+                num_samples=chosen.posterior_samples,
+                draws=self._draws,
+            )
         )
+
+    def _start_in_units(self) -> FMModel | None:
+        if self._start is None:
+            return None
+        return self._units.model_in_units(_narrowed(self._start, self._rank))
 
     def _make_chain(self, rows: CSRBatch) -> Chain:
         chosen = self._hyperparameters
@@ -118,11 +145,11 @@ class BayesLearner(Learner):
             self._rank,
             seed=chosen.seed,
             num_threads=chosen.num_threads,
-            draws=chosen.optimizer == "mcmc",
+            draws=self._draws,
             groups=None if groups is None else groups_by_first([*groups], chosen.feature_dim),
             use_bias=chosen.use_bias,
             use_linear=chosen.use_linear,
-            start=None if self._start is None else _narrowed(self._start, self._rank),
+            start=self._start_in_units(),
             num_saved=chosen.num_factors,
             precisions=(chosen.linear_wd, chosen.factors_wd),
             num_samples=chosen.posterior_samples,
@@ -133,29 +160,50 @@ class BayesLearner(Learner):
         """Sweep once; a sweep is a step, and a stop waits for it."""
         if first or should_stop():
             return
-        chain = self._swept
+        chain, self._model = self._swept, None  # a model is large
         chain.sweep()
-        self._model = None
         margin, labels = chain.mean_margin(), chain.rows.require_labels()
+        self._check_fit(margin, labels)
         yield Step(chain.rows.num_rows, functools.partial(_add, margin, labels))
+
+    def _check_fit(self, margin: Float32Array, labels: Float32Array) -> None:
+        """Check that the mean fits the training rows at least as well as a constant, about.
+
+        Raises
+        ------
+        AlgorithmError
+            If it does not: then rounding has taken over.
+        """
+        chain = self._swept
+        if self._hyperparameters.predictor_type != "regressor" or chain.num_sweeps < _CALM_AFTER:
+            return
+        error = margin - labels
+        rmse = float(np.sqrt(np.einsum("i,i->", error, error, dtype=np.float64) / len(error)))
+        if not rmse <= _WORST_FIT * chain.scale.deviation:
+            raise AlgorithmError(
+                f"training diverged in epoch {chain.num_sweeps - 1}: the rmse of the training rows "
+                f"is {rmse:g}, and the deviation of their labels {chain.scale.deviation:g}; "
+                f"{self.advice}"
+            )
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row under the mean so far, float32, shape (num_rows,).
 
-        At the end, under the model that is saved.
+        Once `model` has been asked for, and until the next sweep, under that model.
         """
-        chain = self._chain
-        if self._model is None and chain is not None:
-            if chain.num_sweeps < self._hyperparameters.epochs:
-                return chain.margin(batch)
-            return self.model().margin(batch)
+        if self._model is None and self._chain is not None:
+            return self._chain.margin(self._units.rows(batch))
         return self.model().margin(batch)
 
     def model(self) -> FMModel:
         """Return the mean so far in num_factors columns, with the samples to be kept."""
         if self._model is None:
             chain = self._swept
-            self._model = dataclasses.replace(chain.model(), samples=tuple(chain.samples()))
+            model, samples = self._units.model(chain.model()), chain.samples()
+            if len(samples) >= min(_FEWEST_SAMPLES, self._hyperparameters.posterior_samples):
+                plain = tuple(map(self._units.model, samples))
+                model = dataclasses.replace(model, samples=plain)
+            self._model = model
         return self._model
 
     def load(self, model: FMModel) -> None:

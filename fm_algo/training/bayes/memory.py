@@ -52,6 +52,7 @@ def planned_bytes(
     is_classifier: bool,
     num_saved: int | None = None,
     num_samples: int = 0,
+    draws: bool = True,
 ) -> int:
     """Peak memory of a `Chain` on these rows, beside the rows' own, and of its `model()`.
 
@@ -61,7 +62,7 @@ def planned_bytes(
         Of the training rows.
     num_factors, num_saved, num_samples : int
         As of `Chain`.
-    is_classifier : bool
+    is_classifier, draws : bool
 
     Returns
     -------
@@ -73,8 +74,9 @@ def planned_bytes(
     width, saved_width = _whole(num_factors, WIDTH), _whole(num_saved, WIDTH)
     stride, saved_stride = _stride(width), _stride(saved_width)
     row_floats = 5 + width + 2 * is_classifier
-    sketch_floats = _whole(sum(sketch_columns(num_factors, num_saved)), WIDTH)
-    feature_floats = 6 + stride + sketch_floats + num_samples * (num_factors + 1)
+    sketch_floats = _whole(sum(sketch_columns(num_factors, num_saved if draws else 0)), WIDTH)
+    # Samples twice: as they are kept, and as the models that `model()` gives with the mean.
+    feature_floats = 6 + stride + sketch_floats + 2 * num_samples * (num_factors + 1)
     # What model() adds: row sums and margins of the saved width, and a few copies of the factors.
     model_rows = 4 * rows.num_rows * (2 + saved_width)
     model_features = 4 * rows.feature_dim * (saved_stride + 2 * saved_width)

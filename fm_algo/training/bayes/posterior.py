@@ -101,6 +101,8 @@ class Posterior:
 
 
 def sketch_columns(num_factors: int, num_saved: int) -> tuple[int, int]:
-    """Columns of a sketch that are kept, and room behind them."""
+    """Columns of a sketch that are kept, and room behind them; none where none are to be saved."""
+    if not num_saved:
+        return 0, 0
     kept = -(-COLUMNS_KEPT * num_saved // WIDTH) * WIDTH
     return kept, max(kept, num_factors)

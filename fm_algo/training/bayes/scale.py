@@ -27,11 +27,19 @@ class Scale:
     deviation: float
 
     @classmethod
-    def of(cls, labels: Float32Array, predictor_type: PredictorType) -> Self:
-        """Measure labels; a deviation of 0 counts as 1."""
+    def of(
+        cls, labels: Float32Array, predictor_type: PredictorType, *, is_centered: bool = True
+    ) -> Self:
+        """Measure labels; the deviation of labels that are all alike counts as 1.
+
+        Without `is_centered`, for a model without a bias, the center is 0.
+        """
         if predictor_type == "binary_classifier" or not len(labels):
             return cls(0.0, 1.0)
-        return cls(float(labels.mean(dtype=np.float64)), float(labels.std(dtype=np.float64)) or 1.0)
+        center = float(labels.mean(dtype=np.float64)) if is_centered else 0.0
+        spread = float(np.sqrt(np.mean(np.square(labels - center, dtype=np.float64))))
+        is_alike = bool(labels.min() == labels.max()) and (is_centered or spread == 0)
+        return cls(center, 1.0 if is_alike else spread)
 
     def targets(self, labels: Float32Array) -> Float32Array:
         """Targets of labels, float32, same shape."""

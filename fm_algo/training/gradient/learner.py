@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
@@ -32,6 +32,11 @@ class GradientLearner(Learner):
     source : RowSource, optional
         The mini-batches, if `take_rows` will not be called.
     """
+
+    advice: ClassVar[str] = (
+        "try lower bias_lr, linear_lr and factors_lr, scale the feature values to about 1, or set "
+        "clip_gradient"
+    )
 
     def __init__(
         self, kernel: Kernel[Any], hyperparameters: Hyperparameters, source: RowSource | None = None

@@ -91,5 +91,14 @@ def test_columns_of_a_table_are_found():
     assert groups_by_first([0, 40, 90], 100).tolist() == groups.tolist()
 
 
+def test_groups_that_are_given_stay_apart():
+    assert groups_by_first([2, 40, 41], 100).tolist() == [0] * 2 + [1] * 38 + [2] + [3] * 59
+
+
 def test_short_columns_share_a_group():
-    assert groups_by_first([2, 40, 41], 100).tolist() == [2] * 2 + [0] * 38 + [2] + [1] * 59
+    """The rows tell columns of 2, 38, 1 and 59 features: a feature of each stands in each row."""
+    columns = np.split(np.arange(100), [2, 40, 41])
+    indices = np.array([[own[row % len(own)] for own in columns] for row in range(200)], np.int32)
+    indptr = np.arange(0, 801, 4, dtype=np.int64)
+    rows = CSRBatch(indptr, indices.ravel(), np.ones(800, np.float32), None, 100)
+    assert groups_of_runs(rows).tolist() == [2] * 2 + [0] * 38 + [2] + [1] * 59
