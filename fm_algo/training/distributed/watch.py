@@ -219,8 +219,10 @@ class Watch:
             self._is_store_lost = True  # to ask it now would take long
             silent = [self._hosts[0]]
         else:
+            # As of the last round: since then the leader may be the one that is silent.
             heard = zip(self._hosts, self._beats, self._heard_at, strict=True)
-            silent = [host for host, beat, heard_at in heard if beat and now - heard_at > limit_s]
+            silence = [(host, self._round_at - heard_at) for host, beat, heard_at in heard if beat]
+            silent = [host for host, silence_s in silence if silence_s > limit_s]
         if silent:
             which = (
                 f"host {silent[0]} was" if len(silent) == 1 else f"hosts {', '.join(silent)} were"
