@@ -220,8 +220,8 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
     posterior_samples: Annotated[
         SampleCount,
         _text(
-            "Ours. Samples of mcmc that are kept beside the model. Scores are then the means of "
-            "theirs, and a request may ask how sure they are."
+            "Ours. Samples of mcmc that are kept beside the model; 100 is a good number. Scores "
+            "are then the means of theirs, and a request may ask how sure they are."
         ),
     ] = 0
     memory_budget_mb: Annotated[
