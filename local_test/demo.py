@@ -25,13 +25,9 @@ from fm_algo import write_recordio
 ROOT = Path(__file__).resolve().parent.parent
 HYPERPARAMETERS = {
     "feature_dim": str(FEATURE_DIM),
-    "num_factors": "64",
+    "num_factors": "8",
     "predictor_type": "regressor",
-    "epochs": "15",
-    "linear_lr": "0.005",
-    "factors_lr": "0.001",
-    "factors_init_sigma": "0.01",
-    "factors_wd": "0.0001",
+    "optimizer": "mcmc",
 }
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
@@ -78,11 +74,11 @@ def train(base: Path) -> None:
 
 
 def show_metric(line: str) -> None:
-    """Print the rmse of every fifth epoch and the metrics of the test channel."""
+    """Print the rmse of every 25th sweep and the metrics of the test channel."""
     if found := re.search(r"epoch=(\d+), train (rmse) <loss>=(\S+)", line):
         epoch, name, value = found.groups()
-        if int(epoch) % 5 == 4:
-            say(f"  epoch {int(epoch) + 1:2d}, train {name} {float(value):.4f}")
+        if int(epoch) % 25 == 24:
+            say(f"  sweep {int(epoch) + 1:3d}, train {name} {float(value):.4f}")
     elif found := re.search(r", test (\S+) <loss>=(\S+)", line):
         say(f"  test {found[1]} {float(found[2]):.4f}")
 
