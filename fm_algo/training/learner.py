@@ -7,7 +7,7 @@ chooses the learner of a job.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -31,6 +31,11 @@ class Step:
 
     num_rows: int
     add_to: Callable[[MetricSums], None]
+
+    @classmethod
+    def of_margins(cls, margin: Float32Array, labels: Float32Array) -> Self:
+        """Return a step whose rows' margins are known, float32, shape (num_rows,)."""
+        return cls(len(margin), lambda sums: sums.update(margin, labels))
 
 
 class Learner(Protocol):

@@ -1,7 +1,6 @@
 """Learning by Gibbs sampling or alternating least squares: an epoch is a sweep."""
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import ClassVar
@@ -20,7 +19,6 @@ from fm_algo.training.bayes.memory import Counts, planned_bytes
 from fm_algo.training.bayes.units import Units
 from fm_algo.training.initialization import zero_model
 from fm_algo.training.learner import Learner, Step
-from fm_algo.training.metrics import MetricSums
 from fm_algo.training.rows import Rows
 from fm_algo.training.state import Forms, ParameterStore, State
 
@@ -164,7 +162,7 @@ class BayesLearner(Learner):
         chain.sweep()
         margin, labels = chain.mean_margin(), chain.rows.require_labels()
         self._check_fit(margin, labels)
-        yield Step(chain.rows.num_rows, functools.partial(_add, margin, labels))
+        yield Step.of_margins(margin, labels)
 
     def _check_fit(self, margin: Float32Array, labels: Float32Array) -> None:
         """Check that the mean fits the training rows at least as well as a constant, about.
@@ -243,7 +241,3 @@ def _narrowed(model: FMModel, num_factors: int) -> FMModel:
     _, directions = np.linalg.eigh(model.V.T @ model.V)  # the weakest first
     V = model.V @ directions[:, -num_factors:]
     return FMModel(model.predictor_type, model.w0, model.w, np.ascontiguousarray(V, np.float32))
-
-
-def _add(margin: Float32Array, labels: Float32Array, sums: MetricSums) -> None:
-    sums.update(margin, labels)

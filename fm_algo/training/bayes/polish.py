@@ -31,7 +31,6 @@ def polish(
     precision: float,
     use_bias: bool = True,
     use_linear: bool = True,
-    as_probability: bool = False,
 ) -> None:
     """Bring a model's margins of the training rows closer to `target`, in place.
 
@@ -41,21 +40,15 @@ def polish(
         As `padded_rows`.
     w0 : float32, shape (1,)
     target : float32, shape (num_rows,)
-        Margins; or probabilities, if `as_probability`.
+        Margins.
     precision : float
         λ of each number; in each sweep its prior mean is the number itself, so that features with
         few rows stay where the mean of the chain has put them.
-
-    Notes
-    -----
-    Towards probabilities p it is ALS with ω = tanh(|m|/2) / (2 |m|), the mean of PG(1, m), and the
-    target (p − ½)/ω.
     """
     width = -(-num_factors // WIDTH) * WIDTH
     n = rows.num_rows
-    weights = n if as_probability else 0
     state = RowState(
-        aligned_rows(np.zeros, n, width), np.zeros(n, np.float32), np.zeros(weights, np.float32)
+        aligned_rows(np.zeros, n, width), np.zeros(n, np.float32), np.zeros(0, np.float32)
     )
     priors = given_priors(1, num_factors, precision, precision, use_linear=use_linear)
     groups = np.zeros(len(columns.features), np.int32)
@@ -63,13 +56,7 @@ def polish(
     step = Step(0, 0, num_factors, use_linear, False, True, np.float32(1))
     for _ in range(num_sweeps):
         margins(rows.indptr, rows.indices, rows.values, theta, w0[0], state.factor_sums, margin)
-        if as_probability:
-            size = np.maximum(np.abs(margin), np.float32(1e-3))
-            weight = np.tanh(size / 2) / (2 * size)
-            state.root_weight[:] = np.sqrt(weight)
-            state.residual[:] = (target - np.float32(0.5)) / weight - margin
-        else:
-            np.subtract(target, margin, out=state.residual)
+        np.subtract(target, margin, out=state.residual)
         if use_bias:
             weight_sum, error_sum, _ = add_up(state.residual, state.root_weight).sum(axis=0)
             change = np.float32(error_sum / weight_sum)

@@ -71,7 +71,7 @@ class GradientLearner(Learner):
                 if callable(result):
                     yield Step(prepared.num_rows, functools.partial(_add_late, result))
                 else:
-                    yield Step(prepared.num_rows, functools.partial(_add, result, prepared.labels))
+                    yield Step.of_margins(result, prepared.labels)
                 if should_stop():
                     return
 
@@ -97,10 +97,6 @@ class GradientLearner(Learner):
 
     def _prepare(self, batch: CSRBatch | Prepared) -> Prepared:
         return self._kernel.prepare(batch) if isinstance(batch, CSRBatch) else batch
-
-
-def _add(margin: Float32Array, labels: Float32Array, sums: MetricSums) -> None:
-    sums.update(margin, labels)
 
 
 def _add_late(result: LateSums, sums: MetricSums) -> None:
