@@ -9,11 +9,14 @@ JSON = "application/json"
 JSONLINES = "application/jsonlines"
 CSV = "text/csv"
 LIBSVM = "text/libsvm"
+PARQUET = "application/x-parquet"
 
 _ALIASES = {
     "text/x-libsvm": LIBSVM,
     "application/jsonl": JSONLINES,
     "application/x-jsonlines": JSONLINES,
+    "application/vnd.apache.parquet": PARQUET,
+    "application/parquet": PARQUET,
 }
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')

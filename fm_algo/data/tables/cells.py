@@ -31,7 +31,7 @@ def text_of(cell: Cell) -> bytes | None:
         try:
             return cell.encode() or None
         except UnicodeEncodeError as error:
-            raise UserError(f"{ascii(cell[:40])} is no Unicode text") from error
+            raise UserError(f"{cell[:40]!a} is no Unicode text") from error
     if cell is None:
         return None
     if isinstance(cell, bool):
@@ -96,5 +96,6 @@ def members_of(cell: Cell, separator: str | None) -> list[bytes]:
 
 def describe(cell: object) -> str:
     """Say what kind of thing an unexpected cell is."""
-    kinds = {dict: "an object", list: "a list", tuple: "a list", bytes: "bytes"}
-    return kinds.get(type(cell), f"a {type(cell).__name__}")
+    if isinstance(cell, dict):
+        return "an object"
+    return "a list" if isinstance(cell, list | tuple) else f"a {type(cell).__name__}"

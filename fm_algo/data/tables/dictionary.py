@@ -5,6 +5,7 @@ Look-up is by 64-bit hash, in arrays that can be mapped from a file: sorted hash
 a few cache lines whatever the size, and no Python object per value exists.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -50,7 +51,7 @@ class Dictionary:
 
     @classmethod
     def of(cls, values: Sequence[bytes]) -> Self:
-        """Number values in their order; each must occur once."""
+        """Return the dictionary of values, which are numbered in their order; each occurs once."""
         offsets = np.zeros(len(values) + 1, np.int64)
         np.cumsum([len(value) for value in values], out=offsets[1:])
         hashes = np.array([hash_text(value) for value in values], np.uint64)
@@ -58,7 +59,7 @@ class Dictionary:
 
     @classmethod
     def of_hashed(cls, hashes: UInt64Array, offsets: Int64Array, text: UInt8Array) -> Self:
-        """Number values whose texts and hashes are known, in their order.
+        """Return the dictionary of values whose hashes and texts are known.
 
         Parameters
         ----------
@@ -94,7 +95,7 @@ class Dictionary:
     def values(self) -> Iterator[bytes]:
         """Yield all values in the order of their numbers."""
         text, offsets = self.text.tobytes(), self.offsets.tolist()
-        for first, stop in zip(offsets, offsets[1:], strict=False):
+        for first, stop in itertools.pairwise(offsets):
             yield text[first:stop]
 
     def arrays(self) -> dict[str, NDArray[Any]]:

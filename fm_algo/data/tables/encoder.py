@@ -146,7 +146,11 @@ class TableEncoder:
             arrays |= _named(f"dictionary.{name}", dictionary.arrays())
         for side in self.sides:
             arrays |= _named(f"{side.name}.keys", side.keys.arrays())
-            rows = {"indptr": side.indptr, "indices": side.indices, "values": side.values}
+            rows: dict[str, NDArray[Any]] = {
+                "indptr": side.indptr,
+                "indices": side.indices,
+                "values": side.values,
+            }
             arrays |= _named(side.name, rows)
         return arrays
 
