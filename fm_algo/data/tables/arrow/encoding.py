@@ -209,7 +209,7 @@ def _encode_numbers(numbers: NDArray[np.float64], block: Block) -> _Singles:
         features[missing] = block.missing
         return _Singles(features.astype(np.int32), _ONE)
     scaled = (numbers - block.mean) / block.deviation
-    features = np.where(missing | (scaled == 0), _NONE, block.first).astype(np.int32)
+    features = np.where(missing | (scaled == 0), np.int32(_NONE), np.int32(block.first))
     return _Singles(features, scaled.astype(np.float32))
 
 

@@ -147,7 +147,7 @@ class EncoderFit:
                 f"the {side.name} table shares {found} with the training table, expected one, "
                 f"its key; it has {', '.join(side.table.schema.names)}"
             )
-        return shared[0]
+        return str(shared[0])
 
     def _check_all_named(self, columns: Mapping[str, Column]) -> None:
         names = {column.name for column in self._columns}

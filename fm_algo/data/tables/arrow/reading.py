@@ -96,15 +96,17 @@ def _open_parquet(source: Source, wanted: Collection[str] | None) -> TableReader
         # Texts as numbers into a dictionary, where the file has one: each is looked up once.
         file = pyarrow.parquet.ParquetFile(source, read_dictionary=words, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"this is no Parquet file: {str(error).partition(chr(10))[0]}") from error
+        raise UserError(f"this is no Parquet file: {_first_line(error)}") from error
     columns = None if wanted is None else [name for name in names if name in wanted]
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"the Parquet file is damaged: {str(error).partition(chr(10))[0]}"
-            ) from error
+            raise UserError(f"the Parquet file is damaged: {_first_line(error)}") from error
 
     return TableReader(file.schema_arrow, batches())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
