@@ -209,8 +209,8 @@ def _encode_numbers(numbers: NDArray[np.float64], block: Block) -> _Singles:
         features[missing] = block.missing
         return _Singles(features.astype(np.int32), _ONE)
     scaled = (numbers - block.mean) / block.deviation
-    features = np.where(missing | (scaled == 0), np.int32(_NONE), np.int32(block.first))
-    return _Singles(features, scaled.astype(np.float32))
+    features = np.where(missing | (scaled == 0), _NONE, block.first)
+    return _Singles(features.astype(np.int32), scaled.astype(np.float32))
 
 
 def _find_words(batch: pa.RecordBatch, name: str, dictionary: Dictionary) -> Int32Array:
