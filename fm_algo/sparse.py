@@ -276,6 +276,30 @@ class CSRBatch:
             raise UserError("these rows have no labels; training and evaluation need one a row")
         return self.labels
 
+    def weigh(self, numbers: Float32Array) -> Float32Array:
+        """Multiply a number per row by the row's weight.
+
+        Parameters
+        ----------
+        numbers : float32, shape (num_rows,)
+
+        Returns
+        -------
+        float32, shape (num_rows,)
+            `numbers` itself if the rows have no weights.
+        """
+        return numbers if self.weights is None else numbers * self.weights
+
+    def drop_weightless(self) -> Self:
+        """Return the rows whose weight is not 0; if that is all of them, uncopied.
+
+        A row of weight 0 does not count. Left in, it would still fill up a mini-batch, and decay
+        and momentum would move its features.
+        """
+        if self.weights is None or self.weights.all():
+            return self
+        return self.take(np.flatnonzero(self.weights))
+
     def check_feature_dim(self, feature_dim: int) -> None:
         """Check that these rows fit a model.
 

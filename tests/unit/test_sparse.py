@@ -174,3 +174,20 @@ def test_rows_without_weights_stay_without(batch):
     assert batch.rows(0, 1).weights is None
     assert batch.take(np.array([2])).weights is None
     assert gather_rows(batch, np.array([2]), 0, 1).weights is None
+
+
+def test_a_number_per_row_is_weighed(batch):
+    numbers = np.float32([1, 2, 3, 4])
+
+    assert weighted(ROWS, [1, 2, 0, 0.5]).weigh(numbers).tolist() == [1, 4, 0, 2]
+    assert batch.weigh(numbers) is numbers
+
+
+def test_rows_of_weight_0_are_dropped(batch):
+    left = weighted(ROWS, [0, 2, 0, 0.5]).drop_weightless()
+
+    assert rows_of(left) == [ROWS[1], ROWS[3]]
+    assert left.labels.tolist() == [1, 3]
+    assert left.weights.tolist() == [2, 0.5]
+    for whole in (batch, weighted(ROWS, [1, 2, 3, 4])):
+        assert whole.drop_weightless() is whole
