@@ -1,7 +1,8 @@
 """What a predictor type means: its scores, its labels, and the loss that training minimises.
 
 All code that depends on the predictor type asks this module. To add a loss, add a row to `LOSSES`.
-If a row's residual depends on other rows, as in ranking, or on a weight, change `Loss.residual`.
+If a row's residual depends on other rows, as in ranking, change `Loss.residual`. The loss of many
+rows is Σ weight · loss of the row: whoever asks for residuals weighs them (`CSRBatch.weigh`).
 The weight of a pair of features, as with fields, belongs to the model: it changes margins.
 
 Compiled code repeats `link` and `residual`: `residual_of` in `training.gradient.passes` and

@@ -186,6 +186,32 @@ def to_labels(labels: ArrayLike, num_rows: int, *, binary: bool = False) -> Floa
     return np.ascontiguousarray(numbers)
 
 
+def to_weights(weights: ArrayLike, num_rows: int) -> Float32Array:
+    """Check the weights of rows and convert them.
+
+    Parameters
+    ----------
+    weights : numbers, shape (num_rows,)
+    num_rows : int
+
+    Returns
+    -------
+    float32, shape (num_rows,)
+
+    Raises
+    ------
+    UserError
+        If there is not one per row, or one is not finite or below 0.
+    """
+    numbers = to_finite_float32("weights", weights)
+    if numbers.shape != (num_rows,):
+        raise UserError(f"weights of shape {numbers.shape}, allowed is one per row: ({num_rows},)")
+    wrong = _first(numbers < 0)
+    if wrong is not None:
+        raise UserError(f"row {wrong}: weight {numbers[wrong]:g}, allowed are numbers from 0")
+    return np.ascontiguousarray(numbers)
+
+
 def to_finite_float32(name: str, numbers: ArrayLike) -> Float32Array:
     """Convert numbers of any type and shape.
 

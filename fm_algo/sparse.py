@@ -1,5 +1,6 @@
-"""`CSRBatch`: rows of a sparse matrix, with labels."""
+"""`CSRBatch`: rows of a sparse matrix, with labels and weights."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -18,6 +19,7 @@ from fm_algo.matrix import (
     is_sparse,
     to_entries,
     to_labels,
+    to_weights,
 )
 
 __all__ = [
@@ -52,6 +54,9 @@ class CSRBatch:
         One label per row, if there are labels.
     feature_dim : int
         Number of features, including those without an entry.
+    weights : float32, shape (num_rows,), or None
+        How much each row counts, at least 0: a row of weight 2 counts as two rows of weight 1.
+        None means 1 for all rows.
     """
 
     indptr: Int64Array
@@ -59,6 +64,7 @@ class CSRBatch:
     values: Float32Array
     labels: Float32Array | None
     feature_dim: int
+    weights: Float32Array | None = None
 
     @property
     def num_rows(self) -> int:
@@ -73,8 +79,8 @@ class CSRBatch:
     @property
     def num_bytes(self) -> int:
         """Memory of the arrays, in bytes."""
-        labels_bytes = 0 if self.labels is None else self.labels.nbytes
-        return self.indptr.nbytes + self.indices.nbytes + self.values.nbytes + labels_bytes
+        arrays = (self.indptr, self.indices, self.values, self.labels, self.weights)
+        return sum(array.nbytes for array in arrays if array is not None)
 
     @classmethod
     def of(
@@ -82,6 +88,7 @@ class CSRBatch:
         X: "CSRBatch | Matrix",
         y: ArrayLike | None = None,
         feature_dim: int | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
         binary: bool = False,
     ) -> Self:
@@ -91,25 +98,28 @@ class CSRBatch:
         ----------
         X : sparse matrix or array of scipy, or array of numbers; shape (num_rows, num_columns)
             Explicit zeros of a sparse matrix stay entries. Values of a feature that stands twice
-            in a row are added up. A CSRBatch is checked again, and its labels are used.
+            in a row are added up. A CSRBatch is checked again, and its labels and weights are used.
         y : numbers, shape (num_rows,), optional
             The labels.
         feature_dim : int, optional
             Number of features, by default num_columns. It may be more for a sparse matrix, but
             not for a dense one.
+        sample_weight : numbers, shape (num_rows,), optional
+            The weights, each at least 0; by default 1 for all rows.
         binary : bool, optional
             Whether labels must be 0 or 1, as for a binary_classifier.
 
         Returns
         -------
         CSRBatch
-            Arrays that have the right type are shared with X and y; others are copied once.
+            Arrays that have the right type are shared with X, y and sample_weight; others are
+            copied once.
 
         Raises
         ------
         UserError
             If X is not a matrix of finite real numbers, is damaged or does not fit feature_dim; or
-            if there is not one label per row, or one is not allowed.
+            if there is not one label or weight per row, or one is not allowed.
 
         Notes
         -----
@@ -121,6 +131,7 @@ class CSRBatch:
             shape = (X.num_rows, X.feature_dim)
             entries = to_entries(X.indptr, X.indices, X.values, shape)
             y = X.labels if y is None else y
+            sample_weight = X.weights if sample_weight is None else sample_weight
         else:
             entries = find_entries(X)
         indptr, indices, values, num_columns = entries
@@ -128,8 +139,11 @@ class CSRBatch:
             feature_dim = num_columns
         is_dense = not (isinstance(X, CSRBatch) or is_sparse(X))
         _check_width(num_columns, feature_dim, is_dense=is_dense)
-        labels = None if y is None else to_labels(y, len(indptr) - 1, binary=binary)
-        return cls(indptr, indices, values, labels, int(feature_dim)).combine_duplicates()
+        num_rows = len(indptr) - 1
+        labels = None if y is None else to_labels(y, num_rows, binary=binary)
+        weights = None if sample_weight is None else to_weights(sample_weight, num_rows)
+        rows = cls(indptr, indices, values, labels, int(feature_dim), weights)
+        return rows.combine_duplicates()
 
     @classmethod
     def empty(cls, feature_dim: int, *, labelled: bool) -> Self:
@@ -150,7 +164,8 @@ class CSRBatch:
         Parameters
         ----------
         batches : sequence of CSRBatch
-            At least one; all have the same feature_dim, and either all have labels or none.
+            At least one; all have the same feature_dim, and either all have labels or none. If
+            only some have weights, the rows of the others get weight 1.
         """
         if len(batches) == 1:
             return batches[0]
@@ -169,10 +184,11 @@ class CSRBatch:
             np.concatenate([batch.values for batch in batches]),
             np.concatenate(labels) if labels else None,
             batches[0].feature_dim,
+            _join_weights(batches),
         )
 
     def rows(self, start: int, stop: int) -> Self:
-        """Return the rows `start:stop`; entries and labels are views, not copies."""
+        """Return the rows `start:stop`; its arrays are views, except for indptr."""
         first, last = self.indptr[start], self.indptr[stop]
         return type(self)(
             self.indptr[start : stop + 1] - first,
@@ -180,6 +196,7 @@ class CSRBatch:
             self.values[first:last],
             None if self.labels is None else self.labels[start:stop],
             self.feature_dim,
+            None if self.weights is None else self.weights[start:stop],
         )
 
     def take(self, order: Int64Array) -> Self:
@@ -195,6 +212,7 @@ class CSRBatch:
             self.values[source],
             None if self.labels is None else self.labels[order],
             self.feature_dim,
+            None if self.weights is None else self.weights[order],
         )
 
     def combine_duplicates(self) -> Self:
@@ -235,7 +253,8 @@ class CSRBatch:
         stays[kept] = True
         indptr = np.zeros(self.num_rows + 1, np.int64)
         np.cumsum(np.bincount(row_of[stays], minlength=self.num_rows), out=indptr[1:])
-        return type(self)(indptr, self.indices[stays], values[stays], self.labels, self.feature_dim)
+        indices, values = self.indices[stays], values[stays]
+        return dataclasses.replace(self, indptr=indptr, indices=indices, values=values)
 
     def _is_ascending(self) -> bool:
         """Return whether features rise within each row, as they mostly do; takes one pass."""
@@ -257,6 +276,30 @@ class CSRBatch:
             raise UserError("these rows have no labels; training and evaluation need one a row")
         return self.labels
 
+    def weigh(self, numbers: Float32Array) -> Float32Array:
+        """Multiply a number per row by the row's weight.
+
+        Parameters
+        ----------
+        numbers : float32, shape (num_rows,)
+
+        Returns
+        -------
+        float32, shape (num_rows,)
+            `numbers` itself if the rows have no weights.
+        """
+        return numbers if self.weights is None else numbers * self.weights
+
+    def drop_weightless(self) -> Self:
+        """Return the rows whose weight is not 0; if that is all of them, uncopied.
+
+        A row of weight 0 does not count. Left in, it would still fill up a mini-batch, and decay
+        and momentum would move its features.
+        """
+        if self.weights is None or self.weights.all():
+            return self
+        return self.take(np.flatnonzero(self.weights))
+
     def check_feature_dim(self, feature_dim: int) -> None:
         """Check that these rows fit a model.
 
@@ -270,6 +313,17 @@ class CSRBatch:
                 f"rows of feature_dim {self.feature_dim} were given to a model of feature_dim "
                 f"{feature_dim}"
             )
+
+
+def _join_weights(batches: Sequence[CSRBatch]) -> Float32Array | None:
+    if all(batch.weights is None for batch in batches):
+        return None
+    return np.concatenate(
+        [
+            np.ones(batch.num_rows, np.float32) if batch.weights is None else batch.weights
+            for batch in batches
+        ]
+    )
 
 
 def _check_width(num_columns: int, feature_dim: int, *, is_dense: bool) -> None:

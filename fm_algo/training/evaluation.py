@@ -43,5 +43,5 @@ def evaluate(
     for rows in peers.blocks_in_step(iter(blocks)):
         for start in range(0, rows.num_rows or 1, _EVALUATED_AT_ONCE):
             block = rows.rows(start, min(start + _EVALUATED_AT_ONCE, rows.num_rows))
-            sums.update(scorer.margin(block), block.require_labels())
+            sums.update(scorer.margin(block), block.require_labels(), block.weights)
     return added_up(sums, peers.add_up, predictor_type).results()

@@ -33,9 +33,10 @@ class Step:
     add_to: Callable[[MetricSums], None]
 
     @classmethod
-    def of_margins(cls, margin: Float32Array, labels: Float32Array) -> Self:
-        """Return a step whose rows' margins are known, float32, shape (num_rows,)."""
-        return cls(len(margin), lambda sums: sums.update(margin, labels))
+    def of_margins(cls, margin: Float32Array, rows: CSRBatch) -> Self:
+        """Return a step on `rows`, with labels, whose margins are known, float32, (num_rows,)."""
+        labels, weights = rows.require_labels(), rows.weights
+        return cls(len(margin), lambda sums: sums.update(margin, labels, weights))
 
 
 class Learner(Protocol):

@@ -1,7 +1,7 @@
 """Metrics of predictions: rows are added batch by batch, results are those of all rows together.
 
 The built-in algorithm defines the names, and which metrics are losses and which are scores. Only
-roc_auc_score is ours.
+roc_auc_score is ours. A row of weight 2 counts as two rows.
 """
 
 import math
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.loss import LOSSES, PredictorType
-from fm_algo.sparse import Float32Array, Int64Array
+from fm_algo.sparse import Float32Array
+
+_Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,17 @@ def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
 
 
 class MetricSums(Protocol):
-    """Sums over the rows seen so far, from which metrics are computed."""
+    """Sums over the rows seen so far, from which metrics are computed.
+
+    Attributes
+    ----------
+    num_rows : int
+    weight : float
+        Sum of the rows' weights; num_rows if they have none.
+    """
 
     num_rows: int
+    weight: float
 
     @property
     def auc(self) -> "AUCHistogram | None":
@@ -61,12 +71,14 @@ class MetricSums(Protocol):
         """Mean loss so far, which training minimizes; nan or inf if training diverged."""
         ...
 
-    def update(self, margin: Float32Array, labels: Float32Array) -> None:
-        """Add rows: margins and labels, float32, shape (n,)."""
+    def update(
+        self, margin: Float32Array, labels: Float32Array, weights: Float32Array | None = None
+    ) -> None:
+        """Add rows: margins, labels and perhaps weights, float32, shape (n,)."""
         ...
 
     def results(self) -> list[Metric]:
-        """Return the metrics of all rows so far; an empty list if there were no rows."""
+        """Return the metrics of all rows so far; an empty list if there were none of weight > 0."""
         ...
 
     def state(self) -> dict[str, float]:
@@ -105,39 +117,49 @@ class RegressionSums:
 
     def __init__(self) -> None:
         self.num_rows = 0
+        self.weight = 0.0
         self._squares = 0.0
         self._absolutes = 0.0
 
     @property
     def loss(self) -> float:
         """Mean squared error so far."""
-        return self._squares / max(self.num_rows, 1)
+        return self._squares / (self.weight or 1)
 
-    def update(self, margin: Float32Array, labels: Float32Array) -> None:
-        """Add rows: predictions and labels, float32, shape (n,)."""
+    def update(
+        self, margin: Float32Array, labels: Float32Array, weights: Float32Array | None = None
+    ) -> None:
+        """Add rows: predictions, labels and perhaps weights, float32, shape (n,)."""
         error = margin.astype(np.float64) - labels
+        weighted = error if weights is None else error * weights
         self.num_rows += len(error)
+        self.weight += _total_weight(weights, len(error))
         # Not by BLAS: its threads would go on spinning beside those that train.
-        self._squares += float(np.einsum("i,i->", error, error))
-        self._absolutes += float(np.abs(error).sum())
+        self._squares += float(np.einsum("i,i->", weighted, error))
+        self._absolutes += float(np.abs(weighted).sum())
 
     def results(self) -> list[Metric]:
         """Return rmse (root of the mse of all rows, as in the built-in), mse and absolute_loss."""
-        if not self.num_rows:
+        if not self.weight:
             return []
         return [
             Metric("rmse", "loss", math.sqrt(self.loss)),
             Metric("mse", "loss", self.loss),
-            Metric("absolute_loss", "loss", self._absolutes / self.num_rows),
+            Metric("absolute_loss", "loss", self._absolutes / self.weight),
         ]
 
     def state(self) -> dict[str, float]:
         """Return the sums by name."""
-        return {"rows": self.num_rows, "squares": self._squares, "absolutes": self._absolutes}
+        return {
+            "rows": self.num_rows,
+            "weight": self.weight,
+            "squares": self._squares,
+            "absolutes": self._absolutes,
+        }
 
     def restore(self, state: Mapping[str, float]) -> None:
         """Continue from the sums of another object."""
-        self.num_rows = int(state["rows"])
+        self.num_rows, self.weight = _restored(state)
         self._squares, self._absolutes = state["squares"], state["absolutes"]
 
 
@@ -152,44 +174,50 @@ class ClassificationSums:
 
     def __init__(self, auc: "AUCHistogram | None" = None) -> None:
         self.num_rows = 0
+        self.weight = 0.0
         self._cross_entropy = 0.0
-        self._true_positives = 0
-        self._predicted_positives = 0
-        self._positives = 0
+        self._true_positives = 0.0
+        self._predicted_positives = 0.0
+        self._positives = 0.0
         self.auc = auc
 
     @property
     def loss(self) -> float:
         """Mean cross entropy so far."""
-        return self._cross_entropy / max(self.num_rows, 1)
+        return self._cross_entropy / (self.weight or 1)
 
-    def update(self, margin: Float32Array, labels: Float32Array) -> None:
-        """Add rows: log-odds and labels 0 or 1, float32, shape (n,)."""
+    def update(
+        self, margin: Float32Array, labels: Float32Array, weights: Float32Array | None = None
+    ) -> None:
+        """Add rows: log-odds, labels 0 or 1 and perhaps weights, float32, shape (n,)."""
         m = margin.astype(np.float64)
         predicted, actual = margin >= 0, labels == 1
         # −y log σ(m) − (1 − y) log(1 − σ(m)), without taking the log of a rounded 0.
         against = np.maximum(np.where(actual, -m, m), 0)
         cross_entropy = against + np.log(1 + np.exp(-np.abs(m)))
+        if weights is not None:
+            cross_entropy *= weights
         self.num_rows += len(m)
+        self.weight += _total_weight(weights, len(m))
         self._cross_entropy += float(cross_entropy.sum())
-        self._true_positives += int(np.count_nonzero(predicted & actual))
-        self._predicted_positives += int(np.count_nonzero(predicted))
-        self._positives += int(np.count_nonzero(actual))
+        self._true_positives += _weight_where(predicted & actual, weights)
+        self._predicted_positives += _weight_where(predicted, weights)
+        self._positives += _weight_where(actual, weights)
         if self.auc is not None:
-            self.auc.update(margin, actual)
+            self.auc.update(margin, actual, weights)
 
     def results(self) -> list[Metric]:
         """Return accuracy, cross entropy and F1, and roc_auc_score if both classes were seen.
 
         F1 is 0 if no row is positive, neither predicted nor actual.
         """
-        if not self.num_rows:
+        if not self.weight:
             return []
         wrong = self._predicted_positives + self._positives - 2 * self._true_positives
         either = self._predicted_positives + self._positives
         f1 = 2 * self._true_positives / either if either else 0.0
         metrics = [
-            Metric("binary_classification_accuracy", "score", 1 - wrong / self.num_rows),
+            Metric("binary_classification_accuracy", "score", 1 - wrong / self.weight),
             Metric("binary_classification_cross_entropy", "loss", self.loss),
             Metric("binary_f_1.000", "score", f1),
         ]
@@ -200,6 +228,7 @@ class ClassificationSums:
         """Return the sums by name, except those for roc_auc_score."""
         return {
             "rows": self.num_rows,
+            "weight": self.weight,
             "cross_entropy": self._cross_entropy,
             "true_positives": self._true_positives,
             "predicted_positives": self._predicted_positives,
@@ -208,45 +237,64 @@ class ClassificationSums:
 
     def restore(self, state: Mapping[str, float]) -> None:
         """Continue from the sums of another object."""
-        self.num_rows = int(state["rows"])
+        self.num_rows, self.weight = _restored(state)
         self._cross_entropy = state["cross_entropy"]
-        self._true_positives = int(state["true_positives"])
-        self._predicted_positives = int(state["predicted_positives"])
-        self._positives = int(state["positives"])
+        self._true_positives = state["true_positives"]
+        self._predicted_positives = state["predicted_positives"]
+        self._positives = state["positives"]
+
+
+def _total_weight(weights: Float32Array | None, num_rows: int) -> float:
+    return float(num_rows if weights is None else weights.sum(dtype=np.float64))
+
+
+def _weight_where(is_chosen: _Bools, weights: Float32Array | None) -> float:
+    """Return the weight of the rows where `is_chosen` is True."""
+    if weights is None:
+        return float(np.count_nonzero(is_chosen))
+    return float(weights.sum(dtype=np.float64, where=is_chosen))
+
+
+def _restored(state: Mapping[str, float]) -> tuple[int, float]:
+    """Return num_rows and weight; checkpoints of earlier releases know no weight."""
+    return int(state["rows"]), float(state.get("weight", state["rows"]))
 
 
 class AUCHistogram:
-    """Area under the ROC curve, from counts of margins in 2^20 bins: 16 MB for any number of rows.
+    """Area under the ROC curve, from weights of margins in 2^20 bins: 16 MB for any number of rows.
 
     The float32 numbers of a bin share sign, exponent and the first 11 bits of the mantissa. So two
     margins closer than 1/2048 of their size count as tied.
 
     Attributes
     ----------
-    counts : int64, shape (2, 2^20)
-        Rows per bin: negatives first, then positives.
+    counts : float64, shape (2, 2^20)
+        Weight of the rows per bin: negatives first, then positives. Without weights these are whole
+        numbers, and so are their sums: float64 is exact for 2^53 rows.
     """
 
     _BITS = 20
 
     def __init__(self) -> None:
-        self.counts: Int64Array = np.zeros((2, 1 << self._BITS), np.int64)
+        self.counts = np.zeros((2, 1 << self._BITS), np.float64)
 
     def update(
-        self, margin: Float32Array, is_positive: np.ndarray[tuple[int], np.dtype[np.bool_]]
+        self, margin: Float32Array, is_positive: _Bools, weights: Float32Array | None = None
     ) -> None:
-        """Count rows: margins float32, shape (n,), and whether the label is 1."""
+        """Count rows: margins float32, shape (n,), whether the label is 1, and weights."""
         bits = (margin + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0, which it equals
         # To sort the bits like the floats, flip all bits of a negative one, else its sign bit.
         negative = (bits >> np.uint32(31)).astype(bool)
         ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
         bins = ordered >> np.uint32(32 - self._BITS)
-        np.add.at(self.counts, (is_positive.astype(np.intp), bins), 1)
+        np.add.at(
+            self.counts, (is_positive.astype(np.intp), bins), 1.0 if weights is None else weights
+        )
 
     def area(self) -> float | None:
         """Chance that a positive scores above a negative, ties counting half; None without both."""
         negatives, positives = self.counts
-        pairs = int(negatives.sum()) * int(positives.sum())
+        pairs = negatives.sum() * positives.sum()
         if not pairs:
             return None
         below = np.cumsum(negatives) - negatives

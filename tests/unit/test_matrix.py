@@ -215,3 +215,34 @@ def test_labels_of_a_classifier_are_0_and_1():
         assert told(DENSE, [0, label, 1], binary=True) == (
             f"row 1: label {label} is not 0 or 1, the labels of a binary_classifier"
         )
+
+
+def test_weights_are_taken_with_the_rows():
+    made = CSRBatch.of(DENSE, LABELS, None, [1, 0, 2.5])
+
+    assert made.weights.tolist() == [1, 0, 2.5]
+    assert made.weights.dtype == np.float32
+    assert CSRBatch.of(DENSE, LABELS).weights is None
+    assert CSRBatch.of(made).weights.tolist() == [1, 0, 2.5]
+    assert CSRBatch.of(made, sample_weight=[7, 8, 9]).weights.tolist() == [7, 8, 9]
+
+
+def test_weights_of_the_right_type_are_shared():
+    weights = np.float32([1, 2, 3])
+
+    assert CSRBatch.of(DENSE, LABELS, sample_weight=weights).weights is weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [
+        ([1, 2], "weights of shape (2,), allowed is one per row: (3,)"),
+        (1, "weights of shape (), allowed is one per row: (3,)"),
+        (["a", "b", "c"], "weights of dtype <U1, allowed are real numbers"),
+        ([0, 1, np.inf], "weights hold inf at (2,), allowed are finite float32 numbers"),
+        ([0, 1, 1e40], "weights hold 1e+40 at (2,), allowed are finite float32 numbers"),
+        ([0, 1, -0.5], "row 2: weight -0.5, allowed are numbers from 0"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights, problem):
+    assert told(DENSE, LABELS, sample_weight=weights) == problem

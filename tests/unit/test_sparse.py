@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
+from fm_algo.training.gradient.gather import gather_rows
 
 
 def batch_of(rows, labels=None, feature_dim=5):
@@ -139,3 +141,53 @@ def test_rows_of_another_feature_dim_are_refused(batch):
     batch.check_feature_dim(5)
     with pytest.raises(UserError, match=r"feature_dim 5 .* feature_dim 6"):
         batch.check_feature_dim(6)
+
+
+def weighted(rows, weights):
+    return dataclasses.replace(batch_of(rows, range(len(rows))), weights=np.float32(weights))
+
+
+def test_weights_go_where_their_rows_go():
+    batch = weighted(ROWS, [1, 2, 0, 0.5])
+
+    assert batch.rows(1, 3).weights.tolist() == [2, 0]
+    assert np.shares_memory(batch.rows(1, 3).weights, batch.weights)
+    assert batch.take(np.array([3, 1, 3])).weights.tolist() == [0.5, 2, 0.5]
+    assert gather_rows(batch, np.array([3, 1, 0]), 0, 2).weights.tolist() == [0.5, 2]
+    assert gather_rows(batch, None, 1, 3).weights.tolist() == [2, 0]
+    doubled = weighted([[(1, 1.0), (1, 1.0)], []], [3, 4])
+    assert doubled.combine_duplicates().weights.tolist() == [3, 4]
+    assert batch.num_bytes == batch_of(ROWS, range(4)).num_bytes + 16
+
+
+def test_joined_with_weighted_rows_others_weigh_1():
+    batch = weighted(ROWS[:2], [3, 0.5])
+    joined = CSRBatch.join([batch_of(ROWS, range(4)), batch, CSRBatch.empty(5, labelled=True)])
+
+    assert joined.weights.tolist() == [1, 1, 1, 1, 3, 0.5]
+    assert joined.weights.dtype == np.float32
+
+
+def test_rows_without_weights_stay_without(batch):
+    assert CSRBatch.empty(5, labelled=True).weights is None
+    assert CSRBatch.join([batch, batch]).weights is None
+    assert batch.rows(0, 1).weights is None
+    assert batch.take(np.array([2])).weights is None
+    assert gather_rows(batch, np.array([2]), 0, 1).weights is None
+
+
+def test_a_number_per_row_is_weighed(batch):
+    numbers = np.float32([1, 2, 3, 4])
+
+    assert weighted(ROWS, [1, 2, 0, 0.5]).weigh(numbers).tolist() == [1, 4, 0, 2]
+    assert batch.weigh(numbers) is numbers
+
+
+def test_rows_of_weight_0_are_dropped(batch):
+    left = weighted(ROWS, [0, 2, 0, 0.5]).drop_weightless()
+
+    assert rows_of(left) == [ROWS[1], ROWS[3]]
+    assert left.labels.tolist() == [1, 3]
+    assert left.weights.tolist() == [2, 0.5]
+    for whole in (batch, weighted(ROWS, [1, 2, 3, 4])):
+        assert whole.drop_weightless() is whole

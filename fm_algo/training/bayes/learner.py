@@ -162,7 +162,7 @@ class BayesLearner(Learner):
         chain.sweep()
         margin, labels = chain.mean_margin(), chain.rows.require_labels()
         self._check_fit(margin, labels)
-        yield Step.of_margins(margin, labels)
+        yield Step.of_margins(margin, chain.rows)
 
     def _check_fit(self, margin: Float32Array, labels: Float32Array) -> None:
         """Check that the mean fits the training rows at least as well as a constant, about.

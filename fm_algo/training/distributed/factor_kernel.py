@@ -64,7 +64,7 @@ class FactorKernel(JointKernel, CPUKernel):
         margin = self._add_up_parts(part, counts)
         own_residual = np.empty_like(margin)
         find_residuals(margin, prepared.labels, self._loss.is_classifier, own_residual)
-        residual = self.group.spread(own_residual, counts).wait()
+        residual = self.group.spread(prepared.batch.weigh(own_residual), counts).wait()
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
             *self._begin_update(),

@@ -1,7 +1,7 @@
 """The kernel of several GPUs, one process per GPU, that split the factors like `factor_kernel`.
 
 Each GPU finds its part of all rows' margins. The GPUs add the parts up, and each finds all
-residuals. So labels are sent with the rows::
+residuals. So labels and weights are sent with the rows::
 
     ahead   the hosts' next mini-batches  →  exchanged; each joins them and copies them to the GPU
     all     each row's margin in part (`gpu_passes.forward_rows`)  →  added up over all
@@ -24,7 +24,7 @@ from fm_algo.training.distributed.joint_kernel import JointBatch, JointKernel, j
 from fm_algo.training.distributed.placement import FactorPlacement
 from fm_algo.training.gradient import LateSums, PreparedBatch
 from fm_algo.training.gradient.gpu import GPUKernel
-from fm_algo.training.gradient.gpu_rows import DeviceBatch
+from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows
 from fm_algo.training.state import State
 
 
@@ -134,13 +134,15 @@ class _PartKernel(GPUKernel):
         self._sums = sums
         self.num_steps_on_host = self._host.num_steps
 
-    def _complete(self, num_places: int) -> None:
+    def _complete(self, rows: DeviceRows, num_places: int) -> None:
         margin, residual = self._work.margin[:num_places], self._work.residual[:num_places]
         self._complete_margin(margin)
         residual.copy_(margin)
         if self._loss.is_classifier:
             residual.sigmoid_()
         residual.sub_(self._work.row_labels[:num_places])
+        if rows.weights is not None:
+            residual.mul_(rows.weights[self._work.plan[:num_places]])
 
     def _complete_margin(self, margin: torch.Tensor) -> None:
         self._sums.add_up(margin)

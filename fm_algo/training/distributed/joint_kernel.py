@@ -45,7 +45,7 @@ class JointKernel(HostKernel):
     """A host's kernel that sees the rows of all hosts; see `HostKernel`."""
 
     _has_joint_labels = False
-    """Whether labels are joined too."""
+    """Whether labels and weights are joined too."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ def join_rows(
     flags : int
         Sent along with the rows.
     with_labels : bool, optional
-        Whether labels are sent too.
+        Whether labels and weights are sent too.
 
     Returns
     -------
@@ -120,12 +120,16 @@ def join_rows(
     flags : int64, shape (num_hosts,)
     """
     all_one = bool((batch.values == 1).all())
-    said = np.array([batch.num_rows, batch.num_entries, all_one, flags], np.int64)
-    counts, entries, all_ones, all_flags = group.gather(said).T
+    is_weighted = batch.weights is not None
+    said = np.array([batch.num_rows, batch.num_entries, all_one, is_weighted, flags], np.int64)
+    counts, entries, all_ones, are_weighted, all_flags = group.gather(said).T
     lengths = group.spread(np.diff(batch.indptr).astype(np.int32), counts)
     indices = group.spread(batch.indices, entries)
     values = None if all_ones.all() else group.spread(batch.values, entries)
     labels = group.spread(batch.require_labels(), counts) if with_labels else None
+    weights = None
+    if with_labels and are_weighted.any():  # on some hosts: beside weighted rows, others weigh 1
+        weights = group.spread(batch.weigh(np.ones(batch.num_rows, np.float32)), counts)
     indptr = np.zeros(counts.sum() + 1, np.int64)
     np.cumsum(lengths.wait(), out=indptr[1:])
     joint = CSRBatch(
@@ -134,5 +138,6 @@ def join_rows(
         np.ones(entries.sum(), np.float32) if values is None else values.wait(),
         None if labels is None else labels.wait(),
         batch.feature_dim,
+        None if weights is None else weights.wait(),
     )
     return joint, counts, all_flags

@@ -1,6 +1,6 @@
 """Find the parameter rows of a mini-batch on their hosts, and exchange rows and gradients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -47,7 +47,7 @@ class RoutedBatch(PreparedBatch):
         renumber(
             columns.starts, columns.rows, columns.values, places, batch.indptr, indices, values
         )
-        compact = CSRBatch(batch.indptr, indices, values, batch.labels, len(places))
+        compact = replace(batch, indices=indices, values=values, feature_dim=len(places))
         counts = np.bincount(owners, minlength=ownership.num_hosts)
         return cls(batch, columns, compact, rows[order], counts)
 

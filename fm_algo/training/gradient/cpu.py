@@ -113,7 +113,7 @@ class CPUKernel(Kernel[PreparedBatch]):
     def _forward(
         self, batch: CSRBatch, rows: Float32Array, w_at: int
     ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Return the margin (n,), residual (n,) and factor sums (n, width) of each row."""
+        """Return the margin (n,), weighed residual (n,) and factor sums (n, width) of each row."""
         n = batch.num_rows
         margin, residual = np.empty(n, np.float32), np.empty(n, np.float32)
         factor_sums = aligned_rows(np.empty, n, self._parameters.layout.width)
@@ -123,4 +123,4 @@ class CPUKernel(Kernel[PreparedBatch]):
             self._parameters.bias[0, 0], rows, w_at, self._hyperparameters.use_linear,
             self._loss.is_classifier, margin, residual, factor_sums,
         )  # fmt: skip
-        return margin, residual, factor_sums
+        return margin, batch.weigh(residual), factor_sums

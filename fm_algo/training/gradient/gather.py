@@ -30,7 +30,8 @@ def gather_rows(rows: CSRBatch, order: Int64Array | None, start: int, stop: int)
     indices, values = np.empty(num_entries, np.int32), np.empty(num_entries, np.float32)
     as_table = (rows.indices.reshape(1, -1), rows.values.reshape(1, -1))  # what `prefetch` takes
     _copy_entries(rows.indptr, *as_table, chosen, indptr, indices, values)
-    return CSRBatch(indptr, indices, values, labels, rows.feature_dim)
+    weights = None if rows.weights is None else rows.weights[chosen]
+    return CSRBatch(indptr, indices, values, labels, rows.feature_dim, weights)
 
 
 @njit(nogil=True, cache=True)

@@ -35,8 +35,10 @@ from fm_algo.training.state import State
 
 _log = logging.getLogger(__name__)
 
-_REGRESSION_SUMS = ("squares", "absolutes")
-_CLASSIFICATION_SUMS = ("cross_entropy", "true_positives", "predicted_positives", "positives")
+_REGRESSION_SUMS = ("weight", "squares", "absolutes")
+_CLASSIFICATION_SUMS = (
+    "weight", "cross_entropy", "true_positives", "predicted_positives", "positives"
+)  # fmt: skip
 """The sums that `gpu_passes.begin_step` computes, by their names in `MetricSums.state`."""
 
 _KEYS_A_PROGRAM = 16
@@ -263,23 +265,24 @@ class GPUKernel(Kernel[DeviceBatch]):
         """Launch the programs of one step; its plan is on the device already."""
         hyperparameters = self._hyperparameters
         own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
-        has_values = rows.values is not None
+        has_values, row_weights = rows.values is not None, _weights_or_stand_in(rows)
         keys, order = work.sorted_keys[:num_keys], work.order[:num_keys]
         constants = dataclasses.asdict(self._constants)
         optimizer = OPTIMIZER_CODES[hyperparameters.optimizer]
 
         work.keys[:num_keys].fill_(gpu_passes.NO_FEATURE)
         self._forward(rows, work.plan, num_places, work.margin, is_training=True)
-        self._complete(num_places)
+        self._complete(rows, num_places)
         gpu_passes.begin_step[1,](
             chosen=work.plan, margin=work.margin, row_labels=work.row_labels,
-            residual=work.residual, num_rows=num_places, metric_sums=work.metric_sums,
+            row_weights=row_weights, residual=work.residual, num_rows=num_places,
+            metric_sums=work.metric_sums,
             bias=own["bias_row"], num_steps=own["num_steps"], rates=self._rates,
             bias_lr=hyperparameters.bias_lr, bias_wd=hyperparameters.bias_wd,
             linear_lr=hyperparameters.linear_lr, factors_lr=hyperparameters.factors_lr,
             **constants,
-            IS_CLASSIFIER=self._loss.is_classifier, USE_BIAS=hyperparameters.use_bias,
-            OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
+            IS_CLASSIFIER=self._loss.is_classifier, HAS_WEIGHTS=rows.weights is not None,
+            USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
         )  # fmt: skip
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
         shared = {
@@ -314,16 +317,17 @@ class GPUKernel(Kernel[DeviceBatch]):
         gpu_passes.forward_rows[num_places,](
             chosen=plan, starts=plan[num_places:], indptr=rows.indptr, indices=rows.indices,
             values=rows.labels if rows.values is None else rows.values, labels=rows.labels,
+            row_weights=_weights_or_stand_in(rows),
             bias=self._own["bias_row"], parameters=self._own["parameter_rows"],
             stride=layout.stride, w_at=layout.w_at, width=layout.width,
             margin=margin, residual=work.residual, factor_sums=work.factor_sums,
             row_labels=work.row_labels, keys=work.keys, rows=work.rows, weights=work.weights,
             IS_CLASSIFIER=self._loss.is_classifier, HAS_VALUES=rows.values is not None,
-            IS_TRAINING=is_training,
+            HAS_WEIGHTS=rows.weights is not None, IS_TRAINING=is_training,
             ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
         )  # fmt: skip
 
-    def _complete(self, num_places: int) -> None:
+    def _complete(self, rows: DeviceRows, num_places: int) -> None:
         """Complete margins and residuals of which pass 1 finds a part; here it finds them whole."""
 
     def _complete_margin(self, margin: torch.Tensor) -> None:
@@ -331,7 +335,7 @@ class GPUKernel(Kernel[DeviceBatch]):
 
     def _metric_sums(self, num_rows: int) -> LateSums:
         """Begin to fetch the sums of the step just launched."""
-        fetched = torch.empty(4, dtype=torch.float64, pin_memory=self._is_cuda)
+        fetched = torch.empty(5, dtype=torch.float64, pin_memory=self._is_cuda)
         fetched.copy_(self._work.metric_sums, non_blocking=True)
         done = None
         if self._is_cuda:
@@ -384,6 +388,11 @@ class GPUKernel(Kernel[DeviceBatch]):
             f"beside {self._parameters_bytes / 1e9:.2f} GB of parameters and states and "
             f"{self._held_bytes / 1e9:.2f} GB of training rows,"
         )
+
+
+def _weights_or_stand_in(rows: DeviceRows) -> torch.Tensor:
+    """Return the weights; without weights, a tensor that a program takes and does not read."""
+    return rows.labels if rows.weights is None else rows.weights
 
 
 def _dtype(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.dtype:

@@ -31,12 +31,12 @@ _LOG_BETA1, _LOG_BETA2 = constexpr(math.log(BETA1)), constexpr(math.log(BETA2))
 def forward_rows(
     chosen,  # int64 (num_rows,): rows of the data; -1 pads the mini-batch
     starts,  # int64 (num_rows + 1,): where each row's entries go
-    indptr, indices, values, labels,  # the data, CSR
+    indptr, indices, values, labels, row_weights,  # the data, CSR
     bias, parameters, stride, w_at, width,
     margin, residual, factor_sums, row_labels,  # out, by row
     keys, rows, weights,  # out, by entry: feature, row, value
-    IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, IS_TRAINING: constexpr,
-    ENTRIES: constexpr, FACTORS: constexpr,
+    IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, HAS_WEIGHTS: constexpr,
+    IS_TRAINING: constexpr, ENTRIES: constexpr, FACTORS: constexpr,
 ):  # fmt: skip
     """Pass 1, one program per row. Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle, lemma 3.1.
 
@@ -86,7 +86,10 @@ def forward_rows(
         score = _score_of(m, IS_CLASSIFIER)
         label = tl.load(labels + source)
         tl.store(row_labels + row, label)
-        tl.store(residual + row, score - label)
+        difference = score - label
+        if HAS_WEIGHTS:
+            difference *= tl.load(row_weights + source)
+        tl.store(residual + row, difference)
 
 
 @triton.jit
@@ -124,17 +127,19 @@ def _score_of(margin, IS_CLASSIFIER: constexpr):
 
 @triton.jit
 def begin_step(
-    chosen, margin, row_labels, residual, num_rows,
-    metric_sums,  # out, float64 (4,): as `fm_algo.training.metrics` names them, without the rows
+    chosen, margin, row_labels, row_weights, residual, num_rows,
+    metric_sums,  # out, float64 (5,): as `fm_algo.training.metrics` names them, without the rows
     bias,  # w0 and its states
     num_steps,  # int64 (1,), counted up
     rates,  # out, float32 (2,): of w and V, at this step
     bias_lr, bias_wd, linear_lr, factors_lr,
     rescale, clip, epsilon, l1,
-    IS_CLASSIFIER: constexpr, USE_BIAS: constexpr, OPTIMIZER: constexpr, ROWS: constexpr,
+    IS_CLASSIFIER: constexpr, HAS_WEIGHTS: constexpr, USE_BIAS: constexpr, OPTIMIZER: constexpr,
+    ROWS: constexpr,
 ):  # fmt: skip
     """Compute the step's single numbers in one program: metrics, count of steps, rates, bias."""
     gradient = tl.zeros((ROWS,), tl.float64)
+    total_weight = tl.zeros((ROWS,), tl.float64)
     first = tl.zeros((ROWS,), tl.float64)  # cross entropy, or squares of errors
     second = tl.zeros((ROWS,), tl.float64)  # true positives, or absolute errors
     predicted_positives = tl.zeros((ROWS,), tl.float64)
@@ -142,25 +147,31 @@ def begin_step(
     for begin in range(0, num_rows, ROWS):
         at = begin + tl.arange(0, ROWS)
         is_place = at < num_rows
-        is_row = tl.load(chosen + at, is_place, other=-1) >= 0
+        source = tl.load(chosen + at, is_place, other=-1)
+        is_row = source >= 0
+        weight = is_row.to(tl.float64)
+        if HAS_WEIGHTS:
+            weight = tl.load(row_weights + source, is_row, other=0.0).to(tl.float64)
+        total_weight += weight
         m = tl.load(margin + at, is_place, other=0.0)
         y = tl.load(row_labels + at, is_place, other=0.0)
         gradient += tl.load(residual + at, is_place, other=0.0).to(tl.float64)
         if IS_CLASSIFIER:
             loss = tl.maximum(m, 0.0) - m * y + tl.log(1.0 + tl.exp(-tl.abs(m)))
-            first += tl.where(is_row, loss, 0.0).to(tl.float64)
-            second += (is_row & (m >= 0) & (y == 1)).to(tl.float64)
-            predicted_positives += (is_row & (m >= 0)).to(tl.float64)
-            positives += (is_row & (y == 1)).to(tl.float64)
+            first += tl.where(is_row, loss, 0.0).to(tl.float64) * weight
+            second += tl.where((m >= 0) & (y == 1), weight, 0.0)
+            predicted_positives += tl.where(m >= 0, weight, 0.0)
+            positives += tl.where(y == 1, weight, 0.0)
         else:
             error = tl.where(is_row, m.to(tl.float64) - y.to(tl.float64), 0.0)
-            first += error * error
-            second += tl.abs(error)
-    tl.store(metric_sums, tl.sum(first, axis=0))
-    tl.store(metric_sums + 1, tl.sum(second, axis=0))
+            first += error * error * weight
+            second += tl.abs(error) * weight
+    tl.store(metric_sums, tl.sum(total_weight, axis=0))
+    tl.store(metric_sums + 1, tl.sum(first, axis=0))
+    tl.store(metric_sums + 2, tl.sum(second, axis=0))
     if IS_CLASSIFIER:
-        tl.store(metric_sums + 2, tl.sum(predicted_positives, axis=0))
-        tl.store(metric_sums + 3, tl.sum(positives, axis=0))
+        tl.store(metric_sums + 3, tl.sum(predicted_positives, axis=0))
+        tl.store(metric_sums + 4, tl.sum(positives, axis=0))
 
     step = tl.load(num_steps) + 1
     tl.store(num_steps, step)

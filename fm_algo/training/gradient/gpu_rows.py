@@ -25,18 +25,22 @@ class DeviceRows:
         None if all are 1.
     labels : float32, shape (num_rows,)
         0 if there are none.
+    weights : float32, shape (num_rows,), or None
+        None if all are 1.
     """
 
     indptr: torch.Tensor
     indices: torch.Tensor
     values: torch.Tensor | None
     labels: torch.Tensor
+    weights: torch.Tensor | None
 
     @staticmethod
     def num_bytes(batch: CSRBatch) -> int:
         """Return the bytes of device memory that the rows of `batch` would take."""
         entry_bytes = 4 if _all_one(batch.values) else 8
-        return 8 + 12 * batch.num_rows + entry_bytes * batch.num_entries
+        row_bytes = 12 if batch.weights is None else 16
+        return 8 + row_bytes * batch.num_rows + entry_bytes * batch.num_entries
 
     @classmethod
     def copy_of(cls, batch: CSRBatch, device: torch.device) -> Self:
@@ -47,11 +51,12 @@ class DeviceRows:
             to_device(batch.indices, device),
             None if _all_one(batch.values) else to_device(batch.values, device),
             to_device(labels, device),
+            None if batch.weights is None else to_device(batch.weights, device),
         )
 
     def used_by(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory until `stream` has done all work launched on it so far."""
-        for tensor in (self.indptr, self.indices, self.values, self.labels):
+        for tensor in (self.indptr, self.indices, self.values, self.labels, self.weights):
             if tensor is not None:
                 tensor.record_stream(stream)
 

@@ -48,7 +48,7 @@ class Work:
     def __init__(self, device: torch.device, width: int) -> None:
         self._device, self._width = device, width
         self._num_places = self._num_keys = -1
-        self.metric_sums = self._empty(4, torch.float64)
+        self.metric_sums = self._empty(5, torch.float64)
         self.grow(0, 0)
 
     def num_bytes(self, num_places: int, num_keys: int) -> int:

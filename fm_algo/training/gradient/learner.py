@@ -71,7 +71,7 @@ class GradientLearner(Learner):
                 if callable(result):
                     yield Step(prepared.num_rows, functools.partial(_add_late, result))
                 else:
-                    yield Step.of_margins(result, prepared.labels)
+                    yield Step.of_margins(result, prepared.batch)
                 if should_stop():
                     return
 

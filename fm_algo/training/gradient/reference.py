@@ -34,8 +34,9 @@ class ReferenceKernel(Kernel[PreparedBatch]):
     v_if, with S_f = Σ_j v_jf x_j.
 
     The optimiser's rule (`optimizers`) then updates each parameter θ by
-    ``g = clip(rescale · Σ_rows gradient + wd · θ)``. A step changes the bias and the features
-    present in the batch, with their states.
+    ``g = clip(rescale · Σ_rows weight · gradient + wd · θ)``. A step changes the bias and the
+    features present in the batch, with their states. By default rescale is 1 / mini_batch_size,
+    whatever the weights: a row of weight 2 pulls twice as hard.
     """
 
     def __init__(self, model: FMModel, hyperparameters: Hyperparameters) -> None:
@@ -67,7 +68,8 @@ class ReferenceKernel(Kernel[PreparedBatch]):
         """Update the parameters once; return the margins before that, float32, (num_rows,)."""
         batch = prepared.batch
         margin = self.margin(batch)
-        residual = LOSSES[self._predictor_type].residual(margin, batch.require_labels())  # (n,)
+        loss = LOSSES[self._predictor_type]
+        residual = batch.weigh(loss.residual(margin, batch.require_labels()))  # (n,)
 
         rows = np.repeat(np.arange(batch.num_rows), np.diff(batch.indptr))  # (num_entries,)
         present, columns = np.unique(batch.indices.astype(np.intp), return_inverse=True)

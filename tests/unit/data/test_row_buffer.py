@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +47,35 @@ def test_a_buffer_holds_what_was_put_in(counts):
     for name in ("indptr", "indices", "values", "labels"):
         assert getattr(rows, name).tolist() == getattr(expected, name).tolist()
         assert getattr(rows, name).dtype == getattr(expected, name).dtype
+
+
+def weighted(first, count):
+    """As `numbered`; row n weighs n / 2."""
+    rows = numbered(first, count)
+    return dataclasses.replace(rows, weights=rows.labels / np.float32(2))
+
+
+def test_a_buffer_keeps_weights():
+    buffer = RowBuffer(3)
+    buffer.append(weighted(0, 5))
+    buffer.append(weighted(5, 5))
+    assert buffer.num_bytes == weighted(0, 10).num_bytes - 8
+    assert buffer.take(4).weights.tolist() == [0, 0.5, 1, 1.5]
+    buffer.append(weighted(10, 2))
+    assert buffer.take(8).weights.tolist() == [2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_beside_weighted_rows_others_weigh_1(is_first):
+    buffer = RowBuffer(3)
+    batches = [numbered(0, 3), weighted(4, 2)]
+    for batch in batches if is_first else batches[::-1]:
+        buffer.append(batch)
+    expected = [1, 1, 1, 2, 2.5] if is_first else [2, 2.5, 1, 1, 1]
+    assert buffer.take(5).weights.tolist() == expected
+
+
+def test_a_buffer_of_rows_without_weights_has_none():
+    buffer = RowBuffer(3)
+    buffer.append(numbered(0, 3))
+    assert buffer.take(2).weights is None

@@ -146,3 +146,78 @@ def test_one_class_alone_has_no_area(classes):
 
     assert "roc_auc_score" not in found
     assert AUCHistogram().area() is None
+
+
+WEIGHTS = RANDOM.choice([0, 1, 2, 5], 500).astype(np.float32)
+
+
+def weighted(predictor_type, margin, labels, weights):
+    sums = metrics_for(predictor_type, with_auc=True)
+    sums.update(margin, labels, np.asarray(weights, np.float32))
+    return sums
+
+
+@pytest.mark.parametrize(
+    ("predictor_type", "labels"), [("regressor", LABELS), ("binary_classifier", CLASSES)]
+)
+def test_a_row_of_weight_n_counts_as_n_rows(predictor_type, labels):
+    found = weighted(predictor_type, MARGIN, labels, WEIGHTS)
+    copies = np.repeat(np.arange(500), WEIGHTS.astype(int))
+    expected = fed(predictor_type, MARGIN[copies], labels[copies], with_auc=True)
+
+    assert found.num_rows == 500
+    assert found.weight == len(copies)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+    assert values_of(found) == pytest.approx(values_of(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("predictor_type", "labels"), [("regressor", LABELS), ("binary_classifier", CLASSES)]
+)
+def test_the_scale_of_weights_changes_no_metric(predictor_type, labels):
+    small, large = (
+        weighted(predictor_type, MARGIN, labels, scale * WEIGHTS) for scale in (1 / 4096, 64)
+    )
+
+    assert values_of(small) == values_of(large)
+    assert small.loss == large.loss
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+def test_rows_without_weights_weigh_1(predictor_type):
+    sums = weighted(predictor_type, MARGIN, CLASSES, np.ones(500))
+    sums.update(MARGIN, CLASSES)
+    expected = fed(predictor_type, MARGIN, CLASSES, with_auc=True)
+    expected.update(MARGIN, CLASSES)
+
+    assert sums.state() == expected.state()
+    assert sums.results() == expected.results()
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+def test_rows_of_weight_0_alone_have_no_metrics(predictor_type):
+    sums = weighted(predictor_type, MARGIN, CLASSES, np.zeros(500))
+
+    assert sums.results() == []
+    assert sums.loss == 0
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+def test_weighted_sums_go_on_from_a_checkpoint(predictor_type):
+    whole = weighted(predictor_type, MARGIN, CLASSES, WEIGHTS)
+    resumed = metrics_for(predictor_type)
+    resumed.restore(weighted(predictor_type, MARGIN, CLASSES, WEIGHTS).state())
+    for sums in (whole, resumed):
+        sums.update(MARGIN, CLASSES, WEIGHTS + 1)
+
+    assert resumed.state() == whole.state()
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+def test_sums_of_an_earlier_release_have_no_weight(predictor_type):
+    expected = fed(predictor_type, MARGIN, CLASSES)
+    state = {name: number for name, number in expected.state().items() if name != "weight"}
+    resumed = metrics_for(predictor_type)
+    resumed.restore(state)
+
+    assert resumed.results() == expected.results()

@@ -1,5 +1,6 @@
 """Train as several processes over loopback, a small training each test can repeat on one host."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -42,6 +43,11 @@ def draw_rows(num_rows):
     return CSRBatch(indptr, indices.astype(np.int32), values, labels, 500)
 
 
+def weigh(rows):
+    weights = np.random.default_rng(4).choice([0.25, 1, 3], rows.num_rows).astype(np.float32)
+    return dataclasses.replace(rows, weights=weights)
+
+
 def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -56,8 +62,7 @@ def run_hosts(directory, root, rows, num_hosts, hyperparameters, num_gpus=0):
     (directory / "hyperparameters.json").write_text(json.dumps(hyperparameters))
     np.savez(
         directory / "rows.npz",
-        **{name: getattr(rows, name) for name in ("indptr", "indices", "values", "labels")},
-        feature_dim=rows.feature_dim,
+        **{name: array for name, array in dataclasses.asdict(rows).items() if array is not None},
     )
     port, size = str(free_port()), num_hosts * max(num_gpus, 1)
     environment = {

@@ -1,7 +1,7 @@
 """Processes that train one model over loopback: the model is that of one host on all the rows."""
 
 import pytest
-from run_hosts import HYPERPARAMETERS, assert_trained_as_one, draw_rows, run_hosts
+from run_hosts import HYPERPARAMETERS, assert_trained_as_one, draw_rows, run_hosts, weigh
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,19 @@ def test_hosts_train_as_one_on_all_the_rows(
     assert codes == [0] * num_hosts, "\n".join(errors)
     assert {path.read_text() for path in tmp_path.glob("split*")} == {split}
     assert_trained_as_one(tmp_path, rows, num_hosts, hyperparameters)
+
+
+@pytest.mark.parametrize(
+    "num_factors", [pytest.param(5, id="by feature"), pytest.param(16, id="by factor")]
+)
+def test_hosts_train_on_weighted_rows_as_one(tmp_path, root, num_factors):
+    rows = weigh(draw_rows(37))
+    hyperparameters = HYPERPARAMETERS | {"num_factors": num_factors, "epochs": 2}
+
+    codes, errors = run_hosts(tmp_path, root, rows, 2, hyperparameters)
+
+    assert codes == [0, 0], "\n".join(errors)
+    assert_trained_as_one(tmp_path, rows, 2, hyperparameters)
 
 
 @pytest.mark.hosts

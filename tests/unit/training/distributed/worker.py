@@ -26,7 +26,7 @@ from fm_algo.training.trainer import train
 def load_rows(path: Path) -> CSRBatch:
     with np.load(path) as stored:
         arrays = [stored[name] for name in ("indptr", "indices", "values", "labels")]
-        return CSRBatch(*arrays, int(stored["feature_dim"]))
+        return CSRBatch(*arrays, int(stored["feature_dim"]), stored.get("weights"))
 
 
 class SlowRows:

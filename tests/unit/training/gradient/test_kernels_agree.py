@@ -1,5 +1,7 @@
 """Each fast kernel does what the reference kernel does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -209,3 +211,65 @@ def test_the_gradient_is_that_of_the_loss_by_finite_differences():
     down.V[feature, factor] -= change
     expected = (loss(up) - loss(down)) / (2 * change)
     assert gradient[feature, factor] == pytest.approx(expected, rel=1e-2, abs=1e-4)
+
+
+def weigh(batch, seed=0):
+    weights = np.random.default_rng(seed).choice([0.25, 1, 3], batch.num_rows)
+    return dataclasses.replace(batch, weights=weights.astype(np.float32))
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"])
+def test_weighted_rows_train_as_in_the_reference(predictor_type, optimizer):
+    chosen = hyperparameters(predictor_type=predictor_type, optimizer=optimizer)
+    batches = [
+        weigh(random_batch(seed, 32, density=0.1, predictor_type=predictor_type), seed)
+        for seed in range(10)
+    ]
+    assert_same_training(chosen, batches)
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"])
+@pytest.mark.parametrize("make", [CPUKernel.starting_from, ReferenceKernel])
+def test_a_row_of_weight_n_trains_as_n_copies_and_of_weight_0_not_at_all(
+    predictor_type, optimizer, make
+):
+    """With the same `rescale_grad` for both: the copies make the mini-batch larger."""
+    chosen = hyperparameters(
+        predictor_type=predictor_type, optimizer=optimizer, rescale_grad=0.05, mini_batch_size=128
+    )
+    weighted, copied = (make(initial_model(chosen), chosen) for _ in range(2))
+    for seed in range(5):
+        batch = random_batch(seed, 32, density=0.1, predictor_type=predictor_type)
+        weights = np.random.default_rng(seed).choice([0, 1, 2, 4], 32)
+        step(copied, batch.take(np.repeat(np.arange(32), weights)))
+        batch = dataclasses.replace(batch, weights=weights.astype(np.float32))
+        step(weighted, batch.drop_weightless())
+    for name in ("w0", "w", "V"):
+        got, expected = getattr(weighted.model(), name), getattr(copied.model(), name)
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+def test_without_rescale_grad_a_row_of_weight_2_has_twice_its_gradient():
+    chosen = hyperparameters(
+        optimizer="sgd", mini_batch_size=4, bias_wd=0, linear_wd=0, factors_wd=0
+    )
+    batch, changes = random_batch(0, 1, density=0.5), []
+    for weights in (None, np.float32([2])):
+        kernel = CPUKernel.starting_from(initial_model(chosen), chosen)
+        step(kernel, dataclasses.replace(batch, weights=weights))
+        changes.append(kernel.model().w - initial_model(chosen).w)
+    np.testing.assert_allclose(changes[1], 2 * changes[0], rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"])
+def test_weights_of_1_change_no_bit(optimizer):
+    chosen, states = hyperparameters(optimizer=optimizer), []
+    for weights in (None, np.ones(32, np.float32)):
+        kernel = CPUKernel.starting_from(initial_model(chosen), chosen)
+        for seed in range(3):
+            batch = random_batch(seed, 32, density=0.1)
+            step(kernel, dataclasses.replace(batch, weights=weights))
+        states.append({name: array.tobytes() for name, array in kernel.state().items()})
+    assert states[0] == states[1]

@@ -70,7 +70,7 @@ def assert_same_training(chosen, batches, device):
     kernel = gpu_kernel(chosen, device)
     for batch in batches:
         sums = metrics_for(chosen.predictor_type)
-        sums.update(step(reference, batch), batch.labels)
+        sums.update(step(reference, batch), batch.labels, batch.weights)
         assert gpu_step(kernel, batch) == pytest.approx(sums.state(), rel=2e-5, abs=2e-5)
     assert_same_model(kernel, reference)
     return kernel
@@ -185,3 +185,29 @@ def test_the_same_training_gives_the_same_bits(device):
         trained.append(kernel.state())
     for name, array in trained[0].items():
         assert array.tobytes() == trained[1][name].tobytes(), name
+
+
+def weigh(batch, seed):
+    weights = np.random.default_rng(seed).choice([0.25, 1, 3], batch.num_rows)
+    return replace(batch, weights=weights.astype(np.float32))
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weighted_rows_train_as_in_the_reference(device, optimizer, predictor_type):
+    chosen = hyperparameters(predictor_type=predictor_type, optimizer=optimizer)
+    first, second, third = (make_batch(seed, 5, predictor_type=predictor_type) for seed in range(3))
+    assert_same_training(chosen, [weigh(first, 0), second, weigh(third, 1)], device)
+
+
+def test_weighted_rows_that_stay_on_the_device_train_as_in_the_reference(device):
+    chosen, rows = hyperparameters(), weigh(make_batch(0, 11), 0)
+    reference = ReferenceKernel(initial_model(chosen), chosen)
+    kernel = gpu_kernel(chosen, device)
+    take = kernel.hold(rows)
+    for numbers in (np.array([7, 2, 9, 1]), np.array([0, 10])):
+        sums = metrics_for("regressor")
+        batch = rows.take(numbers)
+        sums.update(step(reference, batch), batch.labels, batch.weights)
+        assert kernel.step(take(numbers))() == pytest.approx(sums.state(), rel=2e-5, abs=2e-5)
+    assert_same_model(kernel, reference)
