@@ -9,33 +9,33 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fm_algo.answers.uncertainty import check_samples, score_uncertainty
-from fm_algo.artifacts.archive import pack_tar
 from fm_algo.artifacts.artifact import save_model
 from fm_algo.artifacts.builtin.artifact import save_builtin_model
 from fm_algo.artifacts.export import LIBFM_FILE, save_libfm, save_npy, save_vectors
-from fm_algo.artifacts.model_source import PACKED, is_model_file, load_any_model, read_any_model
-from fm_algo.artifacts.remote import local_source, local_target
+from fm_algo.artifacts.location import make_directory, read_from, write_to
+from fm_algo.artifacts.model_source import Artifact
+from fm_algo.artifacts.remote import local_source
 from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
 from fm_algo.data.formats.factory import ROW_TYPES, make_decoder
 from fm_algo.data.formats.predictions import encode_jsonlines, uncertainty_extras
-from fm_algo.errors import FMError, PlatformError, UserError
+from fm_algo.errors import FMError, UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
 _PROG = "python -m fm_algo"
 _BLOCK_BYTES = 1 << 24
 
-_Save = Callable[[Path, FMModel, dict[str, object]], object]
-_LAYOUTS: dict[str, _Save] = {
-    "ours": save_model,
-    "builtin": save_builtin_model,
-    "npy": lambda directory, model, _: save_npy(directory, model),
-    "libfm": lambda directory, model, _: save_libfm(directory / LIBFM_FILE, model),
+_LAYOUTS: dict[str, Callable[[Path, Artifact], object]] = {
+    "ours": lambda directory, read: save_model(directory, *read),
+    "builtin": lambda directory, read: save_builtin_model(
+        directory, read.model, read.hyperparameters
+    ),
+    "npy": lambda directory, read: save_npy(directory, read.model),
+    "libfm": lambda directory, read: save_libfm(directory / LIBFM_FILE, read.model),
 }
 
 _PLACES = """\
@@ -147,27 +147,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _is_source(name: str) -> bool:
-    """Return whether to copy an object of this name below an S3 prefix."""
-    return name == PACKED or is_model_file(name)
-
-
 def _convert(options: argparse.Namespace) -> None:
-    with local_source(options.source, _is_source) as source:
-        model, hyperparameters = read_any_model(source)
-        save = _LAYOUTS[options.to]
-        _write(options.target, lambda directory: save(directory, model, hyperparameters))
+    read = read_from(options.source)
+    save = _LAYOUTS[options.to]
+    write_to(options.target, lambda directory: save(directory, read))
     if options.to != "ours":
-        _tell_of_samples(model)
+        _tell_of_samples(read.model)
 
 
 def _export_vectors(options: argparse.Namespace) -> None:
-    with local_source(options.source, _is_source) as source:
-        model = load_any_model(source)
-        _write(
-            options.target,
-            lambda directory: save_vectors(directory, model, options.items, options.users),
-        )
+    model = read_from(options.source).model
+    write_to(
+        options.target,
+        lambda directory: save_vectors(directory, model, options.items, options.users),
+    )
     _tell_of_samples(model)
 
 
@@ -183,7 +176,7 @@ def _tell_of_samples(model: FMModel) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     target = Path(options.target)
     with local_source(options.source, bool) as source:
-        _make_directory(target)
+        make_directory(target)
         is_file = source.is_file()
         files = [source] if is_file else filter(Path.is_file, sorted(source.iterdir()))
         for file in files:
@@ -191,8 +184,7 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    with local_source(options.source, _is_source) as source:
-        model = load_any_model(source)
+    model = read_from(options.source).model
     if options.uncertainty:
         check_samples(model)
     content_type = parse_content_type(options.content_type)
@@ -217,26 +209,6 @@ def _print_scores(model: FMModel, rows: CSRBatch, *, uncertainty: bool) -> None:
     out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     while lines:
         lines = lines[out.write(lines) :]
-
-
-def _write(location: str, save: Callable[[Path], object]) -> None:
-    """Let `save` write files into a directory, or into an archive if the location names one."""
-    with local_target(location) as target:
-        if not location.endswith(".tar.gz"):
-            _make_directory(target)
-            save(target)
-            return
-        _make_directory(target.parent)
-        with tempfile.TemporaryDirectory(prefix="fm-pack-") as aside:
-            save(Path(aside))
-            pack_tar(Path(aside), target)
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlatformError(f"{path} cannot be made a directory: {error.strerror}") from error
 
 
 def _location(text: str) -> str:

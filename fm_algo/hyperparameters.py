@@ -58,13 +58,15 @@ def _text(
     *,
     tunable: tuple[float, float] | None = None,
     shapes_model: bool = True,
+    is_of_a_job: bool = False,
 ) -> msgspec.Meta:
     """Describe one hyperparameter.
 
     `tunable` is the range that a tuner should search. `shapes_model` says whether another value
-    makes another model from the same mini-batches.
+    makes another model from the same mini-batches. `is_of_a_job` says whether only a job can use
+    it, because it is about files or log lines.
     """
-    extra = {"tunable": tunable, "shapes_model": shapes_model}
+    extra = {"tunable": tunable, "shapes_model": shapes_model, "is_of_a_job": is_of_a_job}
     return msgspec.Meta(description=description, extra=extra)
 
 
@@ -193,6 +195,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "Batches between metric lines within an epoch. Undocumented in the built-in.",
             shapes_model=False,
+            is_of_a_job=True,
         ),
     ] = 500
 
@@ -230,6 +233,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "Ours. MiB of decoded rows kept in memory; what does not fit is read again each epoch. "
             "By default half of what the container may use.",
             shapes_model=False,
+            is_of_a_job=True,
         ),
     ] = None
     seed: Annotated[
@@ -263,9 +267,12 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "Ours. Seconds between checkpoints; there is one at the end of each epoch, too.",
             shapes_model=False,
+            is_of_a_job=True,
         ),
     ] = 300.0
-    checkpoint_keep: Annotated[Count, _text("Ours. Checkpoints kept.", shapes_model=False)] = 2
+    checkpoint_keep: Annotated[
+        Count, _text("Ours. Checkpoints kept.", shapes_model=False, is_of_a_job=True)
+    ] = 2
     early_stopping_patience: Annotated[
         Count | None,
         _text(
@@ -384,8 +391,17 @@ def shapes_model(name: str) -> bool:
         False if it only says how long, where or how closely watched a job runs. Then a job can
         continue from a checkpoint made with another value.
     """
-    declared = _annotations()[name].__metadata__[-1]  # what `_text` made
-    return bool(declared.extra["shapes_model"])
+    return bool(_declared(name)["shapes_model"])
+
+
+def is_of_a_job(name: str) -> bool:
+    """Return whether only a job can use a hyperparameter: it is about files or log lines."""
+    return bool(_declared(name)["is_of_a_job"])
+
+
+def has_own_default(name: str) -> bool:
+    """Return whether als or mcmc has a default of its own for a hyperparameter."""
+    return any(name in _own_defaults({"optimizer": each}) for each in WITHOUT_GRADIENTS)
 
 
 def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation has no type of its own
@@ -463,6 +479,12 @@ def _report(problems: list[str]) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise UserError(f"{count} in the hyperparameters: {'; '.join(problems)}")
+
+
+def _declared(name: str) -> dict[str, Any]:
+    """Return what `_text` noted of a hyperparameter besides its description."""
+    extra: dict[str, Any] = _annotations()[name].__metadata__[-1].extra
+    return extra
 
 
 @functools.cache

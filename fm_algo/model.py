@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,13 @@ class FMModel:
     def num_factors(self) -> int:
         """Number of factors per feature."""
         return int(self.V.shape[1])
+
+    def copy(self) -> Self:
+        """Return the same model, samples included, with contiguous arrays of its own in memory."""
+        w0, w, V = (np.array(numbers, order="C") for numbers in (self.w0, self.w, self.V))
+        return type(self)(
+            self.predictor_type, w0, w, V, tuple(sample.copy() for sample in self.samples)
+        )
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Bias, linear and pairwise part of each row, before the link function.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import msgspec
-import tqdm
 
 from container.settings import CLUSTER_PORT, Paths, Settings
 from container.training import cluster, logs
@@ -29,7 +28,8 @@ from fm_algo.training.fit import fit
 from fm_algo.training.initialization import draw_initial
 from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Peers
-from fm_algo.training.report import BatchReport, EpochReport, Report
+from fm_algo.training.progress_bar import with_progress_bar
+from fm_algo.training.report import BatchReport, EpochReport
 from fm_algo.training.state import ParameterStore
 from fm_algo.training.warm_start import start_from
 
@@ -193,7 +193,11 @@ def _follow(
         hosts.peers,
         lambda epoch: evaluated("validation", epoch),
     )
-    for report in _with_progress_bar(reports, job, channels["train"].cached):
+    rows = channels["train"].cached
+    total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
+    # None: no bar if standard error is not a terminal, so that no log holds one.
+    is_hidden = True if job.gpu else None
+    for report in with_progress_bar(reports, total, is_hidden=is_hidden, stays=False):
         if isinstance(report, BatchReport):
             log.batch(report)
         elif isinstance(report, EpochReport):
@@ -286,20 +290,6 @@ def _make_model_directory(paths: Paths) -> None:
         raise PlatformError(f"the model directory {paths.model} cannot be made: {error}") from error
     if not os.access(paths.model, os.W_OK):
         raise PlatformError(f"the model directory {paths.model} cannot be written to")
-
-
-def _with_progress_bar(
-    reports: Iterator[Report], job: TrainingJob, rows: CSRBatch | None
-) -> Iterator[Report]:
-    """Pass the reports on; on an interactive terminal, show a progress bar."""
-    total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
-    # None: no bar if standard error is not a terminal, so that no log holds one.
-    hidden = True if job.gpu else None
-    with tqdm.tqdm(total=total, unit=" rows", unit_scale=True, disable=hidden, leave=False) as bar:
-        for report in reports:
-            if isinstance(report, BatchReport):
-                bar.update(report.num_rows)
-            yield report
 
 
 def _fail(paths: Paths, reason: str) -> int:

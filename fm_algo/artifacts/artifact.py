@@ -29,6 +29,9 @@ FORMAT_VERSION = 2
 
 _VERSION_WITHOUT_SAMPLES = 1
 
+Label = str | int | float | bool
+"""What a class may be called."""
+
 _METADATA_KEY = "fm_algo"
 _OF_A_SAMPLE = "sample_"
 _NAMES = {"w0", "w", "V"}
@@ -49,11 +52,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         What the model's score means.
     hyperparameters : dict of str to object
         Those the model was trained with, for the record.
+    labels : tuple of Label, optional
+        What the library calls the classes 0 and 1. A server answers with 0 and 1 all the same.
     """
 
     format_version: int
     predictor_type: PredictorType
     hyperparameters: dict[str, object] = {}
+    labels: tuple[Label, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Tensor(msgspec.Struct, frozen=True):
@@ -97,7 +103,12 @@ class SlicedModel(Protocol):
         ...
 
 
-def save_model(directory: Path, model: SlicedModel, hyperparameters: dict[str, object]) -> Path:
+def save_model(
+    directory: Path,
+    model: SlicedModel,
+    hyperparameters: dict[str, object],
+    labels: tuple[Label, ...] | None = None,
+) -> Path:
     """Write `model` into `directory`, which must exist.
 
     Parameters
@@ -108,6 +119,8 @@ def save_model(directory: Path, model: SlicedModel, hyperparameters: dict[str, o
         With the samples that an `FMModel` may have.
     hyperparameters : dict of str to object
         Kept in the manifest; JSON types.
+    labels : tuple of Label, optional
+        Kept in the manifest: what the classes 0 and 1 are called.
 
     Returns
     -------
@@ -127,6 +140,7 @@ def save_model(directory: Path, model: SlicedModel, hyperparameters: dict[str, o
         format_version=FORMAT_VERSION if samples else _VERSION_WITHOUT_SAMPLES,
         predictor_type=model.predictor_type,
         hyperparameters=hyperparameters,
+        labels=msgspec.UNSET if labels is None else labels,
     )
     path = directory / MODEL_FILE
     with write_whole(path, "the model") as file:

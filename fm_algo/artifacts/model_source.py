@@ -2,9 +2,12 @@
 
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from fm_algo.artifacts.archive import unpack_tar
-from fm_algo.artifacts.artifact import MODEL_FILE, load_manifest, load_model
+from fm_algo.artifacts.artifact import MODEL_FILE, Label, load_manifest, load_model
 from fm_algo.artifacts.builtin.artifact import (
     find_builtin_model,
     is_builtin_file,
@@ -15,6 +18,23 @@ from fm_algo.model import FMModel
 
 PACKED = "model.tar.gz"
 """Name of the archive into which SageMaker packs a model directory."""
+
+
+class Artifact(NamedTuple):
+    """What an artifact holds.
+
+    Attributes
+    ----------
+    model : FMModel
+    hyperparameters : dict of str to object
+        Those the model was trained with, as in the artifact; those of the built-in are all strings.
+    labels : tuple of Label, or None
+        What the classes 0 and 1 are called; None if that is all they are called.
+    """
+
+    model: FMModel
+    hyperparameters: dict[str, object]
+    labels: tuple[Label, ...] | None = None
 
 
 def load_any_model(path: Path) -> FMModel:
@@ -36,7 +56,7 @@ def load_any_model(path: Path) -> FMModel:
     UserError
         If there is no such model or it cannot be read.
     """
-    return read_any_model(path)[0]
+    return read_artifact(path).model
 
 
 def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
@@ -58,17 +78,38 @@ def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
     UserError
         As from `load_any_model`.
     """
+    model, hyperparameters, _ = read_artifact(path)
+    return model, hyperparameters
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Read all that an artifact holds.
+
+    Parameters
+    ----------
+    path : Path
+        As for `load_any_model`.
+
+    Returns
+    -------
+    Artifact
+
+    Raises
+    ------
+    UserError
+        As from `load_any_model`.
+    """
     if path.exists() and not path.is_dir():
         return _read_file(path)
-    model = _read_directory(path)
-    if model is None and (path / PACKED).is_file():
+    artifact = _read_directory(path)
+    if artifact is None and (path / PACKED).is_file():
         return _read_packed(path / PACKED)
-    if model is None:
+    if artifact is None:
         raise UserError(
             f"no model in {path}: expected a file {MODEL_FILE}, or model_algo-1 as the built-in "
             "algorithm writes it"
         )
-    return model
+    return artifact
 
 
 def is_model_file(name: str) -> bool:
@@ -76,15 +117,21 @@ def is_model_file(name: str) -> bool:
     return name == MODEL_FILE or is_builtin_file(name)
 
 
-def _read_directory(directory: Path) -> tuple[FMModel, dict[str, object]] | None:
+def _read_directory(directory: Path) -> Artifact | None:
     if (directory / MODEL_FILE).is_file():
-        return load_model(directory), load_manifest(directory).hyperparameters
+        return _read_ours(directory)
     if find_builtin_model(directory):
-        return read_builtin_model(directory)
+        return Artifact(*read_builtin_model(directory))
     return None
 
 
-def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
+def _read_ours(directory: Path) -> Artifact:
+    manifest = load_manifest(directory)
+    labels = None if manifest.labels is msgspec.UNSET else manifest.labels
+    return Artifact(load_model(directory), manifest.hyperparameters, labels)
+
+
+def _read_file(path: Path) -> Artifact:
     """Load a model file, whose first bytes tell its kind."""
     try:
         with path.open("rb") as file:
@@ -92,23 +139,23 @@ def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if start.startswith(b"PK"):
-        return read_builtin_model(path)
+        return Artifact(*read_builtin_model(path))
     if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
         return _read_packed(path)
     if path.name == MODEL_FILE:
-        return load_model(path.parent), load_manifest(path.parent).hyperparameters
+        return _read_ours(path.parent)
     raise UserError(f"{path} is no model: expected {MODEL_FILE}, model_algo-1 or {PACKED}")
 
 
-def _read_packed(path: Path) -> tuple[FMModel, dict[str, object]]:
+def _read_packed(path: Path) -> Artifact:
     # A mapped model keeps its file on disk until it is released, even after the file is deleted.
     with tempfile.TemporaryDirectory(prefix="fm-model-") as directory:
         unpack_tar(path, Path(directory), is_model_file)
         try:
-            model = _read_directory(Path(directory))
+            artifact = _read_directory(Path(directory))
         except UserError as error:
             cause = error.message.replace(f"{directory}/", "")
             raise UserError(f"{path}, {cause}") from error
-    if model is None:
+    if artifact is None:
         raise UserError(f"no model in {path}: expected a file {MODEL_FILE} or model_algo-1 in it")
-    return model
+    return artifact

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fm_algo.matrix import Int32Array, Int64Array
+from fm_algo.sparse.matrix import Int32Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

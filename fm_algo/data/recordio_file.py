@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from fm_algo.data.formats.record import RecordIODecoder, survey_records
 from fm_algo.data.formats.record_rows import encode_dense_rows, encode_sparse_rows
 from fm_algo.errors import UserError
-from fm_algo.matrix import Matrix, check_is_matrix, is_sparse, to_finite_float32, to_labels
 from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse.matrix import Matrix, check_is_matrix, is_sparse, to_finite_float32, to_labels
 
 if TYPE_CHECKING:
     import scipy.sparse

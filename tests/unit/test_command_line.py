@@ -296,11 +296,19 @@ def test_scores_that_nobody_takes_are_said_in_one_line(unbuffered):
     assert said == b"python -m fm_algo: [Errno 32] Broken pipe\n"
 
 
+def test_labels_are_converted_with_the_model(mxnet_models, tmp_path):
+    save_model(tmp_path, load_builtin_model(mxnet_models / "binary-k8-d100"), {}, ("no", "yes"))
+
+    run("convert", tmp_path, tmp_path / "again")
+
+    assert load_manifest(tmp_path / "again").labels == ("no", "yes")
+
+
 def test_an_interrupted_command_ends_in_one_line(monkeypatch, capsys):
     def interrupt(_path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "read_any_model", interrupt)
+    monkeypatch.setattr(cli, "read_from", interrupt)
 
     assert failure(capsys, "convert", PACKED, "x") == (130, "python -m fm_algo: interrupted\n")
 
@@ -341,7 +349,7 @@ def test_too_little_memory_is_said_in_one_line(monkeypatch, capsys):
     def no_memory(_path):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "read_any_model", no_memory)
+    monkeypatch.setattr(cli, "read_from", no_memory)
 
     assert failure(capsys, "convert", PACKED, "x") == (
         1,

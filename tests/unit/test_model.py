@@ -180,3 +180,19 @@ def test_a_model_knows_its_shape():
     model = random_model(feature_dim=6, num_factors=3)
 
     assert (model.feature_dim, model.num_factors) == (6, 3)
+
+
+def test_a_copy_has_arrays_of_its_own():
+    model = with_samples()
+    strided = dataclasses.replace(model, V=np.asfortranarray(model.V))
+    copy = strided.copy()
+    rows = sparse(random_rows())
+
+    assert np.array_equal(copy.score(rows), model.score(rows))
+    for mine, theirs in zip([copy, *copy.samples], [strided, *strided.samples], strict=True):
+        for name in ("w0", "w", "V"):
+            array = getattr(mine, name)
+            assert np.array_equal(array, getattr(theirs, name))
+            assert array.flags.owndata
+            assert array.flags.c_contiguous
+            assert not np.shares_memory(array, getattr(theirs, name))

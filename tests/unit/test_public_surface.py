@@ -11,7 +11,7 @@ import pytest
 import fm_algo
 
 PUBLIC = {
-    "fm_algo": ["read_recordio", "write_recordio"],
+    "fm_algo": ["FMClassifier", "FMRegressor", "load_model", "read_recordio", "write_recordio"],
     "fm_algo.answers.uncertainty": ["score_uncertainty"],
     "fm_algo.artifacts.artifact": ["load_model", "save_model"],
     "fm_algo.artifacts.builtin.artifact": ["load_builtin_model", "save_builtin_model"],

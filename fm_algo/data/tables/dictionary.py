@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fm_algo.data.tables.hashing import hash_text
 from fm_algo.errors import UserError
-from fm_algo.matrix import Int32Array, Int64Array
+from fm_algo.sparse.matrix import Int32Array, Int64Array
 
 UInt8Array = NDArray[np.uint8]
 UInt32Array = NDArray[np.uint32]

@@ -14,7 +14,7 @@ from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import UNKNOWN, Dictionary
 from fm_algo.errors import UserError
-from fm_algo.matrix import Float32Array, Int32Array, Int64Array
+from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
 
 SideName = Literal["users", "items"]
 

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 
+import msgspec
 import numpy as np
 import pytest
 import safetensors
@@ -66,6 +67,14 @@ def test_what_is_saved_is_loaded(tmp_path, model):
     for name, tensor in tensors_of(loaded).items():
         assert tensor.dtype == np.float32
         np.testing.assert_array_equal(tensor, tensors_of(model)[name], strict=True)
+
+
+def test_labels_are_kept_where_classes_have_them(tmp_path, model):
+    save_model(tmp_path, model, {})
+    assert load_manifest(tmp_path).labels is msgspec.UNSET
+
+    save_model(tmp_path, model, {}, ("no", "yes"))
+    assert load_manifest(tmp_path).labels == ("no", "yes")
 
 
 def test_a_saved_model_replaces_the_one_before(tmp_path, model):

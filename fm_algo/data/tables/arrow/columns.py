@@ -15,7 +15,7 @@ from fm_algo.data.tables.arrow.sets import split
 from fm_algo.data.tables.arrow.texts import Texts
 from fm_algo.data.tables.cells import Cell, number_of, text_of
 from fm_algo.errors import UserError
-from fm_algo.matrix import Int64Array
+from fm_algo.sparse.matrix import Int64Array
 
 Array: TypeAlias = pa.Array
 

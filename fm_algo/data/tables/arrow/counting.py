@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from fm_algo.data.tables.arrow.texts import Texts, find, gather_texts, is_same, xxh64
 from fm_algo.data.tables.dictionary import Dictionary, UInt8Array, UInt64Array
-from fm_algo.matrix import Int32Array, Int64Array
 from fm_algo.runtime.jit import njit
+from fm_algo.sparse.matrix import Int32Array, Int64Array
 
 _Number = TypeVar("_Number", bound=np.generic)
 

@@ -17,9 +17,9 @@ from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
-from fm_algo.matrix import Float32Array, Int32Array, Int64Array
 from fm_algo.runtime.jit import njit
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
 
 _Result = TypeVar("_Result")
 

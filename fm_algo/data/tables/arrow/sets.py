@@ -4,8 +4,8 @@ import numpy as np
 
 from fm_algo.data.tables.arrow.texts import Texts, is_same
 from fm_algo.data.tables.dictionary import UInt8Array
-from fm_algo.matrix import Float32Array, Int32Array, Int64Array
 from fm_algo.runtime.jit import njit
+from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
 
 
 def split(texts: Texts, separator: bytes) -> tuple[Int64Array, Texts]:

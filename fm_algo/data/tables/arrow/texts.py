@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.data.tables.dictionary import Dictionary, UInt8Array, UInt64Array
-from fm_algo.matrix import Int32Array, Int64Array
 from fm_algo.runtime.jit import njit
+from fm_algo.sparse.matrix import Int32Array, Int64Array
 
 MISSING, UNKNOWN = -2, -1
 """What `find` returns in place of a value's number."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fm_algo.errors import UserError
-from fm_algo.matrix import (
+from fm_algo.sparse.matrix import (
     MAX_FEATURE_DIM,
     Float32Array,
     Int32Array,
@@ -21,15 +21,6 @@ from fm_algo.matrix import (
     to_labels,
     to_weights,
 )
-
-__all__ = [
-    "MAX_FEATURE_DIM",
-    "CSRBatch",
-    "Float32Array",
-    "Int32Array",
-    "Int64Array",
-    "to_float32",
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,19 @@
+"""Factorization machines on the interface of scikit-learn, which must be installed.
+
+parameters   the constructor's parameters, drawn from the declaration of the hyperparameters
+learning     one training, from rows in memory to a model
+estimator    what the two estimators share
+regressor, classifier
+loading      `load_model`, from any artifact to a fitted estimator
+"""
+
+try:
+    import sklearn  # noqa: F401 - only to say what is missing
+except ImportError as error:
+    raise ImportError("scikit-learn is missing: pip install 'fm-algo[sklearn]'") from error
+
+from fm_algo.estimators.classifier import FMClassifier
+from fm_algo.estimators.loading import load_model
+from fm_algo.estimators.regressor import FMRegressor
+
+__all__ = ["FMClassifier", "FMRegressor", "load_model"]

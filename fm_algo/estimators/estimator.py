@@ -1,0 +1,323 @@
+"""`FMEstimator`: what the regressor and the classifier share."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from fm_algo.answers.explain import Explanation, explain
+from fm_algo.answers.recommend import top_features
+from fm_algo.artifacts.artifact import Label, save_model
+from fm_algo.artifacts.location import write_to
+from fm_algo.artifacts.model_source import Artifact
+from fm_algo.errors import UserError
+from fm_algo.estimators.learning import Learning, split_off
+from fm_algo.estimators.parameters import (
+    complete,
+    hyperparameters_for,
+    parameters_of,
+    takes_parameters,
+)
+from fm_algo.hyperparameters import WITHOUT_GRADIENTS
+from fm_algo.model import FMModel, PredictorType
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+from fm_algo.sparse.matrix import Matrix
+
+EvalSet = Sequence[Any]
+"""``(X, y)`` or ``(X, y, sample_weight)``, or a list with one of these."""
+
+
+def _learns_by_mini_batches(estimator: "FMEstimator") -> bool:
+    if estimator.optimizer not in WITHOUT_GRADIENTS:
+        return True
+    raise AttributeError(
+        f"optimizer={estimator.optimizer} sees all rows at once, so it has no partial_fit: take "
+        "another one, such as rowwise_adagrad"
+    )
+
+
+class FMEstimator(BaseEstimator):
+    """Trains, scores, explains and saves a factorization machine.
+
+    A subclass says what its labels are.
+    """
+
+    _predictor_type: ClassVar[PredictorType]
+    model_: FMModel
+    _learning: Learning | None
+
+    @takes_parameters
+    def __init__(self, **parameters: Any) -> None:  # noqa: ANN401 - checked by `fit`
+        for name, value in complete(parameters).items():
+            setattr(self, name, value)
+
+    @classmethod
+    def of_artifact(cls, artifact: Artifact) -> Self:
+        """Make a fitted estimator from what an artifact holds, with arrays in memory."""
+        estimator = cls(**parameters_of(artifact.hyperparameters, artifact.model))
+        # Not views of a file, which may be gone when another process gets the estimator.
+        estimator._take(artifact.model.copy(), artifact.hyperparameters)
+        estimator.n_features_in_ = artifact.model.feature_dim
+        return estimator
+
+    def fit(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        eval_set: EvalSet | None = None,
+    ) -> Self:
+        """Train on rows.
+
+        Parameters
+        ----------
+        X : matrix of scipy.sparse, array or data frame of numbers, shape (n, feature_dim)
+            float32 values and int32 indices in CSR form are not copied.
+        y : array-like, shape (n,)
+            The labels.
+        sample_weight : array-like, shape (n,), optional
+            How much each row counts.
+        eval_set : (X, y) or (X, y, sample_weight), optional
+            Validation rows, which are scored after each epoch. early_stopping_patience judges by
+            them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn's checks refuse X or y.
+        UserError
+            If the parameters or the numbers are not allowed; names each parameter.
+        AlgorithmError
+            If training diverges.
+        """
+        earlier = self.model_ if self.warm_start and hasattr(self, "model_") else None
+        self._meet(y)
+        rows = self._labelled(X, y, sample_weight, is_first=True)
+        chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
+        rows, validation = split_off(rows, self._validation_rows(eval_set), chosen)
+        learning = Learning(chosen, earlier)
+        self.history_ = learning.train(rows, validation, is_shown=bool(self.verbose))
+        self._take(learning.model().copy(), msgspec.to_builtins(chosen))
+        self.n_iter_ = len(self.history_)
+        self._learning = None
+        return self
+
+    @available_if(_learns_by_mini_batches)
+    def partial_fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train one more epoch, on these rows; the optimiser's state is kept from call to call.
+
+        There is none with optimizer=mcmc and als. n calls with the same rows give the model of
+        ``fit`` with epochs=n. `validation_split` and early stopping have no effect.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`. The first call settles the number of features.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, UserError, AlgorithmError
+            As `fit` does.
+        """
+        is_first = not hasattr(self, "model_")
+        rows = self._labelled(X, y, sample_weight, is_first=is_first)
+        chosen = hyperparameters_for(
+            self.get_params() | {"early_stopping_patience": None},
+            rows.feature_dim,
+            self._predictor_type,
+        )
+        learning = getattr(self, "_learning", None)
+        if learning is None or learning.hyperparameters != chosen:
+            learning = Learning(chosen, None if is_first else self.model_)
+        num_done = getattr(self, "n_iter_", 0)
+        history = learning.train(
+            rows, epochs=range(num_done, num_done + 1), is_shown=bool(self.verbose)
+        )
+        self._take(learning.model(), msgspec.to_builtins(chosen))
+        self.history_ = [*getattr(self, "history_", []), *history]
+        self.n_iter_ = num_done + 1
+        self._learning = learning
+        return self
+
+    def explain(self, X: Matrix) -> Explanation:
+        """Split the margin of a row into parts, one per feature and one per pair of features.
+
+        Parameters
+        ----------
+        X : matrix, array or data frame, shape (1, feature_dim)
+
+        Returns
+        -------
+        Explanation
+            Its features are numbers of columns. It is about the model itself, not its samples.
+
+        Raises
+        ------
+        UserError
+            If there is not exactly one row.
+        """
+        row = self._one_row(X)
+        return explain(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values)
+
+    def recommend(
+        self, X: Matrix, candidates: range, top_k: int = 10
+    ) -> tuple[Int32Array, Float32Array]:
+        """Find the features of a range whose presence gives a row the highest score.
+
+        Parameters
+        ----------
+        X : matrix, array or data frame, shape (1, feature_dim)
+            The row, such as a user's.
+        candidates : range
+            Numbers of columns, such as the items'; in steps of 1.
+        top_k : int, optional
+            How many are wanted.
+
+        Returns
+        -------
+        features : int32, shape (m,)
+            The best first; m is the lesser of top_k and the number of candidates.
+        scores : float32, shape (m,)
+            What the row would score with the value of that column set to 1: of a classifier, the
+            probability of ``classes_[1]``. By the model itself, not its samples.
+
+        Raises
+        ------
+        UserError
+            If there is not exactly one row, or candidates are no columns.
+        """
+        row = self._one_row(X)
+        last = candidates.stop - 1
+        if candidates.step != 1 or not 0 <= candidates.start <= last < row.feature_dim or top_k < 1:
+            raise UserError(
+                f"candidates={candidates}, top_k={top_k}: allowed are a range of columns from 0 to "
+                f"{row.feature_dim}, in steps of 1 and not empty, and a top_k of at least 1"
+            )
+        features, margin = top_features(
+            *(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values),
+            first=candidates.start,
+            last=last,
+            top_k=top_k,
+        )
+        return features, self.model_.link(margin)
+
+    def save(self, location: str | os.PathLike[str]) -> None:
+        """Write the artifact that a training job would write, and a server serves.
+
+        Parameters
+        ----------
+        location : path or str
+            A directory, which is made if need be, or a name in .tar.gz, as an endpoint wants it;
+            either may be s3://bucket/key if boto3 is installed.
+
+        Raises
+        ------
+        UserError
+            If the labels are none that an artifact can hold, or S3 refuses it.
+        PlatformError
+            If it cannot be written.
+        """
+        check_is_fitted(self, "model_")
+        labels = self._labels()
+
+        def write(directory: Path) -> None:
+            save_model(directory, self.model_, self.hyperparameters_, labels)
+
+        write_to(os.fspath(location), write)
+
+    @property
+    def factors_(self) -> Float32Array:
+        """Factors, float32, shape (feature_dim, num_factors)."""
+        check_is_fitted(self, "model_")
+        return self.model_.V
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _meet(self, y: ArrayLike) -> None:
+        """Look at the labels of a new training."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+
+    def _encode(self, y: ArrayLike) -> NDArray[Any]:
+        """Check labels and turn them into numbers."""
+        raise NotImplementedError
+
+    def _labels(self) -> tuple[Label, ...] | None:
+        """Return what an artifact must know of the labels."""
+        return None
+
+    def _take(self, model: FMModel, hyperparameters: dict[str, object]) -> None:
+        self.model_, self.hyperparameters_ = model, hyperparameters
+
+    def _to_batch(
+        self,
+        X: Matrix,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        is_first: bool = False,
+    ) -> CSRBatch:
+        """Turn X into rows; only here is it known what X may be and which features it becomes."""
+        numbers = validate_data(
+            self,
+            X,
+            reset=is_first,
+            accept_sparse=["csr", "csc", "coo"],
+            dtype=[np.float32, np.float64],
+        )
+        return CSRBatch.of(numbers, y, sample_weight=sample_weight)
+
+    def _labelled(
+        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
+    ) -> CSRBatch:
+        labels = self._encode(y)
+        check_consistent_length(X, labels)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, labels)
+        return self._to_batch(X, labels, sample_weight, is_first=is_first)
+
+    def _validation_rows(self, eval_set: EvalSet | None) -> CSRBatch | None:
+        if eval_set is None:
+            return None
+        given = eval_set[0] if len(eval_set) == 1 else eval_set
+        if len(given) not in {2, 3} or isinstance(given[0], tuple):
+            raise UserError("eval_set is not one pair (X, y) or one triple (X, y, sample_weight)")
+        X, y, *weights = given
+        return self._labelled(X, y, weights[0] if weights else None, is_first=False)
+
+    def _rows(self, X: Matrix) -> CSRBatch:
+        """Return the rows to be scored."""
+        check_is_fitted(self, "model_")
+        return self._to_batch(X)
+
+    def _one_row(self, X: Matrix) -> CSRBatch:
+        rows = self._rows(X)
+        if rows.num_rows != 1:
+            raise UserError(f"{rows.num_rows} rows, allowed is one")
+        return rows

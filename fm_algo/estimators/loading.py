@@ -1,0 +1,38 @@
+"""`load_model`: from any artifact that a server reads to a fitted estimator."""
+
+import os
+
+import numpy as np
+
+from fm_algo.artifacts.location import read_from
+from fm_algo.estimators.classifier import FMClassifier
+from fm_algo.estimators.regressor import FMRegressor
+from fm_algo.loss import LOSSES
+
+
+def load_model(location: str | os.PathLike[str]) -> FMClassifier | FMRegressor:
+    """Load a model that a training job, an estimator or the built-in algorithm saved.
+
+    Parameters
+    ----------
+    location : path or str
+        A directory with our model.safetensors or the built-in's model_algo-1, one of these files,
+        or a model.tar.gz; any of them may be s3://bucket/key if boto3 is installed.
+
+    Returns
+    -------
+    FMClassifier or FMRegressor
+        Fitted, with arrays in memory. Its parameters are the hyperparameters of the artifact, its
+        classes_ 0 and 1 unless an estimator with other labels was saved.
+
+    Raises
+    ------
+    UserError
+        If there is no such model or it cannot be read.
+    """
+    artifact = read_from(os.fspath(location))
+    if not LOSSES[artifact.model.predictor_type].is_classifier:
+        return FMRegressor.of_artifact(artifact)
+    classifier = FMClassifier.of_artifact(artifact)
+    classifier.classes_ = np.array(artifact.labels or (0, 1))
+    return classifier

@@ -1,0 +1,159 @@
+"""The parameters of an estimator's constructor, drawn from `fm_algo.hyperparameters`.
+
+They keep SageMaker's names, and its defaults but for two: an estimator without any arguments should
+learn a good model. `optimizer` is mcmc, which needs no rates and no decay, where Adam with the
+defaults of the built-in needs tuning. `num_factors`, which has no default there, is 64: mcmc's
+time hardly depends on it. docs/quality.md has the figures.
+
+None stands for a default that depends on the optimizer, such as that of `epochs`.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters import (
+    Hyperparameters,
+    describe_range,
+    has_own_default,
+    is_of_a_job,
+    parse_hyperparameters,
+)
+from fm_algo.model import FMModel, PredictorType
+
+_C = TypeVar("_C", bound=type)
+_F = TypeVar("_F", bound=Callable[..., None])
+
+_LIBRARY_DEFAULTS: dict[str, object] = {"num_factors": 64, "optimizer": "mcmc"}
+_FROM_ELSEWHERE = ("feature_dim", "predictor_type")
+"""Hyperparameters that the rows and the class give."""
+
+_FIELDS = {
+    field.name: field
+    for field in msgspec.structs.fields(Hyperparameters)
+    if field.name not in _FROM_ELSEWHERE and not is_of_a_job(field.name)
+}
+_OURS: dict[str, tuple[object, str]] = {
+    "warm_start": (False, "Whether `fit` starts from the model of the last `fit`."),
+    "verbose": (False, "Whether `fit` shows a progress bar, on standard error."),
+}
+"""Parameters that are no hyperparameters: default and meaning."""
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    if field.name in _LIBRARY_DEFAULTS:
+        return _LIBRARY_DEFAULTS[field.name]
+    return None if has_own_default(field.name) else field.default
+
+
+_DEFAULTS: dict[str, object] = {
+    **{name: _default(field) for name, field in _FIELDS.items()},
+    **{name: default for name, (default, _) in _OURS.items()},
+}
+_SIGNATURE = inspect.Signature(
+    [
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in _DEFAULTS.items()
+        ),
+    ]
+)
+
+
+def takes_parameters(init: _F) -> _F:
+    """Give a constructor the signature in which scikit-learn and notebooks look for names."""
+    init.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
+    return init
+
+
+def complete(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Add the defaults to the parameters that a constructor was given.
+
+    Raises
+    ------
+    TypeError
+        If a name is unknown.
+    """
+    bound = _SIGNATURE.bind(None, **parameters)
+    bound.apply_defaults()
+    return {name: value for name, value in bound.arguments.items() if name != "self"}
+
+
+def documented(cls: _C) -> _C:
+    """Write the parameters into a class's docstring, before its section Attributes."""
+    lines = ["Parameters", "    ----------"]
+    for name, field in _FIELDS.items():
+        text = msgspec.inspect.type_info(field.type)
+        if isinstance(text, msgspec.inspect.Metadata):
+            lines += _entry(
+                f"{name} : {describe_range(field.type)}",
+                _DEFAULTS[name],
+                (text.extra_json_schema or {})["description"],
+            )
+    for name, (default, meaning) in _OURS.items():
+        lines += _entry(f"{name} : true or false", default, meaning)
+    parameters = "\n".join([*lines, "", "    Attributes\n    ----------"])
+    cls.__doc__ = (cls.__doc__ or "").replace("Attributes\n    ----------", parameters, 1)
+    return cls
+
+
+def _entry(head: str, default: object, meaning: str) -> list[str]:
+    shown = "not set" if default is None else default
+    return [f"    {head}; default: {shown}", f"        {meaning}"]
+
+
+def hyperparameters_for(
+    parameters: Mapping[str, Any], feature_dim: int, predictor_type: PredictorType
+) -> Hyperparameters:
+    """Return the hyperparameters of a training, checked as those of a job are.
+
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        Those of an estimator; None means not set.
+    feature_dim : int
+        The rows'.
+    predictor_type : {"regressor", "binary_classifier"}
+
+    Raises
+    ------
+    UserError
+        Lists every problem at once.
+    """
+    chosen = {name: _plain(parameters[name]) for name in _FIELDS}
+    shape = {"feature_dim": feature_dim, "predictor_type": predictor_type}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return parse_hyperparameters(given | shape)
+
+
+def parameters_of(described: Mapping[str, object], model: FMModel) -> dict[str, object]:
+    """Return the parameters of an estimator whose model an artifact describes.
+
+    Parameters
+    ----------
+    described : mapping of str to object
+        Hyperparameters as the artifact has them. If they are none of this release's, only the
+        model's shape is used: a model can be used whatever is written beside it.
+    model : FMModel
+    """
+    known = {name: value for name, value in described.items() if name in _FIELDS}
+    shape = {
+        "feature_dim": model.feature_dim,
+        "num_factors": model.num_factors,
+        "predictor_type": model.predictor_type,
+    }
+    try:
+        read = parse_hyperparameters(known | shape)
+    except UserError:
+        return {"num_factors": model.num_factors}
+    return {name: getattr(read, name) for name in _FIELDS}
+
+
+def _plain(value: object) -> object:
+    """Turn a sequence of NumPy's or Python's into a list, as JSON has it."""
+    return np.asarray(value).tolist() if isinstance(value, np.ndarray | tuple | list) else value
