@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from fm_algo.artifacts.archive import unpack_tar
-from fm_algo.artifacts.artifact import MODEL_FILE, load_manifest, load_model
+from fm_algo.artifacts.artifact import MODEL_FILE, StoredModel, load_stored_model
 from fm_algo.artifacts.builtin.artifact import (
     find_builtin_model,
     is_builtin_file,
@@ -36,7 +36,7 @@ def load_any_model(path: Path) -> FMModel:
     UserError
         If there is no such model or it cannot be read.
     """
-    return read_any_model(path)[0]
+    return load_any_stored_model(path).model
 
 
 def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
@@ -52,6 +52,28 @@ def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
     model : FMModel
     hyperparameters : dict of str to object
         As in the artifact; those of the built-in are all strings.
+
+    Raises
+    ------
+    UserError
+        As from `load_any_model`.
+    """
+    stored = load_any_stored_model(path)
+    return stored.model, stored.hyperparameters
+
+
+def load_any_stored_model(path: Path) -> StoredModel:
+    """Load a model and what is kept with it.
+
+    Parameters
+    ----------
+    path : Path
+        As for `load_any_model`.
+
+    Returns
+    -------
+    StoredModel
+        One of the built-in's has no tables.
 
     Raises
     ------
@@ -76,15 +98,15 @@ def is_model_file(name: str) -> bool:
     return name == MODEL_FILE or is_builtin_file(name)
 
 
-def _read_directory(directory: Path) -> tuple[FMModel, dict[str, object]] | None:
+def _read_directory(directory: Path) -> StoredModel | None:
     if (directory / MODEL_FILE).is_file():
-        return load_model(directory), load_manifest(directory).hyperparameters
+        return load_stored_model(directory)
     if find_builtin_model(directory):
-        return read_builtin_model(directory)
+        return StoredModel(*read_builtin_model(directory))
     return None
 
 
-def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
+def _read_file(path: Path) -> StoredModel:
     """Load a model file, whose first bytes tell its kind."""
     try:
         with path.open("rb") as file:
@@ -92,15 +114,15 @@ def _read_file(path: Path) -> tuple[FMModel, dict[str, object]]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if start.startswith(b"PK"):
-        return read_builtin_model(path)
+        return StoredModel(*read_builtin_model(path))
     if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
         return _read_packed(path)
     if path.name == MODEL_FILE:
-        return load_model(path.parent), load_manifest(path.parent).hyperparameters
+        return load_stored_model(path.parent)
     raise UserError(f"{path} is no model: expected {MODEL_FILE}, model_algo-1 or {PACKED}")
 
 
-def _read_packed(path: Path) -> tuple[FMModel, dict[str, object]]:
+def _read_packed(path: Path) -> StoredModel:
     # A mapped model keeps its file on disk until it is released, even after the file is deleted.
     with tempfile.TemporaryDirectory(prefix="fm-model-") as directory:
         unpack_tar(path, Path(directory), is_model_file)

@@ -173,7 +173,7 @@ def test_other_tools_read_the_samples(tmp_path, sampled):
 @pytest.mark.parametrize("block_numbers", [1, 5, 8, 1 << 20])
 def test_blocks_do_not_show_in_the_file(tmp_path, monkeypatch, sampled, block_numbers):
     whole = save_model(tmp_path, sampled, {}).read_bytes()
-    monkeypatch.setattr("fm_algo.artifacts.artifact._BLOCK_NUMBERS", block_numbers)
+    monkeypatch.setattr("fm_algo.artifacts.model_tensors._BLOCK_NUMBERS", block_numbers)
 
     assert save_model(tmp_path, sampled, {}).read_bytes() == whole
 
@@ -280,7 +280,7 @@ def test_fields_of_a_later_release_are_passed_over(tmp_path, model):
 def test_a_format_of_a_later_release_is_refused(tmp_path, model):
     write(tmp_path, tensors_of(model), MANIFEST | {"format_version": FORMAT_VERSION + 1})
 
-    with pytest.raises(UserError, match="format_version 3; this release reads up to 2"):
+    with pytest.raises(UserError, match="format_version 4; this release reads up to 3"):
         load_model(tmp_path)
 
 
