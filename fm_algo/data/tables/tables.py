@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,8 @@ class Seen:
 
     Attributes
     ----------
+    user, item : str
+        Names of their columns.
     users : uint64, shape (n,)
         XXH64 of the users' texts, ascending.
     indptr : int64, shape (n + 1,)
@@ -30,6 +33,8 @@ class Seen:
         ascending for each user.
     """
 
+    user: str
+    item: str
     users: UInt64Array
     indptr: Int64Array
     items: Int32Array
@@ -47,7 +52,7 @@ class Seen:
         return {"users": self.users, "indptr": self.indptr, "items": self.items}
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def of_arrays(cls, user: str, item: str, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Return what the arrays of a file hold.
 
         Raises
@@ -56,7 +61,7 @@ class Seen:
             If they do not fit together.
         """
         try:
-            seen = cls(arrays["users"], arrays["indptr"], arrays["items"])
+            seen = cls(user, item, arrays["users"], arrays["indptr"], arrays["items"])
         except KeyError as error:
             raise UserError(f"the model's seen items are damaged: no {error}") from error
         types = tuple(array.dtype.name for array in seen.arrays().values())
@@ -68,6 +73,17 @@ class Seen:
         ):
             raise UserError("the model's seen items are damaged")
         return seen
+
+
+class _SeenColumns(msgspec.Struct, frozen=True):
+    user: str
+    item: str
+
+
+class _Description(msgspec.Struct, frozen=True):
+    """What the manifest of a model says of its tables beside its encoder."""
+
+    seen: _SeenColumns | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +120,8 @@ class Tables:
 
     def describe(self) -> dict[str, object]:
         """Return all but the arrays, as JSON types, for a manifest."""
-        return self.encoder.describe()
+        seen = {} if self.seen is None else {"user": self.seen.user, "item": self.seen.item}
+        return self.encoder.describe() | ({"seen": seen} if seen else {})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by name, for a file; without the candidates."""
@@ -121,14 +138,20 @@ class Tables:
             If they do not fit together.
         """
         encoder = TableEncoder.of_arrays(described, arrays)
-        seen, vectors = below("seen", arrays), below("candidates", arrays)
-        candidates = None
+        try:
+            columns = msgspec.convert(described, _Description).seen
+        except msgspec.ValidationError as error:
+            raise UserError(f"the model's seen items are damaged: {error}") from error
+        seen = candidates = None
+        if columns is not None:
+            seen = Seen.of_arrays(columns.user, columns.item, below("seen", arrays))
+        vectors = below("candidates", arrays)
         if encoder.side("items") is not None:
             try:
                 candidates = Candidates(vectors["V"], vectors["w"])
             except KeyError as error:
                 raise UserError(f"the model's candidates are damaged: no {error}") from error
-        return cls(encoder, Seen.of_arrays(seen) if seen else None, candidates)
+        return cls(encoder, seen, candidates)
 
     def check_fits(self, feature_dim: int, num_factors: int) -> None:
         """Check that these are the tables of a model of this size.

@@ -36,7 +36,13 @@ def model():
 
 @pytest.fixture
 def tables(table_encoder):
-    seen = Seen(np.array([3, 7], np.uint64), np.array([0, 1, 3]), np.array([0, 1, 2], np.int32))
+    seen = Seen(
+        "user",
+        "item",
+        np.array([3, 7], np.uint64),
+        np.array([0, 1, 3]),
+        np.array([0, 1, 2], np.int32),
+    )
     return Tables(table_encoder, seen)
 
 

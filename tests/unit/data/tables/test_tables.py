@@ -23,6 +23,8 @@ def seen():
     items = [item for hashed in sorted(hashes) for item in hashes[hashed]]
     ends = np.cumsum([len(hashes[hashed]) for hashed in sorted(hashes)])
     return Seen(
+        "user",
+        "item",
         np.array(sorted(hashes), np.uint64),
         np.array([0, *ends], np.int64),
         np.array(items, np.int32),
