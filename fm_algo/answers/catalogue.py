@@ -205,10 +205,9 @@ class Catalogue:
             return np.where(is_safe, cosines, np.nan)
 
         def exact(items: Int64Array) -> Numbers:
-            cosines: Numbers = np.clip(
-                _products(self.V[items], direction) * self._scale[items], -1, 1
-            )
-            return cosines
+            cosines = np.clip(_products(self.V[items], direction) * self._scale[items], -1, 1)
+            # As they are told: vectors of one direction are equal, whatever their lengths.
+            return to_float32(cosines).astype(np.float64)
 
         error = _rounding(self.V.shape[1])
         items, cosines = self._search(rough, error, exact, n, np.array([item], np.int32))
