@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fm_algo.answers.uncertainty import check_samples, score_uncertainty
-from fm_algo.artifacts.artifact import save_model
+from fm_algo.artifacts.artifact import StoredModel, save_model
 from fm_algo.artifacts.builtin.artifact import save_builtin_model
 from fm_algo.artifacts.export import LIBFM_FILE, save_libfm, save_npy, save_vectors
 from fm_algo.artifacts.location import make_directory, read_from, write_to
-from fm_algo.artifacts.model_source import Artifact
 from fm_algo.artifacts.remote import local_source
 from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
 from fm_algo.data.formats.factory import ROW_TYPES, make_decoder
@@ -29,8 +28,10 @@ from fm_algo.sparse import CSRBatch
 _PROG = "python -m fm_algo"
 _BLOCK_BYTES = 1 << 24
 
-_LAYOUTS: dict[str, Callable[[Path, Artifact], object]] = {
-    "ours": lambda directory, read: save_model(directory, *read),
+_LAYOUTS: dict[str, Callable[[Path, StoredModel], object]] = {
+    "ours": lambda directory, read: save_model(
+        directory, read.model, read.hyperparameters, tables=read.tables, labels=read.labels
+    ),
     "builtin": lambda directory, read: save_builtin_model(
         directory, read.model, read.hyperparameters
     ),

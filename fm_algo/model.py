@@ -209,15 +209,27 @@ def _sum_up(
     linear: NDArray[np.float64], factors: NDArray[np.float64], batch: CSRBatch
 ) -> NDArray[np.float64]:
     """Sum linear parts (num_entries, …) and factors (num_entries, …, num_factors) to (n, …)."""
-    sums = _sum_by_row(factors, batch)  # (n, …, num_factors)
-    squares = _sum_by_row(np.einsum("e...f,e...f->e...", factors, factors), batch)  # (n, …)
+    sums = sum_by_row(factors, batch)  # (n, …, num_factors)
+    squares = sum_by_row(np.einsum("e...f,e...f->e...", factors, factors), batch)  # (n, …)
     pairwise = 0.5 * (np.einsum("n...f,n...f->n...", sums, sums) - squares)
-    parts: NDArray[np.float64] = _sum_by_row(linear, batch) + pairwise
+    parts: NDArray[np.float64] = sum_by_row(linear, batch) + pairwise
     return parts
 
 
-def _sum_by_row(entries: NDArray[np.float64], batch: CSRBatch) -> NDArray[np.float64]:
-    """Sum the entries (num_entries, ...) of each row to (num_rows, ...); empty rows give 0."""
+def sum_by_row(entries: NDArray[np.float64], batch: CSRBatch) -> NDArray[np.float64]:
+    """Sum up what belongs to the entries of each row.
+
+    Parameters
+    ----------
+    entries : float64, shape (num_entries, ...)
+    batch : CSRBatch
+        Which row each entry is in.
+
+    Returns
+    -------
+    float64, shape (num_rows, ...)
+        0 for an empty row.
+    """
     sums = np.zeros((batch.num_rows, *entries.shape[1:]))
     filled = np.flatnonzero(np.diff(batch.indptr))
     if len(filled):

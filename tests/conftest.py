@@ -5,9 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from hypothesis import settings
 from moto.server import ThreadedMotoServer
+
+from fm_algo.data.tables.blocks import Block, number_blocks
+from fm_algo.data.tables.columns import parse_columns
+from fm_algo.data.tables.dictionary import Dictionary
+from fm_algo.data.tables.encoder import SideTable, TableEncoder
 
 # A busy machine makes slow examples, not wrong ones.
 settings.register_profile("project", deadline=None)
@@ -84,3 +90,44 @@ def s3_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bucke
     client.create_bucket(Bucket="data")
     yield Bucket(client, "data")
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def table_encoder():
+    """Ratings by user and item, and a table of items with genres and a price.
+
+    Features: 0-2 user (u1, u2, rare), 3-6 item (i1, i2, i3, rare), 7-9 genres (Drama, War, rare),
+    10 price. The items table has i2, i1 and i9; i9 is rare, and has no price.
+    """
+    columns = parse_columns(
+        {
+            "rating": "label",
+            "user": "category",
+            "item": "category",
+            "genres": {"set": "|"},
+            "price": "number",
+        }
+    )
+    blocks = number_blocks(
+        [
+            Block(column=columns["user"], first=0, num_values=2),
+            Block(column=columns["item"], first=0, num_values=3),
+            Block(column=columns["genres"], table="items", first=0, num_values=2),
+            Block(column=columns["price"], table="items", first=0, mean=4.0, deviation=2.0),
+        ]
+    )
+    dictionaries = {
+        "user": Dictionary.of([b"u1", b"u2"]),
+        "item": Dictionary.of([b"i1", b"i2", b"i3"]),
+        "genres": Dictionary.of([b"Drama", b"War"]),
+    }
+    items = SideTable(
+        "items",
+        "item",
+        Dictionary.of([b"i2", b"i1", b"i9"]),
+        np.array([0, 3, 4, 5, 5], np.int64),
+        np.array([7, 8, 10, 10, 9], np.int32),
+        np.array([0.5, 0.5, -1.5, 2.0, 1.0], np.float32),
+    )
+    rows = tuple(columns[name] for name in ("rating", "user", "item"))
+    return TableEncoder(rows, blocks, dictionaries, (items,))

@@ -7,7 +7,8 @@ import msgspec
 
 from container.settings import Paths
 from container.training.job import TrainingJob
-from fm_algo.artifacts.artifact import SlicedModel, load_model, save_model
+from fm_algo.artifacts.artifact import load_model, save_model
+from fm_algo.artifacts.model_tensors import SlicedModel
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 from fm_algo.training.checkpoint import Checkpoint, Checkpoints

@@ -3,42 +3,46 @@
 The file holds the float32 tensors `w0` (1,), `w` (feature_dim,) and `V` (feature_dim, num_factors)
 and a `Manifest` as JSON under the metadata key `fm_algo`. Of a model with S samples it holds also
 `sample_w0` (S, 1), `sample_w` (S, feature_dim) and `sample_V` (S, feature_dim, the samples' own
-num_factors). It holds no code. Loading maps the file: the
-processes that serve a model share one copy, and even a large model opens at once.
+num_factors). Of a model of tables it holds also the arrays of its `Tables`, their names after
+`tables.`. It holds no code. Loading maps the file: the processes that serve a model share one copy,
+and even a large model opens at once.
 """
 
-import itertools
-import math
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
-import numpy as np
 import safetensors
 
-from fm_algo.artifacts.whole_file import write_pieces, write_whole
+from fm_algo.artifacts.model_tensors import (
+    NAMES,
+    NAMES_WITH_SAMPLES,
+    OF_A_SAMPLE,
+    OF_TABLES,
+    SlicedModel,
+    model_tensors,
+)
+from fm_algo.artifacts.tensors import map_tensors, write_tensors
+from fm_algo.artifacts.whole_file import write_whole
+from fm_algo.data.tables.encoder import below
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import Float32Array
 
 MODEL_FILE = "model.safetensors"
-FORMAT_VERSION = 2
-"""The latest that is read: that of a file with samples. One without has 1, for every release."""
+FORMAT_VERSION = 3
+"""The latest that is read: that of a file with tables. A file has the lowest that it needs, so that
+as many releases as can read it do."""
 
-_VERSION_WITHOUT_SAMPLES = 1
+_VERSION_WITH_SAMPLES = 2
+_VERSION_OF_A_PLAIN_MODEL = 1
 
 Label = str | int | float | bool
 """What a class may be called."""
 
 _METADATA_KEY = "fm_algo"
-_OF_A_SAMPLE = "sample_"
-_NAMES = {"w0", "w", "V"}
-_NAMES_WITH_SAMPLES = _NAMES | {_OF_A_SAMPLE + name for name in _NAMES}
-
-_BLOCK_NUMBERS = 1 << 20
-"""Numbers written at once, 4 MB. Saving needs memory for only a few such blocks."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,59 +58,44 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         Those the model was trained with, for the record.
     labels : tuple of Label, optional
         What the library calls the classes 0 and 1. A server answers with 0 and 1 all the same.
+    tables : dict of str to object
+        Of a model of tables: what `Tables.describe` tells.
     """
 
     format_version: int
     predictor_type: PredictorType
     hyperparameters: dict[str, object] = {}
     labels: tuple[Label, ...] | msgspec.UnsetType = msgspec.UNSET
+    tables: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Tensor(msgspec.Struct, frozen=True):
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model and what is kept with it.
 
+    Attributes
+    ----------
+    model : FMModel
+    hyperparameters : dict of str to object
+        Those the model was trained with; those of the built-in are all strings.
+    tables : Tables or None
+        Of a model of tables.
+    labels : tuple of Label or None
+        What the classes 0 and 1 are called, where the library trained on other labels.
+    """
 
-class SlicedArray(Protocol):
-    """An array that can be read in slices of its rows."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
-        ...
-
-    def __getitem__(self, rows: slice, /) -> Float32Array: ...
-
-
-class SlicedModel(Protocol):
-    """A model that can be read in slices: an `FMModel`, or one spread over several hosts."""
-
-    @property
-    def predictor_type(self) -> PredictorType:
-        """What the score means."""
-        ...
-
-    @property
-    def w0(self) -> SlicedArray:
-        """Bias, shape (1,)."""
-        ...
-
-    @property
-    def w(self) -> SlicedArray:
-        """Linear weights, shape (feature_dim,)."""
-        ...
-
-    @property
-    def V(self) -> SlicedArray:  # noqa: N802 - its name in every paper
-        """Factors, shape (feature_dim, num_factors)."""
-        ...
+    model: FMModel
+    hyperparameters: dict[str, object]
+    tables: Tables | None = None
+    labels: tuple[Label, ...] | None = None
 
 
 def save_model(
     directory: Path,
     model: SlicedModel,
     hyperparameters: dict[str, object],
+    *,
+    tables: Tables | None = None,
     labels: tuple[Label, ...] | None = None,
 ) -> Path:
     """Write `model` into `directory`, which must exist.
@@ -121,6 +110,8 @@ def save_model(
         Kept in the manifest; JSON types.
     labels : tuple of Label, optional
         Kept in the manifest: what the classes 0 and 1 are called.
+    tables : Tables, optional
+        Of a model of tables. Its candidates are computed from the model.
 
     Returns
     -------
@@ -135,16 +126,18 @@ def save_model(
         If it cannot be written. No partial file is left under the final name.
     """
     samples = model.samples if isinstance(model, FMModel) else ()
-    _check_alike(model, samples)
+    version = _VERSION_WITH_SAMPLES if samples else _VERSION_OF_A_PLAIN_MODEL
     manifest = Manifest(
-        format_version=FORMAT_VERSION if samples else _VERSION_WITHOUT_SAMPLES,
+        format_version=version if tables is None else FORMAT_VERSION,
         predictor_type=model.predictor_type,
         hyperparameters=hyperparameters,
         labels=msgspec.UNSET if labels is None else labels,
+        tables=msgspec.UNSET if tables is None else tables.describe(),
     )
+    metadata = {_METADATA_KEY: msgspec.json.encode(manifest).decode()}
     path = directory / MODEL_FILE
     with write_whole(path, "the model") as file:
-        write_pieces(file, _pieces(model, samples, msgspec.json.encode(manifest).decode()))
+        write_tensors(file, metadata, model_tensors(model, samples, tables, Path(file.name)))
     return path
 
 
@@ -166,27 +159,67 @@ def load_model(directory: Path) -> FMModel:
     UserError
         If there is no model file, or it is not one of ours.
     """
+    return load_stored_model(directory).model
+
+
+def load_tables(directory: Path) -> Tables | None:
+    """Map the tables of the model that `save_model` wrote into `directory`.
+
+    Parameters
+    ----------
+    directory : Path
+        E.g. /opt/ml/model; read only.
+
+    Returns
+    -------
+    Tables or None
+        None of a model of numbered features.
+
+    Raises
+    ------
+    UserError
+        As from `load_model`.
+    """
+    return load_stored_model(directory).tables
+
+
+def load_stored_model(directory: Path) -> StoredModel:
+    """Map the model that `save_model` wrote into `directory`, and its tables.
+
+    Parameters
+    ----------
+    directory : Path
+        E.g. /opt/ml/model; read only.
+
+    Returns
+    -------
+    StoredModel
+        All its arrays are read-only views of the file.
+
+    Raises
+    ------
+    UserError
+        If there is no model file, or it is not one of ours.
+    """
     manifest = load_manifest(directory)
     path = directory / MODEL_FILE
     try:
-        tensors = _map_tensors(path)
+        tensors = map_tensors(path)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(f"{path} is not a model file of this library: {error}") from error
-    if tensors.keys() not in (_NAMES, _NAMES_WITH_SAMPLES):
-        raise UserError(
-            f"{path} holds the tensors {sorted(tensors)}, expected V, w and w0, and of a model "
-            "with samples sample_V, sample_w and sample_w0"
-        )
-    w0, w, V = tensors["w0"], tensors["w"], tensors["V"]
-    if w0.shape != (1,) or V.ndim != 2 or w.shape != (V.shape[0],) or 0 in V.shape:
-        raise UserError(
-            f"{path} holds w0 {w0.shape}, w {w.shape} and V {V.shape}; expected (1,), "
-            "(feature_dim,) and (feature_dim, num_factors)"
-        )
-    samples: tuple[FMModel, ...] = ()
-    if tensors.keys() != _NAMES:
-        samples = _view_samples(path, manifest.predictor_type, tensors)
-    return FMModel(manifest.predictor_type, w0, w, V, samples)
+    labels = None if manifest.labels is msgspec.UNSET else manifest.labels
+    if manifest.tables is msgspec.UNSET:
+        model = _view_model(path, manifest.predictor_type, tensors)
+        return StoredModel(model, manifest.hyperparameters, labels=labels)
+    of_tables = below(OF_TABLES, tensors)
+    own = {name: tensors[name] for name in tensors if not name.startswith(f"{OF_TABLES}.")}
+    model = _view_model(path, manifest.predictor_type, own)
+    try:
+        tables = Tables.of_arrays(manifest.tables, of_tables)
+        tables.check_fits(model.feature_dim, model.num_factors)
+    except UserError as error:
+        raise UserError(f"{path}: {error.message}") from error
+    return StoredModel(model, manifest.hyperparameters, tables, labels)
 
 
 def load_manifest(directory: Path) -> Manifest:
@@ -227,24 +260,35 @@ def load_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def _check_alike(model: SlicedModel, samples: Sequence[FMModel]) -> None:
-    """Check that samples fit into three tensors beside those of the model."""
-    for number, sample in enumerate(samples):
-        expected = model.predictor_type, model.w.shape[0], samples[0].num_factors
-        found = sample.predictor_type, sample.feature_dim, sample.num_factors
-        if found != expected or sample.samples:
-            raise UserError(
-                f"sample {number} is a {found[0]} of feature_dim {found[1]} and num_factors "
-                f"{found[2]} with {len(sample.samples)} samples; expected {expected[0]}, "
-                f"{expected[1]}, {expected[2]} and none, as the model and its first sample have"
-            )
+def _view_model(
+    path: Path, predictor_type: PredictorType, tensors: Mapping[str, Float32Array]
+) -> FMModel:
+    """Return the model of a file with its samples, as views of it."""
+    if tensors.keys() not in (NAMES, NAMES_WITH_SAMPLES):
+        raise UserError(
+            f"{path} holds the tensors {sorted(tensors)}, expected V, w and w0, and of a model "
+            "with samples sample_V, sample_w and sample_w0"
+        )
+    for name, tensor in tensors.items():
+        if tensor.dtype != "float32":
+            raise UserError(f"{path}: tensor {name} is {tensor.dtype}, expected F32")
+    w0, w, V = tensors["w0"], tensors["w"], tensors["V"]
+    if w0.shape != (1,) or V.ndim != 2 or w.shape != (V.shape[0],) or 0 in V.shape:
+        raise UserError(
+            f"{path} holds w0 {w0.shape}, w {w.shape} and V {V.shape}; expected (1,), "
+            "(feature_dim,) and (feature_dim, num_factors)"
+        )
+    samples: tuple[FMModel, ...] = ()
+    if tensors.keys() != NAMES:
+        samples = _view_samples(path, predictor_type, tensors)
+    return FMModel(predictor_type, w0, w, V, samples)
 
 
 def _view_samples(
     path: Path, predictor_type: PredictorType, tensors: Mapping[str, Float32Array]
 ) -> tuple[FMModel, ...]:
     """Return the samples of a file, as views of it."""
-    w0, w, V = (tensors[_OF_A_SAMPLE + name] for name in ("w0", "w", "V"))
+    w0, w, V = (tensors[OF_A_SAMPLE + name] for name in ("w0", "w", "V"))
     shape = (*w0.shape[:1], len(tensors["w"]))  # (S, feature_dim)
     if w0.shape != (shape[0], 1) or w.shape != shape or V.shape[:-1] != shape or 0 in V.shape:
         raise UserError(
@@ -253,57 +297,3 @@ def _view_samples(
             "(num_samples, feature_dim, num_factors)"
         )
     return tuple(FMModel(predictor_type, *parameters) for parameters in zip(w0, w, V, strict=True))
-
-
-def _pieces(
-    model: SlicedModel, samples: Sequence[FMModel], manifest: str
-) -> Iterator[bytes | memoryview]:
-    """Make a safetensors file in blocks: its own library wants whole, contiguous tensors.
-
-    A model in training is a view of the optimiser's rows or lies on several hosts. A copy of it
-    may not fit in memory.
-    """
-    header: dict[str, object] = {"__metadata__": {_METADATA_KEY: manifest}}
-    tensors = {name: (array.shape, [array]) for name, array in _parameters(model).items()}
-    for name in tuple(tensors) if samples else ():
-        arrays = [_parameters(sample)[name] for sample in samples]
-        tensors[_OF_A_SAMPLE + name] = (len(samples), *arrays[0].shape), arrays
-    end = 0
-    for name, (shape, _) in tensors.items():
-        start, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": (start, end)}
-    encoded = msgspec.json.encode(header)
-    encoded += b" " * (-len(encoded) % 8)  # so that the data is aligned
-    yield struct.pack("<Q", len(encoded)) + encoded
-    for array in itertools.chain.from_iterable(arrays for _, arrays in tensors.values()):
-        rows = max(1, _BLOCK_NUMBERS // math.prod(array.shape[1:]))
-        for first in range(0, array.shape[0], rows):
-            yield array[first : first + rows].astype("<f4", order="C").data
-
-
-def _parameters(model: SlicedModel) -> dict[str, SlicedArray]:
-    return {"w0": model.w0, "w": model.w, "V": model.V}
-
-
-def _map_tensors(path: Path) -> dict[str, Float32Array]:
-    """Map the float32 tensors of a safetensors file; its own library only copies them.
-
-    Layout: uint64 header length, JSON header, then the data that its offsets count from
-    (https://huggingface.co/docs/safetensors, "Format").
-    """
-    with path.open("rb") as file:
-        (header_bytes,) = struct.unpack("<Q", file.read(8))
-        header = msgspec.json.decode(file.read(header_bytes), type=dict[str, msgspec.Raw])
-    data = np.memmap(path, np.uint8, mode="r", offset=8 + header_bytes)
-    tensors = {}
-    for name, raw in header.items():
-        if name == "__metadata__":
-            continue
-        tensor = msgspec.json.decode(raw, type=_Tensor)
-        if tensor.dtype != "F32":
-            raise UserError(f"{path}: tensor {name} is {tensor.dtype}, expected F32")
-        first, last = tensor.data_offsets
-        if last - first != 4 * math.prod(tensor.shape):
-            raise UserError(f"{path}: tensor {name} has {last - first} bytes for {tensor.shape}")
-        tensors[name] = np.asarray(data[first:last]).view(np.float32).reshape(tensor.shape)
-    return tensors

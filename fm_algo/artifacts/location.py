@@ -5,22 +5,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fm_algo.artifacts.archive import pack_tar
-from fm_algo.artifacts.model_source import PACKED, Artifact, is_model_file, read_artifact
+from fm_algo.artifacts.artifact import StoredModel
+from fm_algo.artifacts.model_source import PACKED, is_model_file, load_any_stored_model
 from fm_algo.artifacts.remote import local_source, local_target
 from fm_algo.errors import PlatformError
 
 
-def read_from(location: str) -> Artifact:
+def read_from(location: str) -> StoredModel:
     """Read a model that this library or the built-in algorithm trained.
 
     Parameters
     ----------
     location : str
-        What `read_artifact` takes, as a path or as s3://bucket/key.
+        What `load_any_stored_model` takes, as a path or as s3://bucket/key.
 
     Returns
     -------
-    Artifact
+    StoredModel
 
     Raises
     ------
@@ -28,7 +29,7 @@ def read_from(location: str) -> Artifact:
         If there is no such model or it cannot be read.
     """
     with local_source(location, lambda name: name == PACKED or is_model_file(name)) as source:
-        return read_artifact(source)
+        return load_any_stored_model(source)
 
 
 def write_to(location: str, save: Callable[[Path], object]) -> None:

@@ -2,12 +2,9 @@
 
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
 
 from fm_algo.artifacts.archive import unpack_tar
-from fm_algo.artifacts.artifact import MODEL_FILE, Label, load_manifest, load_model
+from fm_algo.artifacts.artifact import MODEL_FILE, StoredModel, load_stored_model
 from fm_algo.artifacts.builtin.artifact import (
     find_builtin_model,
     is_builtin_file,
@@ -18,23 +15,6 @@ from fm_algo.model import FMModel
 
 PACKED = "model.tar.gz"
 """Name of the archive into which SageMaker packs a model directory."""
-
-
-class Artifact(NamedTuple):
-    """What an artifact holds.
-
-    Attributes
-    ----------
-    model : FMModel
-    hyperparameters : dict of str to object
-        Those the model was trained with, as in the artifact; those of the built-in are all strings.
-    labels : tuple of Label, or None
-        What the classes 0 and 1 are called; None if that is all they are called.
-    """
-
-    model: FMModel
-    hyperparameters: dict[str, object]
-    labels: tuple[Label, ...] | None = None
 
 
 def load_any_model(path: Path) -> FMModel:
@@ -56,7 +36,7 @@ def load_any_model(path: Path) -> FMModel:
     UserError
         If there is no such model or it cannot be read.
     """
-    return read_artifact(path).model
+    return load_any_stored_model(path).model
 
 
 def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
@@ -78,12 +58,12 @@ def read_any_model(path: Path) -> tuple[FMModel, dict[str, object]]:
     UserError
         As from `load_any_model`.
     """
-    model, hyperparameters, _ = read_artifact(path)
-    return model, hyperparameters
+    stored = load_any_stored_model(path)
+    return stored.model, stored.hyperparameters
 
 
-def read_artifact(path: Path) -> Artifact:
-    """Read all that an artifact holds.
+def load_any_stored_model(path: Path) -> StoredModel:
+    """Load a model and what is kept with it.
 
     Parameters
     ----------
@@ -92,7 +72,8 @@ def read_artifact(path: Path) -> Artifact:
 
     Returns
     -------
-    Artifact
+    StoredModel
+        One of the built-in's has no tables.
 
     Raises
     ------
@@ -117,21 +98,15 @@ def is_model_file(name: str) -> bool:
     return name == MODEL_FILE or is_builtin_file(name)
 
 
-def _read_directory(directory: Path) -> Artifact | None:
+def _read_directory(directory: Path) -> StoredModel | None:
     if (directory / MODEL_FILE).is_file():
-        return _read_ours(directory)
+        return load_stored_model(directory)
     if find_builtin_model(directory):
-        return Artifact(*read_builtin_model(directory))
+        return StoredModel(*read_builtin_model(directory))
     return None
 
 
-def _read_ours(directory: Path) -> Artifact:
-    manifest = load_manifest(directory)
-    labels = None if manifest.labels is msgspec.UNSET else manifest.labels
-    return Artifact(load_model(directory), manifest.hyperparameters, labels)
-
-
-def _read_file(path: Path) -> Artifact:
+def _read_file(path: Path) -> StoredModel:
     """Load a model file, whose first bytes tell its kind."""
     try:
         with path.open("rb") as file:
@@ -139,15 +114,15 @@ def _read_file(path: Path) -> Artifact:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if start.startswith(b"PK"):
-        return Artifact(*read_builtin_model(path))
+        return StoredModel(*read_builtin_model(path))
     if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
         return _read_packed(path)
     if path.name == MODEL_FILE:
-        return _read_ours(path.parent)
+        return load_stored_model(path.parent)
     raise UserError(f"{path} is no model: expected {MODEL_FILE}, model_algo-1 or {PACKED}")
 
 
-def _read_packed(path: Path) -> Artifact:
+def _read_packed(path: Path) -> StoredModel:
     # A mapped model keeps its file on disk until it is released, even after the file is deleted.
     with tempfile.TemporaryDirectory(prefix="fm-model-") as directory:
         unpack_tar(path, Path(directory), is_model_file)

@@ -20,9 +20,8 @@ from sklearn.utils.validation import (
 
 from fm_algo.answers.explain import Explanation, explain
 from fm_algo.answers.recommend import top_features
-from fm_algo.artifacts.artifact import Label, save_model
+from fm_algo.artifacts.artifact import Label, StoredModel, save_model
 from fm_algo.artifacts.location import write_to
-from fm_algo.artifacts.model_source import Artifact
 from fm_algo.errors import UserError
 from fm_algo.estimators.learning import Learning, split_off
 from fm_algo.estimators.parameters import (
@@ -65,7 +64,7 @@ class FMEstimator(BaseEstimator):
             setattr(self, name, value)
 
     @classmethod
-    def of_artifact(cls, artifact: Artifact) -> Self:
+    def of_artifact(cls, artifact: StoredModel) -> Self:
         """Make a fitted estimator from what an artifact holds, with arrays in memory."""
         estimator = cls(**parameters_of(artifact.hyperparameters, artifact.model))
         # Not views of a file, which may be gone when another process gets the estimator.
@@ -242,7 +241,7 @@ class FMEstimator(BaseEstimator):
         labels = self._labels()
 
         def write(directory: Path) -> None:
-            save_model(directory, self.model_, self.hyperparameters_, labels)
+            save_model(directory, self.model_, self.hyperparameters_, labels=labels)
 
         write_to(os.fspath(location), write)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_algo.answers import recommend
+from fm_algo.answers import catalogue, recommend
 from fm_algo.answers.explain import explain
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
@@ -97,7 +97,7 @@ def test_equal_candidates_come_in_their_order_wherever_blocks_end(model, top_k, 
     candidates = {"first": 4, "last": FEATURE_DIM - 1, "top_k": top_k}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recommend, "_NUMBERS_AT_ONCE", numbers_at_once)
+        patch.setattr(catalogue, "_NUMBERS_AT_ONCE", numbers_at_once)
         best, _ = recommend.top_features(
             alike.w0, alike.w, alike.V, context.indices, context.values, **candidates
         )

@@ -297,7 +297,9 @@ def test_scores_that_nobody_takes_are_said_in_one_line(unbuffered):
 
 
 def test_labels_are_converted_with_the_model(mxnet_models, tmp_path):
-    save_model(tmp_path, load_builtin_model(mxnet_models / "binary-k8-d100"), {}, ("no", "yes"))
+    save_model(
+        tmp_path, load_builtin_model(mxnet_models / "binary-k8-d100"), {}, labels=("no", "yes")
+    )
 
     run("convert", tmp_path, tmp_path / "again")
 

@@ -21,6 +21,9 @@ UInt8Array = NDArray[np.uint8]
 UInt32Array = NDArray[np.uint32]
 UInt64Array = NDArray[np.uint64]
 
+_COMPARED_AT_ONCE = 1 << 16
+"""How many texts are compared at once."""
+
 UNKNOWN = -1
 """The number of a value that is not in a dictionary."""
 
@@ -88,6 +91,21 @@ class Dictionary:
                     return number
         return UNKNOWN
 
+    def numbers_in(self, other: "Dictionary") -> Int32Array:
+        """Return the number in another dictionary of each value, or UNKNOWN; int32, shape (n,)."""
+        numbers = np.full(len(self), UNKNOWN, np.int32)
+        if not len(other):
+            return numbers
+        places = np.minimum(np.searchsorted(other.hashes, self.hashes), len(other) - 1)
+        matching = other.hashes[places] == self.hashes
+        numbers[self.numbers[matching]] = other.numbers[places[matching]]
+        for first in range(0, len(self), _COMPARED_AT_ONCE):
+            own = first + np.flatnonzero(numbers[first : first + _COMPARED_AT_ONCE] != UNKNOWN)
+            is_same = _are_same_texts(self, own, other, numbers[own])
+            for number in own[~is_same].tolist():  # the same hash, by chance
+                numbers[number] = other.find(self.value(number))
+        return numbers
+
     def value(self, number: int) -> bytes:
         """Return a value by its number."""
         return self.text[self.offsets[number] : self.offsets[number + 1]].tobytes()
@@ -134,3 +152,21 @@ class Dictionary:
             sizes = {name: array.shape for name, array in found.arrays().items()}
             raise UserError(f"a dictionary is damaged: {sizes}, dtypes {', '.join(types)}")
         return found
+
+
+def _are_same_texts(
+    one: Dictionary, ones: Int64Array, other: Dictionary, others: Int32Array
+) -> NDArray[np.bool_]:
+    """Return whether values of two dictionaries are the same, pair by pair."""
+    lengths = one.offsets[ones + 1] - one.offsets[ones]
+    is_same: NDArray[np.bool_] = lengths == other.offsets[others + 1] - other.offsets[others]
+    compared = np.flatnonzero(is_same & (lengths > 0))
+    if not len(compared):
+        return is_same
+    lengths = lengths[compared]
+    starts = np.cumsum(lengths) - lengths
+    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    text = one.text[within + np.repeat(one.offsets[ones[compared]], lengths)]
+    other_text = other.text[within + np.repeat(other.offsets[others[compared]], lengths)]
+    is_same[compared] = np.logical_and.reduceat(text == other_text, starts)
+    return is_same

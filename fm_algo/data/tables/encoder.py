@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,6 +15,8 @@ from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import UNKNOWN, Dictionary
 from fm_algo.errors import UserError
 from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
+
+_T = TypeVar("_T")
 
 SideName = Literal["users", "items"]
 
@@ -143,15 +145,15 @@ class TableEncoder:
         """
         arrays: dict[str, NDArray[Any]] = {}
         for name, dictionary in self.dictionaries.items():
-            arrays |= _named(f"dictionary.{name}", dictionary.arrays())
+            arrays |= named(f"dictionary.{name}", dictionary.arrays())
         for side in self.sides:
-            arrays |= _named(f"{side.name}.keys", side.keys.arrays())
+            arrays |= named(f"{side.name}.keys", side.keys.arrays())
             rows: dict[str, NDArray[Any]] = {
                 "indptr": side.indptr,
                 "indices": side.indices,
                 "values": side.values,
             }
-            arrays |= _named(side.name, rows)
+            arrays |= named(side.name, rows)
         return arrays
 
     @classmethod
@@ -166,7 +168,7 @@ class TableEncoder:
         try:
             known = msgspec.convert(described, _Description)
             dictionaries = {
-                block.name: Dictionary.of_arrays(_below(f"dictionary.{block.name}", arrays))
+                block.name: Dictionary.of_arrays(below(f"dictionary.{block.name}", arrays))
                 for block in known.blocks
                 if block.column.kind in {"category", "set"}
             }
@@ -178,8 +180,8 @@ class TableEncoder:
 
 
 def _side_of(name: SideName, key: str, arrays: Mapping[str, NDArray[Any]]) -> SideTable:
-    keys = Dictionary.of_arrays(_below(f"{name}.keys", arrays))
-    rows = _below(name, arrays)
+    keys = Dictionary.of_arrays(below(f"{name}.keys", arrays))
+    rows = below(name, arrays)
     side = SideTable(name, key, keys, rows["indptr"], rows["indices"], rows["values"])
     if len(side.indptr) != len(keys) + 2 or int(side.indptr[-1]) != len(side.indices):
         raise UserError(f"the table {name} of the model's encoder is damaged")
@@ -197,12 +199,14 @@ def _check_blocks(blocks: Sequence[Block], dictionaries: Mapping[str, Dictionary
         raise UserError("the model's encoder has no columns")
 
 
-def _named(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+def named(prefix: str, things: Mapping[str, _T]) -> dict[str, _T]:
+    """Return things with a prefix and a point before their names."""
+    return {f"{prefix}.{name}": thing for name, thing in things.items()}
 
 
-def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def below(prefix: str, things: Mapping[str, _T]) -> dict[str, _T]:
+    """Return the things whose names have a prefix and a point, without them."""
     start = f"{prefix}."
     return {
-        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+        name.removeprefix(start): thing for name, thing in things.items() if name.startswith(start)
     }

@@ -1,0 +1,210 @@
+"""`Tables`: what a model knows of the tables that it was trained on, as its file holds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_algo.data.tables.dictionary import UNKNOWN, UInt64Array
+from fm_algo.data.tables.encoder import SideTable, TableEncoder, below, named
+from fm_algo.data.tables.hashing import hash_text
+from fm_algo.errors import UserError
+from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """The items that each user has in the training rows.
+
+    Attributes
+    ----------
+    user, item : str
+        Names of their columns.
+    users : uint64, shape (n,)
+        XXH64 of the users' texts, ascending.
+    indptr : int64, shape (n + 1,)
+        User u has the items ``items[indptr[u]:indptr[u + 1]]``.
+    items : int32, shape (num_pairs,)
+        Rows of the items table, or numbers of values of the item column where there is none;
+        ascending for each user.
+    """
+
+    user: str
+    item: str
+    users: UInt64Array
+    indptr: Int64Array
+    items: Int32Array
+
+    def items_of(self, user: bytes) -> Int32Array:
+        """Return the items of a user; none of an unknown one."""
+        hashed = np.uint64(hash_text(user))
+        place = int(np.searchsorted(self.users, hashed))
+        if place == len(self.users) or self.users[place] != hashed:
+            return self.items[:0]
+        return self.items[int(self.indptr[place]) : int(self.indptr[place + 1])]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name, for a file."""
+        return {"users": self.users, "indptr": self.indptr, "items": self.items}
+
+    @classmethod
+    def of_arrays(cls, user: str, item: str, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return what the arrays of a file hold.
+
+        Raises
+        ------
+        UserError
+            If they do not fit together.
+        """
+        try:
+            seen = cls(user, item, arrays["users"], arrays["indptr"], arrays["items"])
+        except KeyError as error:
+            raise UserError(f"the model's seen items are damaged: no {error}") from error
+        types = tuple(array.dtype.name for array in seen.arrays().values())
+        if (
+            types != ("uint64", "int64", "int32")
+            or any(array.ndim != 1 for array in seen.arrays().values())
+            or len(seen.indptr) != len(seen.users) + 1
+            or int(seen.indptr[-1]) != len(seen.items)
+        ):
+            raise UserError("the model's seen items are damaged")
+        return seen
+
+
+class _SeenColumns(msgspec.Struct, frozen=True):
+    user: str
+    item: str
+
+
+class _Description(msgspec.Struct, frozen=True):
+    """What the manifest of a model says of its tables beside its encoder."""
+
+    seen: _SeenColumns | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The items of the items table as vectors, a row each; see `fm_algo.answers.catalogue`.
+
+    Attributes
+    ----------
+    V : float32, shape (n, num_factors)
+    w : float32, shape (n,)
+    """
+
+    V: Float32Array
+    w: Float32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """Encoder, seen items and candidates of a model.
+
+    Attributes
+    ----------
+    encoder : TableEncoder
+    seen : Seen or None
+        None if training did not keep them.
+    candidates : Candidates or None
+        Of a model that was loaded, where it has an items table. They follow from the model, so
+        saving computes them anew.
+    """
+
+    encoder: TableEncoder
+    seen: Seen | None = None
+    candidates: Candidates | None = None
+
+    def describe(self) -> dict[str, object]:
+        """Return all but the arrays, as JSON types, for a manifest."""
+        seen = {} if self.seen is None else {"user": self.seen.user, "item": self.seen.item}
+        return self.encoder.describe() | ({"seen": seen} if seen else {})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name, for a file; without the candidates."""
+        seen = {} if self.seen is None else named("seen", self.seen.arrays())
+        return self.encoder.arrays() | seen
+
+    @classmethod
+    def of_arrays(cls, described: object, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Return the tables that `describe` and `arrays` tell of, with any candidates.
+
+        Raises
+        ------
+        UserError
+            If they do not fit together.
+        """
+        encoder = TableEncoder.of_arrays(described, arrays)
+        try:
+            columns = msgspec.convert(described, _Description).seen
+        except msgspec.ValidationError as error:
+            raise UserError(f"the model's seen items are damaged: {error}") from error
+        seen = candidates = None
+        if columns is not None:
+            seen = Seen.of_arrays(columns.user, columns.item, below("seen", arrays))
+        vectors = below("candidates", arrays)
+        if encoder.side("items") is not None:
+            try:
+                candidates = Candidates(vectors["V"], vectors["w"])
+            except KeyError as error:
+                raise UserError(f"the model's candidates are damaged: no {error}") from error
+        return cls(encoder, seen, candidates)
+
+    def check_fits(self, feature_dim: int, num_factors: int) -> None:
+        """Check that these are the tables of a model of this size.
+
+        Raises
+        ------
+        UserError
+            If they are not.
+        """
+        if self.encoder.feature_dim != feature_dim:
+            raise UserError(
+                f"an encoder of {self.encoder.feature_dim} features beside a model of {feature_dim}"
+            )
+        items = self.encoder.side("items")
+        if items is None or self.candidates is None:
+            return
+        V, w, num_items = self.candidates.V, self.candidates.w, len(items.keys)
+        if V.shape != (num_items, num_factors) or w.shape != (num_items,):
+            raise UserError(
+                f"candidates V {V.shape} and w {w.shape} beside {num_items} items and num_factors "
+                f"{num_factors}"
+            )
+
+
+def item_rows(encoder: TableEncoder) -> CSRBatch | None:
+    """Return the rows of the items table as features: each item's own one, then its side columns'.
+
+    None if there is no items table.
+    """
+    items = encoder.side("items")
+    if items is None:
+        return None
+    num_items = len(items.keys)
+    indptr = items.indptr[: num_items + 1]
+    indices, values = items.indices[: indptr[-1]], items.values[: indptr[-1]]
+    own = _key_features(encoder, items)
+    if own is not None:
+        starts = indptr[:-1]
+        indices, values = np.insert(indices, starts, own), np.insert(values, starts, 1)
+        indptr = indptr + np.arange(num_items + 1)
+    return CSRBatch(indptr, indices, values, None, encoder.feature_dim)
+
+
+def _key_features(encoder: TableEncoder, side: SideTable) -> Int32Array | None:
+    """Return the feature of each key of a side table; None if the key has no features."""
+    block = encoder.block_of.get(side.key)
+    if block is None:
+        return None
+    dictionary = encoder.dictionaries.get(side.key)
+    if dictionary is None:
+        hashes = np.empty_like(side.keys.hashes)
+        hashes[side.keys.numbers] = side.keys.hashes
+        places = hashes & np.uint64(block.num_features - 1)
+        return (block.first + places.astype(np.int64)).astype(np.int32)
+    numbers = side.keys.numbers_in(dictionary)
+    return np.where(numbers == UNKNOWN, block.rare, block.first + numbers).astype(np.int32)
