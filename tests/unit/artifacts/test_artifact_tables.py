@@ -52,7 +52,7 @@ def is_view_of_a_file(array):
     return isinstance(array, np.memmap) and not array.flags.writeable
 
 
-def test_tables_are_saved_beside_the_model_and_loaded_as_views(tmp_path, model, tables=tables):
+def test_tables_are_saved_beside_the_model_and_loaded_as_views(tmp_path, model, tables):
     path = save_model(tmp_path, model, {"epochs": 3}, tables=tables)
     loaded = load_stored_model(tmp_path)
 
@@ -73,7 +73,7 @@ def test_tables_are_saved_beside_the_model_and_loaded_as_views(tmp_path, model, 
     assert load_any_stored_model(path).tables.describe() == tables.describe()
 
 
-def test_candidates_are_those_of_the_model(tmp_path, model, tables=tables):
+def test_candidates_are_those_of_the_model(tmp_path, model, tables):
     save_model(tmp_path, model, {}, tables=tables)
     rows = item_rows(tables.encoder)
     V, w = item_vectors(model, rows.indptr, rows.indices, rows.values)
@@ -85,7 +85,7 @@ def test_candidates_are_those_of_the_model(tmp_path, model, tables=tables):
     assert is_view_of_a_file(candidates.V)
 
 
-def test_without_an_items_table_there_are_no_candidates(tmp_path, tables=tables):
+def test_without_an_items_table_there_are_no_candidates(tmp_path, tables):
     rows_only = tuple(block for block in tables.encoder.blocks if block.table == "rows")
     encoder = dataclasses.replace(tables.encoder, blocks=rows_only, sides=())
 
@@ -123,13 +123,13 @@ class Spread:
         self.w0, self.w, self.V = (Elsewhere(array) for array in (model.w0, model.w, model.V))
 
 
-def test_a_model_that_is_spread_gives_the_same_file(tmp_path, model, tables=tables):
+def test_a_model_that_is_spread_gives_the_same_file(tmp_path, model, tables):
     whole = save_model(tmp_path, model, {}, tables=tables).read_bytes()
 
     assert save_model(tmp_path, Spread(model), {}, tables=tables).read_bytes() == whole
 
 
-def test_a_model_with_samples_may_have_tables(tmp_path, model, tables=tables):
+def test_a_model_with_samples_may_have_tables(tmp_path, model, tables):
     sampled = dataclasses.replace(model, samples=(model_of(11, 4), model_of(11, 4)))
 
     save_model(tmp_path, sampled, {}, tables=tables)
@@ -146,7 +146,7 @@ def test_a_model_without_tables_has_none(tmp_path, model):
     assert load_tables(tmp_path) is None
 
 
-def test_other_tools_read_the_tables(tmp_path, model, tables=tables):
+def test_other_tools_read_the_tables(tmp_path, model, tables):
     path = save_model(tmp_path, model, {}, tables=tables)
     tensors = safetensors.numpy.load_file(path)
     with safetensors.safe_open(path, framework="numpy") as opened:
@@ -180,7 +180,7 @@ def test_a_file_whose_tables_do_not_fit_is_refused(tmp_path, model, tables, chan
     assert error.value.message.startswith(str(path))
 
 
-def test_tables_that_the_manifest_does_not_describe_are_refused(tmp_path, model, tables=tables):
+def test_tables_that_the_manifest_does_not_describe_are_refused(tmp_path, model, tables):
     path = save_model(tmp_path, model, {}, tables=tables)
     tensors = safetensors.numpy.load_file(path)
     manifest = {"format_version": 1, "predictor_type": "regressor"}
