@@ -140,7 +140,7 @@ def _parse_column(name: str, given: object) -> Column:
         what, _, path = str(error).partition(" - at `$.")
         place = path.removesuffix("`") or "name"
         what = what[:1].lower() + what[1:].replace("`", "")
-        raise UserError(f"{place}={options.get(place)!r}: {what}") from error
+        raise UserError(f"{place}={options.get(place, name)!r}: {what}") from error
 
 
 def _options_of(given: object) -> dict[str, Any]:

@@ -24,6 +24,8 @@ UInt64Array = NDArray[np.uint64]
 _COMPARED_AT_ONCE = 1 << 16
 """How many texts are compared at once."""
 
+_AT_ONCE = 1 << 20
+
 UNKNOWN = -1
 """The number of a value that is not in a dictionary."""
 
@@ -71,11 +73,22 @@ class Dictionary:
         text : uint8
         """
         order = np.argsort(hashes, kind="stable")
-        in_order = hashes[order]
+        return cls.of_sorted(hashes[order], order.astype(np.int32), offsets, text)
+
+    @classmethod
+    def of_sorted(
+        cls, hashes: UInt64Array, numbers: Int32Array, offsets: Int64Array, text: UInt8Array
+    ) -> Self:
+        """Return the dictionary of all these arrays, which lacks only `starts`."""
         bits = max(len(hashes) - 1, 1).bit_length()
-        parts = np.arange(1 << bits, dtype=np.uint64) << np.uint64(64 - bits)
-        starts = np.append(np.searchsorted(in_order, parts), len(hashes)).astype(np.uint32)
-        return cls(in_order, starts, order.astype(np.int32), offsets, text)
+        starts = np.zeros((1 << bits) + 1, np.uint32)
+        shift = np.uint64(64 - bits)
+        for first in range(0, len(hashes), _AT_ONCE):
+            parts = hashes[first : first + _AT_ONCE] >> shift
+            parts, counts = np.unique(parts, return_counts=True)
+            starts[parts + np.uint64(1)] += counts.astype(np.uint32)
+        np.cumsum(starts, out=starts)
+        return cls(hashes, starts, numbers, offsets, text)
 
     def __len__(self) -> int:
         return len(self.numbers)

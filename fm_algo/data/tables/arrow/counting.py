@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.data.tables.arrow.texts import Texts, find, gather_texts, is_same, xxh64
-from fm_algo.data.tables.dictionary import Dictionary, UInt8Array, UInt64Array
+from fm_algo.data.tables.dictionary import Dictionary, UInt8Array, UInt32Array, UInt64Array
 from fm_algo.runtime.jit import njit
 from fm_algo.sparse.matrix import Int32Array, Int64Array
 
@@ -14,6 +14,13 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 _NO_VALUE = -1
 _FIRST_SLOTS = 1 << 10
+_FULLEST = 0.75
+"""Part of the slots that may be in use."""
+
+_GROWTH = 1.125
+_MOST = 2**32 - 1
+"""Where counts stop."""
+
 _AT_ONCE = 256
 """Texts that are looked up together."""
 
@@ -23,13 +30,13 @@ class _Table(NamedTuple):
 
     slots: Int32Array
     hashes: UInt64Array
-    counts: Int64Array
+    counts: UInt32Array
     offsets: Int64Array
     text: UInt8Array
 
 
 class ValueCounter:
-    """Counts values; its memory is 36 bytes per different value at most twice over, and the texts.
+    """Counts values; its memory is 25 to 30 bytes per different value, and the texts.
 
     Attributes
     ----------
@@ -39,10 +46,13 @@ class ValueCounter:
 
     def __init__(self) -> None:
         self.num_missing = 0
+        self._clear()
+
+    def _clear(self) -> None:
         self._num_values = 0
         self._slots = np.full(_FIRST_SLOTS, _NO_VALUE, np.int32)
         self._hashes = np.empty(0, np.uint64)
-        self._counts = np.empty(0, np.int64)
+        self._counts = np.empty(0, np.uint32)
         self._offsets = np.zeros(1, np.int64)
         self._text = np.empty(0, np.uint8)
 
@@ -57,8 +67,15 @@ class ValueCounter:
         self._num_values, num_missing, _ = _count(texts, counts, table, self._num_values)
         self.num_missing += num_missing
 
+    def most_frequent(self) -> bytes:
+        """Return a value that occurs as often as any; there must be one."""
+        value = int(self._counts[: self._num_values].argmax())
+        return self._text[self._offsets[value] : self._offsets[value + 1]].tobytes()
+
     def dictionary(self, min_count: int, earlier: Dictionary | None = None) -> Dictionary:
         """Return the values that occur often enough, numbered by frequency, the highest first.
+
+        The counter is empty afterwards: its memory is given back bit by bit on the way.
 
         Parameters
         ----------
@@ -74,19 +91,24 @@ class ValueCounter:
         number = self._num_values
         hashes, counts, offsets = self._hashes[:number], self._counts[:number], self._offsets
         texts = Texts(self._text, offsets[:number], offsets[1 : number + 1])
+        self._clear()
         is_kept = counts >= min_count
         if earlier is not None:
             is_kept &= find(texts, earlier) < 0
-        kept = np.flatnonzero(is_kept)
-        order = kept[np.lexsort((hashes[kept], -counts[kept]))]
-        new_offsets, text = gather_texts(texts, order)
+        by_hash = np.flatnonzero(is_kept).astype(np.int32)
+        by_hash = by_hash[np.argsort(hashes[by_hash])]
+        hashes, counts = hashes[by_hash], counts[by_hash]
+        by_count = np.argsort(~counts, kind="stable").astype(np.int32)
+        numbers = np.empty(len(by_count), np.int32)
+        numbers[by_count] = np.arange(len(by_count), dtype=np.int32)
+        new_offsets, text = gather_texts(texts, by_hash[by_count])
         if earlier is None:
-            return Dictionary.of_hashed(hashes[order], new_offsets, text)
+            return Dictionary.of_sorted(hashes, numbers, new_offsets, text)
         # The hashes of an earlier dictionary are in another order than its values.
         old_hashes = np.empty(len(earlier), np.uint64)
         old_hashes[earlier.numbers] = earlier.hashes
         return Dictionary.of_hashed(
-            np.concatenate([old_hashes, hashes[order]]),
+            np.concatenate([old_hashes, hashes[by_count]]),
             np.concatenate([earlier.offsets, earlier.offsets[-1] + new_offsets[1:]]),
             np.concatenate([earlier.text, text]),
         )
@@ -104,8 +126,8 @@ class ValueCounter:
         self._counts = _grown(self._counts, most)
         self._offsets = _grown(self._offsets, most + 1)
         self._text = _grown(self._text, used + num_bytes)
-        if 2 * most > len(self._slots):
-            size = 1 << (2 * most).bit_length()
+        if most > _FULLEST * len(self._slots):
+            size = 1 << int(most / _FULLEST).bit_length()
             self._slots = np.full(size, _NO_VALUE, np.int32)
             _rehash(self._slots, self._hashes, self._num_values)
 
@@ -113,7 +135,7 @@ class ValueCounter:
 def _grown(array: NDArray[_Number], size: int) -> NDArray[_Number]:
     """Make an array at least `size` long, in place; the system moves large ones without a copy."""
     if size > len(array):
-        array.resize(max(size, len(array) * 3 // 2), refcheck=False)
+        array.resize(max(size, int(len(array) * _GROWTH)), refcheck=False)
     return array
 
 
@@ -189,12 +211,12 @@ def _add(
             break
         first, end = table.offsets[value], table.offsets[value + 1]
         if table.hashes[value] == hashed and is_same(data, start, stop, table.text, first, end):
-            table.counts[value] += count
+            table.counts[value] = np.uint32(min(table.counts[value] + count, _MOST))
             return num_values
         slot = (slot + np.uint64(1)) & mask
     table.slots[slot] = num_values
     table.hashes[num_values] = hashed
-    table.counts[num_values] = count
+    table.counts[num_values] = np.uint32(min(count, _MOST))
     first = table.offsets[num_values]
     for byte in range(stop - start):
         table.text[first + byte] = data[start + byte]

@@ -81,6 +81,7 @@ class _ReadAhead(io.RawIOBase):
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._rest = b""
+        self._breaks = b""  # kept back until something follows them
         self.has_quotes = False
 
     def header(self) -> bytes:
@@ -96,14 +97,24 @@ class _ReadAhead(io.RawIOBase):
                 return read[:end] if end else read
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes."""
-        if self._rest:
-            data = self._rest if size < 0 else self._rest[:size]
-            self._rest = self._rest[len(data) :]
-            return data
-        data = self._stream.read(size)
-        self.has_quotes = self.has_quotes or b'"' in data
-        return data
+        """Read up to `size` bytes; blank lines at the end are left out."""
+        while True:
+            room = size if size < 0 else max(size - len(self._breaks), 1)
+            data, self._rest = self._take(room)
+            if not data:
+                return b""
+            self.has_quotes = self.has_quotes or b'"' in data
+            data = self._breaks + data
+            text = data.rstrip(b"\r\n")
+            self._breaks = data[len(text) :]
+            if text:
+                return text
+
+    def _take(self, size: int) -> tuple[bytes, bytes]:
+        """Return what comes next, and what is left of the bytes behind the header."""
+        if not self._rest:
+            return self._stream.read(size), b""
+        return (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
 
     def readable(self) -> bool:
         """Return True."""

@@ -1,8 +1,10 @@
 """Learn a `TableEncoder` from a table, in one pass."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +19,9 @@ from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideName, SideTable, TableEncoder
 from fm_algo.errors import UserError
+from fm_algo.sparse import CSRBatch
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,7 @@ class EncoderFit:
             ]
             learnt = [LearntColumn(column) for column in own if column.is_learnt]
             for each in learnt:
-                for batch in side.table.to_batches():
-                    each.add(batch)
+                _for_each_batch(side, each.add)
             more, their_dictionaries = self._blocks_of(own, side.name, learnt)
             blocks += more
             dictionaries |= their_dictionaries
@@ -167,9 +171,12 @@ class EncoderFit:
         """Encode a side table, with a last row for keys that are not in it."""
         key = self._keys[side.name]
         counter = ValueCounter()
-        for batch in side.table.to_batches():
+
+        def count(batch: pa.RecordBatch) -> None:
             words, codes = on_column(batch, key, cells.to_words)
             counter.add(cells.text_per_row(words, codes))
+
+        _for_each_batch(side, count)
         if counter.num_missing:
             raise UserError(
                 f"the {side.name} table: column {key}: {counter.num_missing} keys are missing"
@@ -177,21 +184,30 @@ class EncoderFit:
         keys = counter.in_order()
         num_rows = side.table.num_rows
         if len(keys) != num_rows:
-            again = counter.dictionary(2).value(0).decode()
+            again = counter.most_frequent().decode()
             raise UserError(
                 f"the {side.name} table: column {key}: {again!r} stands in more than one row, "
                 "expected each key once"
             )
         blocks = [block for block in encoder.blocks if block.table == side.name]
         own = ArrowEncoder(encoder, blocks=blocks)
-        nothing = pa.table(
-            {block.name: pa.nulls(1) for block in blocks} or {key: pa.nulls(1)}
-        ).to_batches()
-        batches = [
-            own.encode(batch, labelled=False) for batch in [*side.table.to_batches(), *nothing]
-        ]
-        rows = type(batches[0]).join(batches)
+        batches = _for_each_batch(side, functools.partial(own.encode, labelled=False))
+        nothing = {block.name: pa.nulls(1) for block in blocks} or {key: pa.nulls(1)}
+        batches.append(own.encode(pa.record_batch(nothing), labelled=False))
+        rows = CSRBatch.join(batches)
         return SideTable(side.name, key, keys, rows.indptr, rows.indices, rows.values)
+
+
+def _for_each_batch(side: Side, work: Callable[[pa.RecordBatch], _Result]) -> list[_Result]:
+    """Do something with each batch of a side table; its errors then name the table and the row."""
+    reader, results = TableReader(side.table.schema, iter(side.table.to_batches())), []
+    try:
+        for batch in reader:
+            with reader.naming_rows():
+                results.append(work(batch))
+    except UserError as error:
+        raise error.within(f"the {side.name} table") from error
+    return results
 
 
 def fit_encoder(

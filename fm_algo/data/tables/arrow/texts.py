@@ -204,7 +204,7 @@ def _search(texts: Texts, start: int, stop: int, known: _Arrays, first: int, las
     return UNKNOWN
 
 
-def gather_texts(texts: Texts, order: Int64Array) -> tuple[Int64Array, UInt8Array]:
+def gather_texts(texts: Texts, order: Int32Array) -> tuple[Int64Array, UInt8Array]:
     """Return the texts numbered `order` as offsets, int64 (n + 1,), and one buffer."""
     offsets = np.zeros(len(order) + 1, np.int64)
     np.cumsum((texts.stops - texts.starts)[order], out=offsets[1:])
@@ -214,7 +214,7 @@ def gather_texts(texts: Texts, order: Int64Array) -> tuple[Int64Array, UInt8Arra
 
 
 @njit(nogil=True, cache=True)
-def _gather(texts: Texts, order: Int64Array, offsets: Int64Array, out: UInt8Array) -> None:
+def _gather(texts: Texts, order: Int32Array, offsets: Int64Array, out: UInt8Array) -> None:
     for place in range(len(order)):
         start = texts.starts[order[place]]
         for byte in range(offsets[place + 1] - offsets[place]):
