@@ -4,6 +4,7 @@ The ratings are downloaded once. All else happens in a temporary directory in pl
 """
 
 import contextlib
+import csv
 import http.client
 import json
 import re
@@ -14,54 +15,77 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.sparse
-from movielens import FEATURE_DIM, NUM_USERS, load_ratings
-from numpy.typing import NDArray
-
-from fm_algo import write_recordio
+from movielens import Rows, load_tables
 
 ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = {
+    "rating": "label",
+    "user": "category",
+    "age": {"bins": 8},
+    "gender": "category",
+    "occupation": "category",
+    "item": "category",
+    "title": "ignore",
+    "year": "category",
+    "genres": {"set": " "},
+}
 HYPERPARAMETERS = {
-    "feature_dim": str(FEATURE_DIM),
+    "columns": json.dumps(COLUMNS),
     "num_factors": "8",
     "predictor_type": "regressor",
     "optimizer": "mcmc",
+    "keep_seen": "true",
 }
+USER, FILM = "1", "50"
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
 
 
-def write_channel(directory: Path, ratings: NDArray[np.int64]) -> None:
-    """Write one channel: a row is one user and one item; its label is the rating."""
-    columns = ratings[:, :2] - 1 + [0, NUM_USERS]  # (n, 2)
-    indptr = np.arange(0, columns.size + 1, 2)
-    ones = np.ones(columns.size, np.float32)
-    rows = scipy.sparse.csr_matrix((ones, columns.ravel(), indptr), (len(ratings), FEATURE_DIM))
+def write_channel(base: Path, name: str, rows: Rows) -> None:
+    """Write one channel: a CSV file with a header."""
+    directory = base / "input" / "data" / name
     directory.mkdir(parents=True)
-    write_recordio(directory / "data.pbr", rows, ratings[:, 2].astype(np.float32))
+    with (directory / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def prepare(base: Path) -> None:
-    """Lay out `base` like the platform's /opt/ml; one rating in five is for testing."""
-    ratings = np.random.default_rng(0).permutation(load_ratings())
+def prepare(base: Path) -> Rows:
+    """Lay out `base` like the platform's /opt/ml; one rating in five is for testing.
+
+    Returns
+    -------
+    list of dict of str to str
+        The table of films.
+    """
+    ratings, users, items = load_tables()
+    order = np.random.default_rng(0).permutation(len(ratings))
+    shuffled = [ratings[number] for number in order]
     num_test = len(ratings) // 5
-    write_channel(base / "input" / "data" / "train", ratings[num_test:])
-    write_channel(base / "input" / "data" / "test", ratings[:num_test])
+    train, test = shuffled[num_test:], shuffled[:num_test]
+    tables = {"train": train, "test": test, "users": users, "items": items}
+    for name, rows in tables.items():
+        write_channel(base, name, rows)
+        say(f"{name + '.csv':10} {len(rows):6,} rows of {', '.join(rows[0])}")
     config = base / "input" / "config"
     config.mkdir()
     (config / "hyperparameters.json").write_text(json.dumps(HYPERPARAMETERS))
-    channel = {"TrainingInputMode": "File"}
-    (config / "inputdataconfig.json").write_text(json.dumps({"train": channel, "test": channel}))
+    channel = {"TrainingInputMode": "File", "ContentType": "text/csv;header=present"}
+    (config / "inputdataconfig.json").write_text(json.dumps(dict.fromkeys(tables, channel)))
     resources = {"current_host": "algo-1", "hosts": ["algo-1"]}
     (config / "resourceconfig.json").write_text(json.dumps(resources))
-    say(f"{len(ratings) - num_test:,} ratings to train on, {num_test:,} to test on")
+    return items
 
 
 def train(base: Path) -> None:
     """Run ./train, and print its metrics of epochs and of the test channel."""
-    say(f"./train {' '.join(f'{name}={value}' for name, value in HYPERPARAMETERS.items())}")
+    say("./train")
+    for name, value in HYPERPARAMETERS.items():
+        say(f"  {name}={value}")
     started = time.monotonic()
     with subprocess.Popen(program("train", base), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
@@ -126,15 +150,36 @@ def request(port: int, method: str, path: str, body: str | None = None) -> str:
     return answer
 
 
-def ask(port: int) -> None:
-    """Ask which ratings one user would give two films, in the JSON that the built-in takes."""
-    user = 1
-    instances = [
-        {"data": {"features": {"keys": [user - 1, NUM_USERS + item - 1], "values": [1, 1]}}}
-        for item in (50, 121)
-    ]
-    body = json.dumps({"instances": instances})
-    say(f"./serve, POST /invocations\n  {body}\n  {request(port, 'POST', '/invocations', body)}")
+def ask(port: int, items: Rows) -> None:
+    """Ask by name: a score, the best films for a user, films like one, why, a stranger's score."""
+    titles = {row["item"]: f"{row['title']} ({row['year']})" for row in items}
+    say("./serve, POST /invocations")
+
+    def predict(**instance: object) -> dict[str, Any]:
+        body = json.dumps({"instances": [instance]})
+        say(f"\n  {body}")
+        return dict(json.loads(request(port, "POST", "/invocations", body))["predictions"][0])
+
+    score = predict(user=USER, item=FILM)["score"]
+    say(f"  {score:.2f} is what user {USER} would give {titles[FILM]}")
+
+    best = predict(user=USER, configuration={"top_k": 10, "exclude_seen": True})
+    for its in best["recommendations"]:
+        say(f"  {its['score']:.2f} {titles[its['name']]}")
+
+    similar = predict(item=FILM, configuration={"similar": 5})
+    for its in similar["similar"]:
+        say(f"  {its['similarity']:.2f} {titles[its['name']]}")
+
+    told = predict(user=USER, item=FILM, configuration={"explain": True})["explanation"]
+    say(f"  {told['bias']:+.2f} for any user and film")
+    parts = [(part["part"], part["feature"]) for part in told["linear"]]
+    parts += [(part["part"], " × ".join(part["features"])) for part in told["pairwise"]]
+    for part, name in sorted(parts, key=lambda one: -abs(one[0]))[:8]:
+        say(f"  {part:+.2f} {name}")
+
+    stranger = predict(user="somebody new", age=31, occupation="artist", item=FILM)
+    say(f"  {stranger['score']:.2f}, although the model does not know: {stranger['unknown']}")
 
 
 def program(name: str, base: Path, *variables: str) -> list[str | Path]:
@@ -153,10 +198,10 @@ def main() -> None:
         base = Path(directory)
         for name in ("model", "output"):
             (base / name).mkdir()
-        prepare(base)
+        items = prepare(base)
         train(base)
         with serving(base) as port:
-            ask(port)
+            ask(port, items)
 
 
 if __name__ == "__main__":
