@@ -17,9 +17,10 @@ from fm_algo.training.bayes.hyper import draw_priors, find_members, given_priors
 from fm_algo.training.bayes.polish import padded_rows, polish
 from fm_algo.training.bayes.posterior import Posterior
 from fm_algo.training.bayes.random import BIAS, gamma, normal, stream
-from fm_algo.training.bayes.row_pass import add_up, augment, margins
+from fm_algo.training.bayes.row_pass import add_up, augment, margins, root_weights
 from fm_algo.training.bayes.scale import Scale
 from fm_algo.training.bayes.sweep import update_features
+from fm_algo.training.bayes.units import weight_of_features
 
 BIAS_PRECISION = 0.01
 """λ of the bias, whose prior mean is 0: wide beside targets of deviation 1 and beside log-odds."""
@@ -43,7 +44,8 @@ class Chain:
     Parameters
     ----------
     rows : CSRBatch
-        The training rows, with labels; 0 and 1 of a binary_classifier.
+        The training rows, with labels; 0 and 1 of a binary_classifier. All weights are above 0: a
+        row of weight w counts as w rows. Its likelihood is taken to the power of w.
     predictor_type : {"regressor", "binary_classifier"}
     num_factors : int
         Of each sample.
@@ -107,14 +109,16 @@ class Chain:
         self._is_classifier = predictor_type == "binary_classifier"
         self._use_bias, self._use_linear = use_bias, use_linear
         self._num_sweeps_planned = num_sweeps_planned
-        self.scale = Scale.of(rows.require_labels(), predictor_type, is_centered=use_bias)
-        self._target = self.scale.targets(rows.require_labels())
+        labels = rows.require_labels()
+        self.scale = Scale.of(labels, predictor_type, rows.weights, is_centered=use_bias)
+        self._target = self.scale.targets(labels)
+        self._weights = np.zeros(0, np.float32) if rows.weights is None else rows.weights
         self.columns, self._schedule = arrange(rows, find_runs(rows))
         self._groups = groups_of_runs(rows) if groups is None else groups
         self._column_groups = self._groups[self.columns.features]
         num_groups = int(self._groups.max(initial=0)) + 1
         self._members = find_members(self.columns.features, self._column_groups, num_groups)
-        counts = np.bincount(rows.indices, minlength=rows.feature_dim).astype(np.float32)
+        counts = weight_of_features(rows).astype(np.float32)
         self._unseen = np.flatnonzero(counts == 0)
         self._num_sweeps = np.zeros(1, np.int64)
         self._w0 = np.zeros(1, np.float32)
@@ -127,7 +131,7 @@ class Chain:
         self._row_state = RowState(
             aligned_rows(np.zeros, rows.num_rows, self._width),
             np.zeros(rows.num_rows, np.float32),
-            np.zeros(rows.num_rows if self._is_classifier else 0, np.float32),
+            np.zeros(rows.num_rows, np.float32) if self._is_classifier else root_weights(rows),
         )
         self.num_saved = num_saved or num_factors
         num_columns = self.num_saved if draws else 0
@@ -171,7 +175,7 @@ class Chain:
         self._has_margins = False
         if self._is_classifier:
             augment(
-                self._margin, self._target, self.seed, sweep, self.draws,
+                self._margin, self._target, self._weights, self.seed, sweep, self.draws,
                 state.residual, state.root_weight,
             )  # fmt: skip
         else:
@@ -210,12 +214,13 @@ class Chain:
     def _update_bias(self, sums: NDArray[np.float64]) -> float:
         """Draw the rows' precision α and the bias, of sums of ω, ω e and ω e²; return α.
 
-        α ~ Gamma(½, ½) before any row is seen.
+        α ~ Gamma(½, ½) before any row is seen. Of a regressor ω is the row's weight, and Σω the
+        number of rows.
         """
         weights, linear, squares = sums.tolist()
         sweep, alpha = self.num_sweeps, 1.0
         if self.draws and not self._is_classifier:
-            shape, rate = 0.5 * (1 + self.rows.num_rows), 0.5 * (1 + squares)
+            shape, rate = 0.5 * (1 + weights), 0.5 * (1 + squares)
             alpha = gamma(shape, rate, stream(self.seed, sweep, BIAS, 0))
         if self._use_bias:
             precision = alpha * weights + BIAS_PRECISION

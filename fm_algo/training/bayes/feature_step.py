@@ -41,7 +41,7 @@ class RowState(NamedTuple):
     residual : float32, shape (num_rows,)
         e_r: target less margin.
     root_weight : float32, shape (num_rows,), or (0,)
-        √ω_r; none where all are 1.
+        √ω_r, ω_r the row's weight, or of a classifier Pólya-Gamma; none where all are 1.
     """
 
     factor_sums: Float32Array

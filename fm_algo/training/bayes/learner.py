@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from fm_algo.training.bayes.memory import Counts, planned_bytes
 from fm_algo.training.bayes.units import Units
 from fm_algo.training.initialization import zero_model
 from fm_algo.training.learner import Learner, Step
+from fm_algo.training.metrics import RegressionSums
 from fm_algo.training.rows import Rows
 from fm_algo.training.state import Forms, ParameterStore, State
 
@@ -160,11 +162,11 @@ class BayesLearner(Learner):
             return
         chain, self._model = self._swept, None  # a model is large
         chain.sweep()
-        margin, labels = chain.mean_margin(), chain.rows.require_labels()
-        self._check_fit(margin, labels)
+        margin = chain.mean_margin()
+        self._check_fit(margin, chain.rows)
         yield Step.of_margins(margin, chain.rows)
 
-    def _check_fit(self, margin: Float32Array, labels: Float32Array) -> None:
+    def _check_fit(self, margin: Float32Array, rows: CSRBatch) -> None:
         """Check that the mean fits the training rows at least as well as a constant, about.
 
         Raises
@@ -175,8 +177,9 @@ class BayesLearner(Learner):
         chain = self._swept
         if self._hyperparameters.predictor_type != "regressor" or chain.num_sweeps < _CALM_AFTER:
             return
-        error = margin - labels
-        rmse = float(np.sqrt(np.einsum("i,i->", error, error, dtype=np.float64) / len(error)))
+        sums = RegressionSums()
+        sums.update(margin, rows.require_labels(), rows.weights)
+        rmse = math.sqrt(sums.loss)
         if not rmse <= _WORST_FIT * chain.scale.deviation:
             raise AlgorithmError(
                 f"training diverged in epoch {chain.num_sweeps - 1}: the rmse of the training rows "

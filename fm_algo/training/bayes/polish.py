@@ -7,7 +7,7 @@ from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.bayes.columns import Columns, Schedule
 from fm_algo.training.bayes.feature_step import RowState, Step
 from fm_algo.training.bayes.hyper import given_priors
-from fm_algo.training.bayes.row_pass import add_up, margins
+from fm_algo.training.bayes.row_pass import add_up, margins, root_weights
 from fm_algo.training.bayes.sweep import update_features
 
 
@@ -47,9 +47,7 @@ def polish(
     """
     width = -(-num_factors // WIDTH) * WIDTH
     n = rows.num_rows
-    state = RowState(
-        aligned_rows(np.zeros, n, width), np.zeros(n, np.float32), np.zeros(0, np.float32)
-    )
+    state = RowState(aligned_rows(np.zeros, n, width), np.zeros(n, np.float32), root_weights(rows))
     priors = given_priors(1, num_factors, precision, precision, use_linear=use_linear)
     groups = np.zeros(len(columns.features), np.int32)
     margin = np.zeros(n, np.float32)

@@ -16,6 +16,8 @@ from fm_algo.runtime.jit import njit
 FEATURE, ROW, BIAS, GROUP = range(4)
 """What a draw is for."""
 
+NUM_PURPOSES = 4
+
 _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -30,7 +32,7 @@ class Stream(NamedTuple):
     seed : uint64
     sweep : uint64
     purpose : uint64
-        One of the constants above.
+        One of the constants above; `NUM_PURPOSES` · n is added for draw n of an item.
     item : uint64
         Number of a feature, row or group.
     """
@@ -83,7 +85,7 @@ def normal(whose: Stream) -> float:
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def gamma(shape: float, rate: float, whose: Stream) -> float:
-    """One number of the gamma distribution, shape at least 1/2: Marsaglia and Tsang, 2000.
+    """One number of the gamma distribution, shape above 0: Marsaglia and Tsang, 2000.
 
     A shape below 1 is made from one above: their section 6.
     """

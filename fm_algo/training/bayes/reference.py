@@ -9,8 +9,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, polya_gamma_mean
-from fm_algo.training.bayes.random import BIAS, FEATURE, GROUP, ROW, gamma, normal, philox, stream
+from fm_algo.training.bayes.polya_gamma import draw_row, polya_gamma_mean
+from fm_algo.training.bayes.random import BIAS, FEATURE, GROUP, gamma, normal, philox, stream
 
 _WIDTH = 8
 Float64Array = NDArray[np.float64]
@@ -44,6 +44,8 @@ class ReferenceChain:
         Factors to start from; weights and bias start at 0.
     bias_precision : float
         λ of the bias, whose prior mean is 0.
+    weights : float64, shape (num_rows,), or None
+        How many rows each row counts as; None means 1.
     precisions : tuple of float
         λ of weights and of factors, if nothing is drawn.
     """
@@ -59,6 +61,7 @@ class ReferenceChain:
         V: Float64Array,
         seed: int,
         bias_precision: float,
+        weights: Float64Array | None = None,
         precisions: tuple[float, float] = (1.0, 1.0),
         draws: bool = True,
         use_bias: bool = True,
@@ -71,6 +74,7 @@ class ReferenceChain:
             seed,
             bias_precision,
         )
+        self.weights = np.ones(len(X)) if weights is None else weights
         self.draws, self.use_bias, self.use_linear = draws, use_bias, use_linear
         self.w0, self.w, self.V = 0.0, np.zeros(X.shape[1]), V.copy()
         self.num_sweeps, self.alpha = 0, 1.0
@@ -94,7 +98,7 @@ class ReferenceChain:
         target, weight = self._augmented(self.margin())
         error = target - self.margin()
         if self.draws and not self.is_classifier:
-            shape, rate = 0.5 * (1 + len(error)), 0.5 * (1 + float(error @ error))
+            shape, rate = 0.5 * (1 + weight.sum()), 0.5 * (1 + float(weight @ error**2))
             self.alpha = gamma(shape, rate, stream(self.seed, self.num_sweeps, BIAS, 0))
         if self.use_bias:
             precision = self.alpha * weight.sum() + self.bias_precision
@@ -111,16 +115,18 @@ class ReferenceChain:
     def _augmented(self, margin: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return the targets and weights ω of the rows."""
         if not self.is_classifier:
-            return self.target, np.ones(len(margin))
-        weight = np.array(
+            return self.target, self.weights
+        omega = np.array(
             [
-                draw_polya_gamma(m, stream(self.seed, self.num_sweeps, ROW, row))
+                draw_row(weight, m, self.seed, self.num_sweeps, row)
                 if self.draws
-                else polya_gamma_mean(m)
-                for row, m in enumerate(margin.tolist())
+                else weight * polya_gamma_mean(m)
+                for row, (weight, m) in enumerate(
+                    zip(self.weights.tolist(), margin.tolist(), strict=True)
+                )
             ]
         )
-        return (self.target - 0.5) / weight, weight
+        return self.weights * (self.target - 0.5) / omega, omega
 
     def _draw_priors(self) -> None:
         """Draw μ and λ of each group and number; see `hyper`."""

@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 
 from fm_algo.runtime.jit import njit, prange
 from fm_algo.runtime.simd import WIDTH, load, prefetch, splat, store, total
-from fm_algo.sparse import Float32Array, Int32Array, Int64Array
-from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, polya_gamma_mean
-from fm_algo.training.bayes.random import ROW, stream
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
+from fm_algo.training.bayes.polya_gamma import draw_row, polya_gamma_mean
 
 PIECE_ROWS = 1024
 """Rows whose sums are one of the numbers added up at the end."""
 
 _ENTRIES_AHEAD = np.uint64(16)
 _float32 = np.float32
+
+
+def root_weights(rows: CSRBatch) -> Float32Array:
+    """Square root of each row's weight, float32, (num_rows,); empty if the rows have none."""
+    return np.zeros(0, np.float32) if rows.weights is None else np.sqrt(rows.weights)
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
@@ -80,13 +84,16 @@ def add_up(residual: Float32Array, root_weight: Float32Array) -> NDArray[np.floa
 def augment(
     margin: Float32Array,
     labels: Float32Array,
+    weights: Float32Array,
     seed: int,
     sweep: int,
     draws: bool,
     residual: Float32Array,
     root_weight: Float32Array,
 ) -> None:
-    """Draw ω of each row, or take its mean, and set the residual (y − ½) / ω − m.
+    """Draw ω of each row, or take its mean, and set the residual weight · (y − ½) / ω − m.
+
+    `weights` may be empty: then all are 1.
 
     Polson, Scott, Windle, "Bayesian inference for logistic models using Pólya-Gamma latent
     variables", JASA 2013. The mean makes of it an EM algorithm for the logistic loss.
@@ -95,9 +102,7 @@ def augment(
     for piece in prange((num_rows + PIECE_ROWS - 1) // PIECE_ROWS):
         for r in range(piece * PIECE_ROWS, min(num_rows, (piece + 1) * PIECE_ROWS)):
             m = np.float64(margin[r])
-            if draws:
-                weight = draw_polya_gamma(m, stream(seed, sweep, ROW, r))
-            else:
-                weight = polya_gamma_mean(m)
-            residual[r] = (np.float64(labels[r]) - 0.5) / weight - m
-            root_weight[r] = np.sqrt(weight)
+            weight = np.float64(weights[r]) if len(weights) else 1.0
+            omega = draw_row(weight, m, seed, sweep, r) if draws else weight * polya_gamma_mean(m)
+            residual[r] = weight * (np.float64(labels[r]) - 0.5) / omega - m
+            root_weight[r] = np.sqrt(omega)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import Float32Array
@@ -28,16 +29,21 @@ class Scale:
 
     @classmethod
     def of(
-        cls, labels: Float32Array, predictor_type: PredictorType, *, is_centered: bool = True
+        cls,
+        labels: Float32Array,
+        predictor_type: PredictorType,
+        weights: Float32Array | None = None,
+        *,
+        is_centered: bool = True,
     ) -> Self:
-        """Measure labels; the deviation of labels that are all alike counts as 1.
+        """Measure labels, weighted; the deviation of labels that are all alike counts as 1.
 
         Without `is_centered`, for a model without a bias, the center is 0.
         """
         if predictor_type == "binary_classifier" or not len(labels):
             return cls(0.0, 1.0)
-        center = float(labels.mean(dtype=np.float64)) if is_centered else 0.0
-        spread = float(np.sqrt(np.mean(np.square(labels - center, dtype=np.float64))))
+        center = _mean(labels, weights) if is_centered else 0.0
+        spread = math.sqrt(_mean(np.square(labels - center, dtype=np.float64), weights))
         is_alike = bool(labels.min() == labels.max()) and (is_centered or spread == 0)
         return cls(center, 1.0 if is_alike else spread)
 
@@ -61,3 +67,9 @@ class Scale:
         w0 = ((model.w0 - self.center) / self.deviation).astype(np.float32)
         root = np.float32(math.sqrt(self.deviation))
         return w0, model.w / np.float32(self.deviation), model.V / root
+
+
+def _mean(numbers: NDArray[np.floating], weights: Float32Array | None) -> float:
+    if weights is None:
+        return float(numbers.mean(dtype=np.float64))
+    return float(np.average(numbers, weights=weights.astype(np.float64)))

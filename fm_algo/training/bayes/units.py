@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -30,9 +31,12 @@ class Units:
         """Measure the rows' values; a feature without entries other than 0 has the size 1."""
         if (rows.values == 1).all():
             return cls(None)
-        counts = np.bincount(rows.indices, minlength=rows.feature_dim)
-        squares = np.bincount(rows.indices, np.square(rows.values, dtype=np.float64), len(counts))
-        sizes = np.sqrt(squares / np.maximum(counts, 1)).astype(np.float32)
+        counts = weight_of_features(rows)
+        squares = np.square(rows.values, dtype=np.float64)
+        if rows.weights is not None:
+            squares *= np.repeat(rows.weights, np.diff(rows.indptr))
+        sums = np.bincount(rows.indices, squares, len(counts))
+        sizes = np.sqrt(sums / np.where(counts > 0, counts, 1)).astype(np.float32)
         sizes[sizes == 0] = 1
         return cls(sizes)
 
@@ -55,3 +59,11 @@ class Units:
             return model
         w, V = model.w * self.sizes, model.V * self.sizes[:, np.newaxis]
         return FMModel(model.predictor_type, model.w0, w, V)
+
+
+def weight_of_features(rows: CSRBatch) -> NDArray[np.float64]:
+    """Weight of the rows that have each feature, float64, (feature_dim,): how many they are."""
+    per_entry = None
+    if rows.weights is not None:
+        per_entry = np.repeat(rows.weights, np.diff(rows.indptr))
+    return np.bincount(rows.indices, per_entry, rows.feature_dim).astype(np.float64)

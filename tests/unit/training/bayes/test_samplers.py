@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from fm_algo.training.bayes.normal import BATCH, fill_normal
-from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, polya_gamma_mean
+from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, draw_row, polya_gamma_mean
 from fm_algo.training.bayes.random import FEATURE, ROW, Stream, gamma, normal, philox, stream
 from fm_algo.training.bayes.reference import normals
 
@@ -43,7 +43,7 @@ def test_normal_numbers_are_normal():
     assert scipy.stats.kstest(single, "norm").pvalue > 0.01
 
 
-@pytest.mark.parametrize("shape", [0.5, 1.0, 3.5, 500.0])
+@pytest.mark.parametrize("shape", [0.1, 0.5, 1.0, 3.5, 500.0])
 def test_gamma_numbers_are_of_their_distribution(shape):
     drawn = [gamma(shape, 2.0, stream(1, 0, FEATURE, item)) for item in range(COUNT)]
 
@@ -63,3 +63,39 @@ def test_polya_gamma_numbers_have_their_moments(z):
         root = math.sqrt(z * z / 4 + t / 2)
         expected = (math.exp(-abs(z)) + 1) / (1 + math.exp(-2 * root)) * math.exp(abs(z) / 2 - root)
         assert values.mean() == pytest.approx(expected, abs=4 * values.std() / math.sqrt(COUNT))
+
+
+@pytest.mark.parametrize("z", [0.0, -2.0, 7.0, 60.0, 500.0])
+@pytest.mark.parametrize("weight", [0.05, 0.5, 2.0, 3.7, 8.0, 31.0])
+def test_the_numbers_of_weighted_rows_have_their_moments(weight, z):
+    drawn = np.array([draw_row(weight, z, 4, 0, item) for item in range(COUNT)])
+
+    # The Laplace transform is that of PG(1, z) to the power of the weight.
+    mean = weight * polya_gamma_mean(z)
+    assert drawn.mean() == pytest.approx(mean, abs=4 * drawn.std() / math.sqrt(COUNT))
+    for t in (1.0, 1 / mean, 4 / mean):
+        values = np.exp(-t * drawn)
+        root = math.sqrt(z * z / 4 + t / 2)
+        once = (math.exp(-abs(z)) + 1) / (1 + math.exp(-2 * root)) * math.exp(abs(z) / 2 - root)
+        error = 4 * values.std() / math.sqrt(COUNT)
+        assert values.mean() == pytest.approx(once**weight, abs=error)
+
+
+@pytest.mark.parametrize("z", [0.0, 3.0])
+def test_eight_draws_and_one_series_are_alike(z):
+    """What is drawn of whole numbers exactly, and of the same by the series."""
+    from fm_algo.training.bayes.polya_gamma import _draw_series
+
+    exact = [draw_row(4.0, z, 1, 0, item) for item in range(COUNT)]
+    series = [_draw_series(4.0, z, 2, 0, item) for item in range(COUNT)]
+
+    assert scipy.stats.ks_2samp(exact, series).pvalue > 0.01
+
+
+def test_a_row_of_weight_1_draws_what_it_draws_without_weights():
+    for item in range(100):
+        assert draw_row(1.0, 0.7, 4, 3, item) == draw_polya_gamma(0.7, stream(4, 3, ROW, item))
+
+
+def test_rows_of_tiny_weight_draw_numbers_above_0():
+    assert min(draw_row(1e-6, 0.7, 4, 3, item) for item in range(1000)) > 0
