@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from fm_algo.answers.uncertainty import check_samples, score_uncertainty
 from fm_algo.artifacts.artifact import Label
@@ -174,6 +174,7 @@ class FMClassifier(ClassifierMixin, FMEstimator):
 
     def _meet(self, y: ArrayLike) -> None:
         super()._meet(y)
+        check_array(y, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y", raise_unknown=True)
         if kind != "binary":
@@ -187,9 +188,10 @@ class FMClassifier(ClassifierMixin, FMEstimator):
         is_second = labels == self.classes_[1]
         unknown = ~is_second & (labels != self.classes_[0])
         if unknown.any():
+            row = int(unknown.argmax())
             raise ValueError(
-                f"row {unknown.argmax()}: label {labels[unknown.argmax()]!r} is not one of the "
-                f"classes {self.classes_.tolist()}"
+                f"row {row}: label {labels.tolist()[row]!r} is not one of the classes "
+                f"{self.classes_.tolist()}"
             )
         return np.asarray(is_second, np.float32)
 

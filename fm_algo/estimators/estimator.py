@@ -305,7 +305,8 @@ class FMEstimator(BaseEstimator):
         if eval_set is None:
             return None
         given = eval_set[0] if len(eval_set) == 1 else eval_set
-        if len(given) not in {2, 3} or isinstance(given[0], tuple):
+        is_sequence = isinstance(given, tuple | list)
+        if not is_sequence or len(given) not in {2, 3} or isinstance(given[0], tuple):
             raise UserError("eval_set is not one pair (X, y) or one triple (X, y, sample_weight)")
         X, y, *weights = given
         return self._labelled(X, y, weights[0] if weights else None, is_first=False)

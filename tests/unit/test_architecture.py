@@ -19,7 +19,10 @@ def loaded_by(module):
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("container.training.train_job", {"torch", "triton", "flask", "gunicorn", "scipy.sparse"}),
+        (
+            "container.training.train_job",
+            {"torch", "triton", "flask", "gunicorn", "scipy.sparse", "sklearn"},
+        ),
         ("fm_algo", {"torch", "numba", "flask", "gunicorn", "container", "scipy.sparse"}),
     ],
 )
@@ -28,6 +31,33 @@ def test_nothing_is_loaded_in_vain(module, unwanted):
 
     assert module in loaded
     assert loaded & unwanted == set()
+
+
+def test_the_library_is_imported_soon_and_alone():
+    """What an estimator needs is loaded when one is asked for."""
+    code = (
+        "import sys, time; began = time.perf_counter(); import fm_algo\n"
+        "print(time.perf_counter() - began, *sys.modules)"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+
+    took_s, *loaded = min((run.stdout.split() for run in runs), key=lambda words: float(words[0]))
+    assert float(took_s) < 0.3
+    unwanted = {"sklearn", "pyarrow", "matplotlib", "pandas", "polars", "scipy", "joblib", "tqdm"}
+    assert set(loaded) & unwanted == set()
+    assert "sklearn" in loaded_by("fm_algo.estimators")
+    assert loaded_by("fm_algo.estimators") & {"matplotlib", "torch"} == set()
+
+
+def test_without_scikit_learn_it_is_said_what_to_install(tmp_path):
+    (tmp_path / "sklearn.py").write_text("raise ImportError('not installed')")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom fm_algo import FMRegressor"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "scikit-learn is missing: pip install 'fm-algo[sklearn]'" in done.stderr
 
 
 @pytest.mark.parametrize("program", ["train", "serve"])
