@@ -217,9 +217,7 @@ class InstanceRows:
         Of the instances.
     """
 
-    def __init__(
-        self, *, feature_dim: int, decoder: _InstanceDecoder = _instance_decoder
-    ) -> None:
+    def __init__(self, *, feature_dim: int, decoder: _InstanceDecoder = _instance_decoder) -> None:
         self._configurations: dict[int, Configuration] = {}
         self._decoder = decoder
         self._feature_dim = feature_dim

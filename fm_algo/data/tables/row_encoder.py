@@ -159,7 +159,7 @@ class RowEncoder:
                 unknown.append(name)
         for side, cache, blocks in self._of_sides:
             cells = {name: row[name] for name, *_ in blocks if _is_given(row.get(name))}
-            known = self._join(side, row.get(side.key), cache)
+            known = self._join(side, row, cache)
             if not known.is_known and side.key not in unknown:
                 unknown.append(side.key)
             if cells:
@@ -178,17 +178,15 @@ class RowEncoder:
             entries, is_known = block.entries(cell, self._encoder.dictionaries.get(block.name))
         except UserError as error:
             raise UserError(f"column {block.name}: {error.message}") from error
-        known = _Known([feature for feature, _ in entries], [value for _, value in entries], is_known)
+        features, values = zip(*entries, strict=True) if entries else ((), ())
+        known = _Known(features, values, is_known)
         if is_single:
             self._remember(cache, key, known)
         return known
 
-    def _join(self, side: SideTable, key: Cell, cache: _Cache) -> _Known:
-        """Return the entries of a side table's row."""
-        try:
-            text = text_of(key)
-        except UserError as error:
-            raise UserError(f"column {side.key}: {error.message}") from error
+    def _join(self, side: SideTable, cells: Mapping[str, Cell], cache: _Cache) -> _Known:
+        """Return the entries of the side table's row that a row names by its key."""
+        text = column_text(cells, side.key)
         if (known := cache.get(text)) is not None:
             return known
         row = side.row_of(text)
@@ -241,7 +239,22 @@ class RowEncoder:
         wrong = next((name for name in names if name not in self._names), None)
         if wrong is not None:
             found = shown(wrong.encode("utf-8", "replace"))
-            raise UserError(f"{found} is no column of the model; allowed: {listed(sorted(self._names))}")
+            allowed = listed(sorted(self._names))
+            raise UserError(f"{found} is no column of the model; allowed: {allowed}")
+
+
+def column_text(row: Mapping[str, Cell], column: str) -> bytes | None:
+    """Return the UTF-8 text in a column of a row; None if it is missing.
+
+    Raises
+    ------
+    UserError
+        If it is no single value; names the column.
+    """
+    try:
+        return text_of(row.get(column))
+    except UserError as error:
+        raise UserError(f"column {column}: {error.message}") from error
 
 
 def listed(names: Sequence[str]) -> str:

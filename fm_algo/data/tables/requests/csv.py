@@ -115,10 +115,12 @@ class CSVRows:
         for start in range(0, len(lines), self._counter.at_once):
             some = lines[start : start + self._counter.at_once]
             self._counter.take(len(some))
-            names = self._names
-            cells = [dict(zip(names, row, strict=True)) for _, row in some]
-            encoded = encode_rows(self._rows, cells, lambda row, its=some: f"line {its[row][0]}")  # type: ignore[misc]
-            yield NamedRows(encoded.batch, unknown=encoded.unknown)
+            yield self._encode_rows(some)
+
+    def _encode_rows(self, lines: list[_Line]) -> NamedRows:
+        cells = [dict(zip(self._names, row, strict=True)) for _, row in lines]
+        encoded = encode_rows(self._rows, cells, lambda row: f"line {lines[row][0]}")
+        return NamedRows(encoded.batch, unknown=encoded.unknown)
 
     def _take_header(self, lines: list[_Line]) -> list[_Line]:
         """Return the lines that are rows, all as wide as they must be; learn the columns' names."""

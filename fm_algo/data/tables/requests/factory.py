@@ -2,13 +2,13 @@
 
 from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, PARQUET, ContentType
 from fm_algo.data.formats.request import RequestDecoder, make_request_decoder
+from fm_algo.data.tables.named_model import Names
 from fm_algo.data.tables.requests.csv import CSVRows
 from fm_algo.data.tables.requests.instances import JSONInstances, JSONLinesInstances
 from fm_algo.data.tables.requests.parquet import ParquetRows
-from fm_algo.data.tables.row_encoder import RowEncoder
 
 
-def make_named_decoder(content_type: ContentType, rows: RowEncoder) -> RequestDecoder:
+def make_named_decoder(content_type: ContentType, names: Names) -> RequestDecoder:
     """Return a new decoder for a request of this type.
 
     Parameters
@@ -16,7 +16,7 @@ def make_named_decoder(content_type: ContentType, rows: RowEncoder) -> RequestDe
     content_type : ContentType
         Parquet, or a type of `make_request_decoder`. CSV has a column per column of the table,
         and instances may be objects of cells. Other types are of numbered features as ever.
-    rows : RowEncoder
+    names : Names
         Of the model.
 
     Raises
@@ -26,11 +26,11 @@ def make_named_decoder(content_type: ContentType, rows: RowEncoder) -> RequestDe
     """
     name = content_type.name
     if name == JSON:
-        return JSONInstances(rows)
+        return JSONInstances(names)
     if name == JSONLINES:
-        return JSONLinesInstances(rows)
+        return JSONLinesInstances(names)
     if name == CSV:
-        return CSVRows(content_type, rows)
+        return CSVRows(content_type, names.rows)
     if name == PARQUET:
-        return ParquetRows(rows)
-    return make_request_decoder(content_type, feature_dim=rows.encoder.feature_dim)
+        return ParquetRows(names.rows)
+    return make_request_decoder(content_type, feature_dim=names.rows.encoder.feature_dim)

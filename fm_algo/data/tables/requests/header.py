@@ -23,7 +23,8 @@ def check_header(names: Sequence[str], rows: RowEncoder) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise UserError(f"two columns are named {shown(name.encode())}, expected different names")
+            found = shown(name.encode())
+            raise UserError(f"two columns are named {found}, expected different names")
         seen.add(name)
     rows.check_names(names)
     missing = [name for name in rows.needed if name not in seen]

@@ -13,9 +13,9 @@ import msgspec
 from fm_algo.data.formats.jsonio import InstanceRows, explain_error, split_instances
 from fm_algo.data.formats.lines import Block, LineCutter
 from fm_algo.data.formats.request import RequestRows
-from fm_algo.data.tables.requests.asked import NOTHING_ASKED, Asked, parse_configuration
+from fm_algo.data.tables.named_model import Names
+from fm_algo.data.tables.requests.asked import Asked, find_asked
 from fm_algo.data.tables.requests.rows import NamedRows, RowCounter, encode_rows
-from fm_algo.data.tables.row_encoder import RowEncoder
 from fm_algo.errors import UserError
 
 _Items = Sequence[bytes | msgspec.Raw]
@@ -37,11 +37,12 @@ class JSONInstances:
 
     Parameters
     ----------
-    rows : RowEncoder
+    names : Names
+        Of the model.
     """
 
-    def __init__(self, rows: RowEncoder) -> None:
-        self._instances = _Instances(rows, "instance")
+    def __init__(self, names: Names) -> None:
+        self._instances = _Instances(names, "instance")
         self._body = bytearray()
 
     def feed(self, data: bytes) -> Iterator[RequestRows]:
@@ -65,11 +66,12 @@ class JSONLinesInstances:
 
     Parameters
     ----------
-    rows : RowEncoder
+    names : Names
+        Of the model.
     """
 
-    def __init__(self, rows: RowEncoder) -> None:
-        self._instances = _Instances(rows, "line")
+    def __init__(self, names: Names) -> None:
+        self._instances = _Instances(names, "line")
         self._cutter = LineCutter()
 
     def feed(self, data: bytes) -> Iterator[RequestRows]:
@@ -102,15 +104,17 @@ class _Instances:
 
     Parameters
     ----------
-    rows : RowEncoder
+    names : Names
+        Of the model.
     what : str
         What an item is called in a message: instance or line.
     """
 
-    def __init__(self, rows: RowEncoder, what: str) -> None:
-        self._rows = rows
-        self._numbered = InstanceRows(feature_dim=rows.encoder.feature_dim)
-        self._counter = RowCounter(rows)
+    def __init__(self, names: Names, what: str) -> None:
+        self._names = names
+        self._rows = names.rows
+        self._numbered = InstanceRows(feature_dim=self._rows.encoder.feature_dim)
+        self._counter = RowCounter(self._rows)
         self._what = what
 
     def decode(self, items: _Items, first: int) -> Iterator[RequestRows]:
@@ -129,14 +133,15 @@ class _Instances:
 
     def _decode_named(self, items: _Items, first: int) -> NamedRows:
         self._counter.take(len(items))
-        rows, asked = [], {}
+        rows: list[dict[str, Any]] = []
+        asked: dict[int, Asked] = {}
         for number, item in enumerate(items):
             try:
                 cells = _cells_decoder.decode(item)
                 if "configuration" in cells:
-                    configuration = parse_configuration(cells.pop("configuration"))
-                    if configuration != NOTHING_ASKED:
-                        asked[number] = Asked(configuration, cells)
+                    its = find_asked(cells.pop("configuration"), cells, self._names)
+                    if its is not None:
+                        asked[number] = its
             except (msgspec.MsgspecError, RecursionError, UserError) as error:
                 what = error.message if isinstance(error, UserError) else _explain(error, item)
                 raise UserError(f"{self._what} {first + number}: {what}") from error
