@@ -9,9 +9,8 @@ from fm_algo.answers.catalogue import Catalogue
 from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.cells import Cell, text_of
 from fm_algo.data.tables.dictionary import UNKNOWN, Dictionary
-from fm_algo.matrix import Float32Array, Int32Array
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
 
 
 @dataclass(frozen=True, eq=False)

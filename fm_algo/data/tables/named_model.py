@@ -11,8 +11,8 @@ from fm_algo.data.tables.named_items import NamedItems
 from fm_algo.data.tables.row_encoder import RowEncoder, column_text, listed
 from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
-from fm_algo.matrix import Int32Array
 from fm_algo.model import FMModel
+from fm_algo.sparse import Int32Array
 
 
 class Names:

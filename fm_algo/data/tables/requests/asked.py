@@ -22,7 +22,7 @@ from fm_algo.data.tables.named_items import NamedItems
 from fm_algo.data.tables.named_model import Names
 from fm_algo.data.tables.row_encoder import column_text
 from fm_algo.errors import UserError
-from fm_algo.matrix import Int32Array
+from fm_algo.sparse import Int32Array
 
 
 class NamedConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
