@@ -16,9 +16,8 @@ from fm_algo.data.tables.encoder import TableEncoder
 from fm_algo.data.tables.seen import NOBODY
 from fm_algo.data.tables.tables import Seen, item_rows
 from fm_algo.errors import UserError
-from fm_algo.matrix import Int32Array, Int64Array
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch
+from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
 from fm_algo.training.metrics import Metric
 from fm_algo.training.ranking_metrics import CUTOFF, ranking_metrics
 

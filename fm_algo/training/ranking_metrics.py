@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fm_algo.matrix import Int32Array
+from fm_algo.sparse import Int32Array
 from fm_algo.training.metrics import Metric
 
 CUTOFF = 10

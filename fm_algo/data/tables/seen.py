@@ -5,7 +5,7 @@ import numpy as np
 from fm_algo.data.tables.dictionary import UInt64Array
 from fm_algo.data.tables.hashing import hash_text
 from fm_algo.data.tables.tables import Seen
-from fm_algo.matrix import Int32Array, Int64Array
+from fm_algo.sparse import Int32Array, Int64Array
 
 NOBODY = np.uint64(hash_text(b""))
 """The hash of a missing user."""
