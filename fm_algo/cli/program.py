@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Protocol
 
-from fm_algo.cli import convert, export_vectors, fetch, score
+from fm_algo.cli import convert, export_vectors, fetch, inspect, score
 from fm_algo.cli.arguments import location
 from fm_algo.cli.console import PROG
 from fm_algo.errors import FMError
@@ -32,6 +32,7 @@ _COMMANDS: dict[str, Command] = {
     "convert": convert,
     "export-vectors": export_vectors,
     "fetch": fetch,
+    "inspect": inspect,
     "score": score,
 }
 
