@@ -1,5 +1,5 @@
 """`python -m fm_algo`: the command line."""
 
-from fm_algo.cli import main
+from fm_algo.cli.program import main
 
 main()

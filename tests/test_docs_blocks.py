@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fm_algo import cli
+from fm_algo.cli import program
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -58,7 +58,7 @@ def scratch(tmp_path: Path) -> Path:
     (tmp_path / "local_test").symlink_to(ROOT / "local_test")
     (tmp_path / MODEL.name).write_bytes(MODEL.read_bytes())
     ranges = ["--items", "60:100", "--users", "0:60"]
-    cli.main(["export-vectors", str(MODEL), str(tmp_path / "vectors"), *ranges])
+    program.main(["export-vectors", str(MODEL), str(tmp_path / "vectors"), *ranges])
     return tmp_path
 
 

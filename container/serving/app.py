@@ -12,12 +12,12 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from container.serving.error_answer import error_reply
 from container.serving.front import Front
 from container.serving.invoker import Invoker
-from container.serving.model_registry import ModelRegistry
+from container.serving.model_registry import ModelRegistry, load_served_model
 from container.serving.reply import CUSTOM_ATTRIBUTES, passed_back
 from container.serving.request_metrics import CONTENT_TYPE, RequestMetrics
 from container.serving.served import ModelsByName, OneModel, Served
 from container.settings import Settings
-from fm_algo.artifacts.model_source import load_any_model
+from fm_algo.data.tables.named_model import NamedModel
 from fm_algo.errors import FMError, UserError
 
 SERVED = "served"
@@ -99,7 +99,7 @@ def create_app(settings: Settings | None = None) -> flask.Flask:
 def _load_one_model(directory: Path) -> tuple[OneModel, str]:
     """Load the model of an ordinary endpoint; say for the log what it is."""
     try:
-        model = load_any_model(directory)
+        model = load_served_model(directory)
     except FMError as error:
         # Not the end of the server: the platform asks it, and its users read the answer.
         reason = f"Unable to load model: {error.message}"
@@ -108,6 +108,8 @@ def _load_one_model(directory: Path) -> tuple[OneModel, str]:
     sizes = f"feature_dim {model.feature_dim}, num_factors {model.num_factors}"
     if model.samples:
         sizes += f", {len(model.samples)} samples"
+    if isinstance(model, NamedModel):
+        sizes += f", {len(model.names.rows.names)} columns"
     return OneModel(model), f"{model.predictor_type} of {sizes}"
 
 

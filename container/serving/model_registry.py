@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fm_algo.artifacts.model_source import load_any_model
+from fm_algo.artifacts.model_source import load_any_stored_model
+from fm_algo.data.tables.named_model import NamedModel
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
+
+_WIDTH_OF_A_SHORT_ROW = 2
 
 _OUT_OF_RESOURCES = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
@@ -105,7 +108,7 @@ class ModelRegistry:
         """Return how many samples a model has; 0 if there is no model of that name."""
         with self._lock:
             entry = self._entries.get(name)
-            return len(entry.model.samples) if entry else 0
+            return count_samples(entry.model) if entry else 0
 
     def url(self, name: str) -> str:
         """Return where a model was loaded from.
@@ -163,9 +166,32 @@ class ModelRegistry:
         return self._entries[name]
 
 
+def load_served_model(directory: Path) -> FMModel:
+    """Load a model to serve: a `NamedModel` if it was trained on tables.
+
+    Raises
+    ------
+    UserError
+        As from `load_any_stored_model`.
+    """
+    stored = load_any_stored_model(directory)
+    return NamedModel.of(stored.model, stored.tables) if stored.tables else stored.model
+
+
+def count_samples(model: FMModel) -> int:
+    """Return how many samples a model has, for `is_quick`.
+
+    A row by name can be shorter than its entries: a model of n columns counts as n / 2 samples.
+    """
+    num_samples = len(model.samples)
+    if isinstance(model, NamedModel):
+        return max(num_samples, 1) * (model.names.rows.width // _WIDTH_OF_A_SHORT_ROW)
+    return num_samples
+
+
 def _load(name: str, directory: Path) -> FMModel:
     try:
-        return load_any_model(directory)
+        return load_served_model(directory)
     except MemoryError as error:
         raise UserError(f"no memory for model {name!r}", http_status=507) from error
     except UserError as error:

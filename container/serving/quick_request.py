@@ -20,6 +20,9 @@ _FRAMING = re.compile(
     re.IGNORECASE,
 )
 
+_PARQUET = re.compile(rb"parquet", re.IGNORECASE)
+"""In a header: such a short body can hold many rows, and the first one loads a library."""
+
 
 def no_samples(_path: bytes) -> int:
     """Answer for a server whose models have none."""
@@ -51,6 +54,6 @@ def is_quick(data: bytes, num_samples: Callable[[bytes], int] = no_samples) -> b
     if framing[1] is None or len(data) != body + int(framing[1]):
         return False
     # A configuration may ask for seconds of work. Escaped, its name can be written in many ways.
-    if b"configuration" in data or b"\\" in data:
+    if b"configuration" in data or b"\\" in data or _PARQUET.search(data, 0, body):
         return False
     return line[1] is None or num_samples(line[1]) * int(framing[1]) < MAX_BYTES

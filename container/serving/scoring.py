@@ -5,33 +5,30 @@ from functools import lru_cache
 
 import numpy as np
 
+from container.serving.extras import TOO_LARGE, extras_of, is_finite
 from container.serving.negotiation import default_answer_type, negotiate
+from container.serving.work_limit import WorkLimit, configurations_of
 from container.settings import Settings
-from fm_algo.answers.explain import count_pairs, explain
-from fm_algo.answers.recommend import top_features
-from fm_algo.answers.uncertainty import check_samples, score_uncertainty
 from fm_algo.data.formats.content_type import (
     CSV,
     JSON,
     JSONLINES,
     LIBSVM,
+    PARQUET,
     RECORDIO_PROTOBUF,
     ContentType,
     parse_content_type,
 )
-from fm_algo.data.formats.jsonio import Configuration
 from fm_algo.data.formats.predictions import (
     JSON_FRAME,
-    Extra,
     encode_csv,
     encode_json_items,
     encode_jsonlines,
-    explanation_extra,
-    recommendations_extra,
-    uncertainty_extras,
 )
 from fm_algo.data.formats.record import encode_predictions
 from fm_algo.data.formats.request import RequestRows, make_request_decoder
+from fm_algo.data.tables.named_model import NamedModel
+from fm_algo.data.tables.requests.factory import make_named_decoder
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -40,18 +37,10 @@ _EXTRAS_TYPES = (JSON, JSONLINES)
 """What an answer that holds more than scores can be."""
 
 REQUEST_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM)
-"""The MIME types a request can have."""
+"""The MIME types a request can have, to a model that knows its features by number alone."""
 
-_MAX_PAIRS = 1 << 22
-"""How many pairs of features a request may ask to have explained: half a second, 64 MB."""
-
-_TOO_LARGE = "the values of the row are too large for a float32 score"
-
-_MAX_CANDIDATES = 1 << 25
-"""How many candidates a request may ask to have scored: some seconds."""
-
-_MAX_SAMPLED_ENTRIES = 1 << 25
-"""Of rows whose uncertainty a request may ask for, the entries times the samples: some seconds."""
+NAMED_REQUEST_TYPES = (*REQUEST_TYPES, PARQUET)
+"""The same for a model that knows the names of its columns and values."""
 
 
 class Scorer:
@@ -82,7 +71,7 @@ class Scorer:
     def __init__(
         self, model: FMModel, content_type: str | None, accept: str | None, settings: Settings
     ) -> None:
-        request_type = _check_request_type(content_type)
+        request_type = _check_request_type(content_type, _types_of(model))
         self.answer_type = negotiate(
             accept,
             settings.default_accept
@@ -90,9 +79,12 @@ class Scorer:
         )
         self.num_rows = 0
         self._model = model
-        self._decoder = make_request_decoder(request_type, feature_dim=model.feature_dim)
+        if isinstance(model, NamedModel):
+            self._decoder = make_named_decoder(request_type, model.names)
+        else:
+            self._decoder = make_request_decoder(request_type, feature_dim=model.feature_dim)
         self._has_body = False
-        self._num_pairs = self._num_candidates = self._num_uncertain = 0
+        self._limit = WorkLimit(model)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes of the request; yield the next bytes of its answer.
@@ -128,8 +120,9 @@ class Scorer:
 
     def _score(self, rows: RequestRows) -> bytes:
         batch = rows.batch
-        if rows.configurations:
-            self._check_asked(rows)
+        if configurations_of(rows):
+            self._check_extras()
+            self._limit.take(rows)
         score = self._model.score(batch)
         _check_score(self._model, batch, score, self.num_rows)
         predicted_label = self._model.predicted_label(score)
@@ -139,50 +132,20 @@ class Scorer:
             return encode_predictions(score, predicted_label, rows.notes)
         if self.answer_type == CSV:
             return encode_csv(score, predicted_label)
-        extras = _extras(self._model, rows)
+        extras = extras_of(self._model, rows)
         if self.answer_type == JSONLINES:
             return encode_jsonlines(score, predicted_label, extras)
         start, separator, _ = JSON_FRAME
         items = encode_json_items(score, predicted_label, extras)
         return (start if is_first else separator) + items
 
-    def _check_asked(self, rows: RequestRows) -> None:
-        """Check that what rows ask for beside their scores can be answered, in bearable time."""
-        asked = rows.configurations
+    def _check_extras(self) -> None:
+        """Check that the answer has a place for more than scores."""
         if self.answer_type not in _EXTRAS_TYPES:
             raise UserError(
                 f"explain, top_k and uncertainty cannot be answered in {self.answer_type}, "
                 f"allowed: {', '.join(_EXTRAS_TYPES)}",
                 http_status=406,
-            )
-        lengths = np.diff(rows.batch.indptr)
-        self._num_pairs += sum(
-            count_pairs(int(lengths[row])) for row, its in asked.items() if its.explain
-        )
-        if self._num_pairs > _MAX_PAIRS:
-            raise UserError(
-                f"the rows to explain have {self._num_pairs} pairs of features, allowed: "
-                f"{_MAX_PAIRS} a request"
-            )
-        ranges = (its.candidates for its in asked.values() if its.candidates)
-        self._num_candidates += sum(span.last - span.first + 1 for span in ranges)
-        if self._num_candidates > _MAX_CANDIDATES:
-            raise UserError(
-                f"the rows have {self._num_candidates} candidates, allowed: {_MAX_CANDIDATES} a "
-                "request"
-            )
-        uncertain = [row for row, its in asked.items() if its.uncertainty]
-        if uncertain:
-            self._check_uncertain(int(lengths[uncertain].sum()))
-
-    def _check_uncertain(self, num_entries: int) -> None:
-        check_samples(self._model)
-        self._num_uncertain += num_entries
-        allowed = _MAX_SAMPLED_ENTRIES // len(self._model.samples)
-        if self._num_uncertain > allowed:
-            raise UserError(
-                f"the rows whose uncertainty is asked for have {self._num_uncertain} entries, "
-                f"allowed: {allowed} a request with the model's {len(self._model.samples)} samples"
             )
 
 
@@ -199,56 +162,18 @@ def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array, first: in
     if np.isfinite(score).all():
         return
     number = int(np.isfinite(score).argmin())
-    if _is_finite(model, batch.rows(number, number + 1)):
-        raise UserError(f"the score of row {first + number} (from 0) is infinite: {_TOO_LARGE}")
+    if is_finite(model, batch.rows(number, number + 1)):
+        raise UserError(f"the score of row {first + number} (from 0) is infinite: {TOO_LARGE}")
 
 
-def _is_finite(model: FMModel, rows: CSRBatch) -> bool:
-    """Tell whether all parameters that score these rows are numbers."""
-    return all(
-        np.isfinite(each.w[rows.indices]).all() and np.isfinite(each.V[rows.indices]).all()
-        for each in model.samples or (model,)
-    )
-
-
-def _extras(model: FMModel, rows: RequestRows) -> dict[int, Extra]:
-    """Return what rows ask for beside their scores, by row."""
-    asked = rows.configurations
-    extras = {
-        row: _extra(model, rows.batch.rows(row, row + 1), configuration)
-        for row, configuration in asked.items()
-    }
-    uncertain = [row for row, its in asked.items() if its.uncertainty]
-    if uncertain:
-        batch = rows.batch.take(np.array(uncertain))
-        known = score_uncertainty(model, batch)
-        if not np.isfinite(known.score_std).all() and _is_finite(model, batch):
-            raise UserError(f"the samples' scores are infinite: {_TOO_LARGE}")
-        for row, extra in zip(uncertain, uncertainty_extras(known), strict=True):
-            extras[row] = {**extra, **extras[row]}
-    return extras
-
-
-def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:
-    """Return what one row asks for beside its score."""
-    parameters = model.w0, model.w, model.V, row.indices, row.values
-    extra: Extra = {}
-    if asked.explain:
-        extra = explanation_extra(explain(*parameters))
-    if asked.top_k is not None and asked.candidates is not None:
-        first, last = asked.candidates.first, asked.candidates.last
-        features, margin = top_features(*parameters, first=first, last=last, top_k=asked.top_k)
-        score = model.link(margin)
-        if not np.isfinite(score).all() and np.isfinite(model.V[features]).all():
-            raise UserError(f"the recommendations' scores are infinite: {_TOO_LARGE}")
-        extra = {**extra, **recommendations_extra(features, score, model.predicted_label(score))}
-    return extra
+def _types_of(model: FMModel) -> tuple[str, ...]:
+    return NAMED_REQUEST_TYPES if isinstance(model, NamedModel) else REQUEST_TYPES
 
 
 @lru_cache(maxsize=256)
-def _check_request_type(content_type: str | None) -> ContentType:
+def _check_request_type(content_type: str | None, allowed: tuple[str, ...]) -> ContentType:
     request_type = parse_content_type(content_type or "")
-    if request_type.name not in REQUEST_TYPES:
+    if request_type.name not in allowed:
         found = f"Content-Type {content_type!r} is not read" if content_type else "no Content-Type"
-        raise UserError(f"{found}, allowed: {', '.join(REQUEST_TYPES)}", http_status=415)
+        raise UserError(f"{found}, allowed: {', '.join(allowed)}", http_status=415)
     return request_type

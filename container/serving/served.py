@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import InternalServerError
 
-from container.serving.model_registry import ModelRegistry
+from container.serving.model_registry import ModelRegistry, count_samples
 from container.serving.reply import Reply, plain
 from fm_algo.model import FMModel
 
@@ -70,7 +70,7 @@ class OneModel:
 
     def num_samples(self, _path: bytes) -> int:
         """Return how many samples the model has."""
-        return len(self._model.samples) if self._model else 0
+        return count_samples(self._model) if self._model else 0
 
     @contextmanager
     def _borrow(self) -> Iterator[FMModel]:

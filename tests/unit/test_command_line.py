@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fm_algo import cli, read_recordio, write_recordio
+from fm_algo import read_recordio, write_recordio
 from fm_algo.answers.uncertainty import score_uncertainty
 from fm_algo.artifacts.artifact import load_manifest, load_model, save_model
 from fm_algo.artifacts.builtin.artifact import load_builtin_model, read_builtin_model
+from fm_algo.cli import convert, export_vectors, program, score
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
@@ -25,14 +26,14 @@ PACKED = str(DATA / "binary-k8-d100" / "model.tar.gz")
 def failure(capsys, *arguments):
     """Run a command that must fail; return its exit code and its one line."""
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        program.main([str(argument) for argument in arguments])
     streams = capsys.readouterr()
     assert streams.out == ""
     return stop.value.code, streams.err
 
 
 def run(*arguments):
-    cli.main([str(argument) for argument in arguments])
+    program.main([str(argument) for argument in arguments])
 
 
 def test_the_built_ins_model_becomes_ours_and_again_the_built_ins(mxnet_models, tmp_path):
@@ -310,7 +311,7 @@ def test_an_interrupted_command_ends_in_one_line(monkeypatch, capsys):
     def interrupt(_path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "read_from", interrupt)
+    monkeypatch.setattr(convert, "read_from", interrupt)
 
     assert failure(capsys, "convert", PACKED, "x") == (130, "python -m fm_algo: interrupted\n")
 
@@ -340,7 +341,7 @@ def test_a_command_that_is_not_right_exits_with_2(arguments, capsys):
 @pytest.mark.parametrize("command", ["convert", "export-vectors", "score"])
 def test_every_command_says_what_it_is_for(command, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
+        program.main([command, "--help"])
 
     assert stop.value.code == 0
     text = capsys.readouterr().out
@@ -351,7 +352,7 @@ def test_too_little_memory_is_said_in_one_line(monkeypatch, capsys):
     def no_memory(_path):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "read_from", no_memory)
+    monkeypatch.setattr(convert, "read_from", no_memory)
 
     assert failure(capsys, "convert", PACKED, "x") == (
         1,
@@ -376,11 +377,11 @@ def test_the_commands_of_the_page_are_right(root, monkeypatch):
     page = (root / "docs" / "artifacts.md").read_text()
     commands = re.findall(r"^python -m fm_algo (.*)$", page, re.MULTILINE)
     ran = []
-    for name in ("_convert", "_export_vectors", "_score"):
-        monkeypatch.setattr(cli, name, ran.append)
+    for command in (convert, export_vectors, score):
+        monkeypatch.setattr(command, "run", ran.append)
 
     for command in commands:
-        cli.main(shlex.split(command, comments=True))
+        program.main(shlex.split(command, comments=True))
 
     assert len(ran) == len(commands) >= 8
     assert any(options.target == "model.tar.gz" and options.to == "builtin" for options in ran[:3])

@@ -122,6 +122,26 @@ def decode_json(body: bytes, *, feature_dim: int) -> tuple[CSRBatch, dict[int, C
     return CSRBatch.join(batches), configurations
 
 
+def split_instances(body: bytearray) -> list[msgspec.Raw]:
+    """Return the instances of a JSON request, as text.
+
+    Raises
+    ------
+    UserError
+        If it is not JSON (names the byte), is not a request or has no instances.
+    """
+    text = memoryview(body)
+    if body.startswith(BYTE_ORDER_MARK):
+        text = text[len(BYTE_ORDER_MARK) :]
+    try:
+        instances = _request_decoder.decode(text).instances
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UserError(f"request: {explain_error(error, len(text))}") from error
+    if not instances:
+        raise UserError("request: 'instances' is empty, expected one at least")
+    return instances
+
+
 class JSONDecoder:
     """A JSON request to rows.
 
@@ -150,22 +170,11 @@ class JSONDecoder:
         UserError
             As from `decode_json`.
         """
-        body = memoryview(self._body)
-        if self._body.startswith(BYTE_ORDER_MARK):
-            body = body[len(BYTE_ORDER_MARK) :]
-        try:
-            instances = _request_decoder.decode(body).instances
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise UserError(f"request: {_explain(error, len(body))}") from error
-        if not instances:
-            raise UserError("request: 'instances' is empty, expected one at least")
-        rows = _Rows(_instance_decoder, self._feature_dim)
+        instances = split_instances(self._body)
+        rows = InstanceRows(feature_dim=self._feature_dim)
         for start in range(0, len(instances), _INSTANCES_AT_ONCE):
             items = instances[start : start + _INSTANCES_AT_ONCE]
-            batch = rows.decode_all(items)
-            if batch is None:
-                batch = _decode_each(rows, items, start)
-            yield batch, rows.take_configurations()
+            yield rows.decode(items, "instance", start)
 
 
 class JSONLinesDecoder(LineDecoder):
@@ -183,7 +192,8 @@ class JSONLinesDecoder(LineDecoder):
 
     def __init__(self, *, feature_dim: int, labelled: bool) -> None:
         super().__init__(feature_dim=feature_dim, labelled=labelled)
-        self._rows = _Rows(_labelled_decoder if labelled else _instance_decoder, feature_dim)
+        decoder = _labelled_decoder if labelled else _instance_decoder
+        self._rows = InstanceRows(feature_dim=feature_dim, decoder=decoder)
 
     def take_configurations(self) -> dict[int, Configuration]:
         """Return what the rows decoded since the last call ask for, by row of theirs."""
@@ -196,14 +206,51 @@ class JSONLinesDecoder(LineDecoder):
         return self._rows.decode_one(line)
 
 
-class _Rows:
-    """Turns JSON texts, one instance each, into rows, and keeps what they ask for."""
+class InstanceRows:
+    """Turns JSON texts, one instance each, into rows, and keeps what they ask for.
 
-    def __init__(self, decoder: _InstanceDecoder, feature_dim: int) -> None:
+    Parameters
+    ----------
+    feature_dim : int
+        Width of the rows.
+    decoder : msgspec.json.Decoder
+        Of the instances.
+    """
+
+    def __init__(self, *, feature_dim: int, decoder: _InstanceDecoder = _instance_decoder) -> None:
         self._configurations: dict[int, Configuration] = {}
         self._decoder = decoder
         self._feature_dim = feature_dim
         self._num_rows = 0  # since `take_configurations` was last called
+
+    def decode(
+        self, items: Sequence[bytes | msgspec.Raw], what: str, first: int
+    ) -> tuple[CSRBatch, dict[int, Configuration]]:
+        """Return the next rows, and what they ask for by their row number.
+
+        Parameters
+        ----------
+        items : sequence of texts
+        what : str
+            What an item is called in a message: instance or line.
+        first : int
+            Number of items[0] in a message.
+
+        Raises
+        ------
+        UserError
+            At the first wrong one.
+        """
+        batch = self.decode_all(items)
+        if batch is None:
+            batches = []
+            for number, item in enumerate(items, first):
+                try:
+                    batches.append(self.decode_one(item))
+                except UserError as error:
+                    raise UserError(f"{what} {number}: {error.message}") from error
+            batch = CSRBatch.join(batches)
+        return batch, self.take_configurations()
 
     def decode_all(self, items: Sequence[bytes | msgspec.Raw]) -> CSRBatch | None:
         """Return the next rows; if one is wrong, return None and change nothing."""
@@ -217,7 +264,7 @@ class _Rows:
         try:
             return self._take([self._decoder.decode(item)])
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise UserError(_explain(error, memoryview(item).nbytes)) from error
+            raise UserError(explain_error(error, memoryview(item).nbytes)) from error
 
     def take_configurations(self) -> dict[int, Configuration]:
         """Return what the rows decoded since the last call ask for, by row of theirs."""
@@ -240,17 +287,6 @@ class _Rows:
         return batch
 
 
-def _decode_each(rows: _Rows, items: Sequence[msgspec.Raw], first: int) -> CSRBatch:
-    """Return the rows; raise at the first wrong one. `first` is the number of items[0]."""
-    batches = []
-    for number, item in enumerate(items, first):
-        try:
-            batches.append(rows.decode_one(item))
-        except UserError as error:
-            raise UserError(f"instance {number}: {error.message}") from error
-    return CSRBatch.join(batches)
-
-
 def _check_configuration(configuration: Configuration, feature_dim: int) -> None:
     top_k, candidates = configuration.top_k, configuration.candidates
     if top_k is None and candidates is None:
@@ -267,8 +303,8 @@ def _check_configuration(configuration: Configuration, feature_dim: int) -> None
         )
 
 
-def _explain(error: Exception, num_bytes: int) -> str:
-    """Say in our words what msgspec found wrong with a text."""
+def explain_error(error: Exception, num_bytes: int) -> str:
+    """Say in our words what msgspec found wrong with a text of so many bytes."""
     if isinstance(error, RecursionError):
         return "JSON is nested too deeply"
     what, _, path = str(error).partition(" - at `$")

@@ -5,7 +5,7 @@ is a float32 written as a double: in full in JSON, cut to 15 significant digits 
 `predicted_label` is 1.0 or 0.0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_DOWN, Context
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ import numpy as np
 from fm_algo.answers.explain import Explanation
 from fm_algo.answers.uncertainty import Uncertainty
 from fm_algo.errors import AlgorithmError
-from fm_algo.sparse import Float32Array, Int32Array
+from fm_algo.sparse import Float32Array
 
 Extra = Mapping[str, object]
 """What a prediction has beside its score: further keys and their JSON values."""
@@ -130,8 +130,14 @@ def encode_csv(score: Float32Array, predicted_label: Float32Array | None) -> byt
     return "".join(lines).encode()
 
 
-def explanation_extra(explanation: Explanation) -> Extra:
+def explanation_extra(explanation: Explanation, name: Callable[[int], object] = int) -> Extra:
     """Write the parts of a margin as the key `explanation`.
+
+    Parameters
+    ----------
+    explanation : Explanation
+    name : callable, optional
+        What a feature is called; by default, its number.
 
     Returns
     -------
@@ -145,8 +151,11 @@ def explanation_extra(explanation: Explanation) -> Extra:
         "explanation": {
             "margin": explanation.margin,
             "bias": explanation.bias,
-            "linear": [{"feature": feature, "part": part} for feature, part in linear],
-            "pairwise": [{"features": pair, "part": part} for pair, part in pairwise],
+            "linear": [{"feature": name(feature), "part": part} for feature, part in linear],
+            "pairwise": [
+                {"features": [name(feature) for feature in pair], "part": part}
+                for pair, part in pairwise
+            ],
             "rest": {"linear": explanation.rest_linear, "pairwise": explanation.rest_pairwise},
         }
     }
@@ -173,9 +182,17 @@ def uncertainty_extras(known: Uncertainty) -> list[Extra]:
 
 
 def recommendations_extra(
-    features: Int32Array, score: Float32Array, predicted_label: Float32Array | None
+    key: str, names: Sequence[object], score: Float32Array, predicted_label: Float32Array | None
 ) -> Extra:
-    """Write recommended features, the best first, as the key `recommendations`.
+    """Write what is recommended, the best first, as the key `recommendations`.
+
+    Parameters
+    ----------
+    key : {"feature", "name"}
+        Whether features or names are recommended.
+    names : sequence of int or of str
+    score : float32, as many
+    predicted_label : float32, as many, or None
 
     Returns
     -------
@@ -189,13 +206,29 @@ def recommendations_extra(
         If a score is not finite.
     """
     told: list[dict[str, object]] = [
-        {"feature": feature, "score": number}
-        for feature, number in zip(features.tolist(), _finite(score), strict=True)
+        {key: name, "score": number} for name, number in zip(names, _finite(score), strict=True)
     ]
     if predicted_label is not None:
         for recommendation, label in zip(told, predicted_label.tolist(), strict=True):
             recommendation["predicted_label"] = label
     return {"recommendations": told}
+
+
+def similar_extra(names: Sequence[str], cosine: Float32Array) -> Extra:
+    """Write what is similar, the most similar first, as the key `similar`.
+
+    Returns
+    -------
+    Extra
+        ``{"similar": [{"name": …, "similarity": …}, …]}``; similarities are cosines.
+
+    Raises
+    ------
+    AlgorithmError
+        If a number is not finite.
+    """
+    pairs = zip(names, _finite(cosine), strict=True)
+    return {"similar": [{"name": name, "similarity": number} for name, number in pairs]}
 
 
 def _insert(texts: list[str], extras: Mapping[int, Extra], *, separator: str, end: str) -> None:

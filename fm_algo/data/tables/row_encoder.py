@@ -4,24 +4,39 @@ Without pyarrow and Numba, and quick for a few rows; `fm_algo.data.tables.arrow.
 same for whole batches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from fm_algo.data.tables.blocks import Block, Entries
+from fm_algo.data.formats.number import shown
+from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.cells import Cell, text_of
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch, to_float32
 
-_CACHED_CELLS = 1 << 15
-"""Cells of a column whose features are remembered; then all are forgotten."""
+_CACHED_CELLS = 1 << 18
+"""Cells of all columns whose features are remembered; a full column forgets its own."""
 
 _CACHED_LENGTH = 256
-"""Longer texts are not remembered."""
+"""Longer texts, and cells of more entries, are not remembered."""
 
-_Known = tuple[Entries, bool]
+_LISTED_NAMES, _SHOWN_NAME = 40, 100
+"""How many names of columns a message lists, and how many characters of each."""
+
+
+class _Known(NamedTuple):
+    """The entries of a cell, or of a side table's row."""
+
+    features: Sequence[int]
+    values: Sequence[float]
+    is_known: bool
+
+
+_Cache = dict[object, _Known]
+"""By text or None, or by type and value: 1, 1.0 and True are equal, but not the same text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +56,57 @@ class EncodedRows:
 
 
 class RowEncoder:
-    """Turns cells into rows of features.
+    """Turns cells into rows of features. Several threads may use it at a time.
 
     A cell of a side column counts before the side table's. A column that a row lacks is missing.
 
     Parameters
     ----------
     encoder : TableEncoder
+
+    Attributes
+    ----------
+    width : int
+        About how many entries a row has.
     """
 
     def __init__(self, encoder: TableEncoder) -> None:
         self._encoder = encoder
-        self._caches: dict[str, dict[tuple[type, Cell], _Known]] = {
-            block.name: {} for block in encoder.blocks
-        }
-        self._of_rows = [block for block in encoder.blocks if block.table == "rows"]
-        self._of_sides = [
-            (side, [block for block in encoder.blocks if block.table == side.name])
-            for side in encoder.sides
+        self._cached_cells = max(1, _CACHED_CELLS // len(encoder.blocks))
+        caches: dict[str, _Cache] = {block.name: {} for block in encoder.blocks}
+        self._of_rows, *of_sides = (
+            [
+                (block.name, block, caches[block.name])
+                for block in encoder.blocks
+                if block.table == table
+            ]
+            for table in ("rows", *(side.name for side in encoder.sides))
+        )
+        self._of_sides: list[tuple[SideTable, _Cache, list[tuple[str, Block, _Cache]]]] = [
+            (side, {}, blocks) for side, blocks in zip(encoder.sides, of_sides, strict=True)
         ]
-        plain = {column.name for column in encoder.columns}
-        self._names = plain | encoder.block_of.keys()
+        self._names = {column.name for column in encoder.columns} | encoder.block_of.keys()
+        joined = (len(side.indices) // len(side.indptr) for side in encoder.sides)
+        self.width = max(1, len(self._of_rows) + sum(joined))
+
+    @property
+    def encoder(self) -> TableEncoder:
+        """What it encodes by."""
+        return self._encoder
 
     @property
     def names(self) -> set[str]:
         """Names of all columns that a row may have."""
         return self._names
+
+    @property
+    def needed(self) -> list[str]:
+        """Names of the columns that a table to score must have: all that the rows' features need.
+
+        Those of the side tables are read off them by their keys.
+        """
+        own = [name for name, *_ in self._of_rows]
+        return own + [side.key for side, *_ in self._of_sides if side.key not in own]
 
     def encode(self, rows: Sequence[Mapping[str, Cell]]) -> EncodedRows:
         """Turn rows into features.
@@ -82,7 +122,7 @@ class RowEncoder:
             If a row has a column that is none of the model's, or a cell is not what its column
             holds; names the column, not the row.
         """
-        indptr = np.zeros(len(rows) + 1, np.int64)
+        indptr = [0]
         features: list[int] = []
         values: list[float] = []
         unknown: dict[int, list[str]] = {}
@@ -90,9 +130,9 @@ class RowEncoder:
             names = self._append(row, features, values)
             if names:
                 unknown[number] = names
-            indptr[number + 1] = len(features)
+            indptr.append(len(features))
         batch = CSRBatch(
-            indptr,
+            np.array(indptr, np.int64),
             np.array(features, np.int32),
             to_float32(np.array(values, np.float64)),
             None,
@@ -105,68 +145,125 @@ class RowEncoder:
     ) -> list[str]:
         """Append the entries of a row; return its columns with unknown values."""
         if not row.keys() <= self._names:
-            raise UserError(self._tell_unknown_column(row))
+            self.check_names(row)
         unknown: list[str] = []
-        for block in self._of_rows:
-            self._append_cell(block, row.get(block.name), features, values, unknown)
-        for side, blocks in self._of_sides:
-            key = row.get(side.key)
-            side_features, side_values = side.entries(side.row_of(_key_text(side, key)))
-            if not any(row.get(block.name) is not None for block in blocks):
-                features += side_features
-                values += side_values
-                continue
-            for block in blocks:
-                cell = row.get(block.name)
-                if cell is not None:
-                    self._append_cell(block, cell, features, values, unknown)
-                    continue
-                for feature, value in zip(side_features, side_values, strict=True):
-                    if block.first <= feature < block.stop:
-                        features.append(feature)
-                        values.append(value)
+        for name, block, cache in self._of_rows:
+            cell = row.get(name)
+            known = cache.get(cell) if cell is None or cell.__class__ is str else None
+            if known is None:
+                known = self._look_up(block, cell, cache)
+            its_features, its_values, is_known = known
+            features += its_features
+            values += its_values
+            if not is_known:
+                unknown.append(name)
+        for side, cache, blocks in self._of_sides:
+            cells = {name: row[name] for name, *_ in blocks if _is_given(row.get(name))}
+            known = self._join(side, row, cache)
+            if not known.is_known and side.key not in unknown:
+                unknown.append(side.key)
+            if cells:
+                known = self._replace(known, blocks, cells, unknown)
+            features += known.features
+            values += known.values
         return unknown
 
-    def _append_cell(
-        self,
-        block: Block,
-        cell: Cell,
-        features: list[int],
-        values: list[float],
-        unknown: list[str],
-    ) -> None:
-        entries, is_known = self._entries(block, cell)
-        for feature, value in entries:
-            features.append(feature)
-            values.append(value)
-        if not is_known:
-            unknown.append(block.name)
-
-    def _entries(self, block: Block, cell: Cell) -> _Known:
-        cache = self._caches[block.name]
-        is_short = not isinstance(cell, list | dict) and (
-            not isinstance(cell, str) or len(cell) <= _CACHED_LENGTH
-        )
-        key = (type(cell), cell)  # 1, 1.0 and True are equal, but not the same text
-        if is_short and (known := cache.get(key)) is not None:
-            return known
+    def _look_up(self, block: Block, cell: Cell, cache: _Cache) -> _Known:
+        """Return the entries of a cell, which are not remembered by its text."""
+        key: object = cell if cell is None or isinstance(cell, str) else (type(cell), cell)
+        is_single = not isinstance(cell, list | tuple | dict)
+        if is_single and (found := cache.get(key)) is not None:
+            return found
         try:
-            known = block.entries(cell, self._encoder.dictionaries.get(block.name))
+            entries, is_known = block.entries(cell, self._encoder.dictionaries.get(block.name))
         except UserError as error:
             raise UserError(f"column {block.name}: {error.message}") from error
-        if is_short:
-            if len(cache) >= _CACHED_CELLS:
-                cache.clear()
-            cache[key] = known
+        features, values = zip(*entries, strict=True) if entries else ((), ())
+        known = _Known(features, values, is_known)
+        if is_single:
+            self._remember(cache, key, known)
         return known
 
-    def _tell_unknown_column(self, row: Mapping[str, Cell]) -> str:
-        wrong = next(name for name in row if name not in self._names)
-        return f"{wrong!r} is no column of the model; allowed: {', '.join(sorted(self._names))}"
+    def _join(self, side: SideTable, cells: Mapping[str, Cell], cache: _Cache) -> _Known:
+        """Return the entries of the side table's row that a row names by its key."""
+        text = column_text(cells, side.key)
+        if (known := cache.get(text)) is not None:
+            return known
+        row = side.row_of(text)
+        # A key that is a column of features is told unknown as that, if it is.
+        is_known = text is None or row < len(side.keys) or side.key in self._encoder.block_of
+        known = _Known(*side.entries(row), is_known)
+        self._remember(cache, text, known)
+        return known
+
+    def _replace(
+        self,
+        joined: _Known,
+        blocks: Sequence[tuple[str, Block, _Cache]],
+        cells: Mapping[str, Cell],
+        unknown: list[str],
+    ) -> _Known:
+        """Return the entries of a side table's row, with the features of some cells instead."""
+        features: list[int] = []
+        values: list[float] = []
+        for name, block, cache in blocks:
+            if name in cells:
+                known = self._look_up(block, cells[name], cache)
+                features += known.features
+                values += known.values
+                if not known.is_known:
+                    unknown.append(name)
+                continue
+            for feature, value in zip(joined.features, joined.values, strict=True):
+                if block.first <= feature < block.stop:
+                    features.append(feature)
+                    values.append(value)
+        return _Known(features, values, is_known=True)
+
+    def _remember(self, cache: _Cache, key: object, known: _Known) -> None:
+        is_long = isinstance(key, str | bytes) and len(key) > _CACHED_LENGTH
+        if is_long or len(known.features) > _CACHED_LENGTH:
+            return
+        if len(cache) >= self._cached_cells:
+            cache.clear()
+        cache[key] = known
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Check that all names are those of the model's columns.
+
+        Raises
+        ------
+        UserError
+            At the first one that is not; lists those that are.
+        """
+        wrong = next((name for name in names if name not in self._names), None)
+        if wrong is not None:
+            found = shown(wrong.encode("utf-8", "replace"))
+            allowed = listed(sorted(self._names))
+            raise UserError(f"{found} is no column of the model; allowed: {allowed}")
 
 
-def _key_text(side: SideTable, key: Cell) -> bytes | None:
+def column_text(row: Mapping[str, Cell], column: str) -> bytes | None:
+    """Return the UTF-8 text in a column of a row; None if it is missing.
+
+    Raises
+    ------
+    UserError
+        If it is no single value; names the column.
+    """
     try:
-        return text_of(key)
+        return text_of(row.get(column))
     except UserError as error:
-        raise UserError(f"column {side.key}: {error.message}") from error
+        raise UserError(f"column {column}: {error.message}") from error
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names in one line, the first of very many."""
+    first = ", ".join(name[:_SHOWN_NAME] for name in names[:_LISTED_NAMES])
+    others = len(names) - _LISTED_NAMES
+    return f"{first} and {others} more" if others > 0 else first
+
+
+def _is_given(cell: Cell) -> bool:
+    """Tell whether a side column's cell counts before the side table's: a missing one does not."""
+    return cell is not None and cell != "" and cell == cell  # noqa: PLR0124 - a NaN is missing

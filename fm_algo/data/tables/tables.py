@@ -41,7 +41,10 @@ class Seen:
 
     def items_of(self, user: bytes) -> Int32Array:
         """Return the items of a user; none of an unknown one."""
-        hashed = np.uint64(hash_text(user))
+        return self.items_of_hash(np.uint64(hash_text(user)))
+
+    def items_of_hash(self, hashed: np.uint64) -> Int32Array:
+        """Return the items of the user with this hash; none of an unknown one."""
         place = int(np.searchsorted(self.users, hashed))
         if place == len(self.users) or self.users[place] != hashed:
             return self.items[:0]

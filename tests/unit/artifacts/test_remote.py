@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from fm_algo import cli
 from fm_algo.artifacts import remote
 from fm_algo.artifacts.builtin.artifact import load_builtin_model
 from fm_algo.artifacts.model_source import is_model_file
+from fm_algo.cli import program
 from fm_algo.errors import UserError
 
 PACKED = Path(__file__).parents[2] / "data" / "builtin" / "regression-k4-d30" / "model.tar.gz"
@@ -57,7 +57,7 @@ def keys(client):
 
 def failure(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
-        cli.main([str(argument) for argument in arguments])
+        program.main([str(argument) for argument in arguments])
     assert stop.value.code == 1
     return capsys.readouterr().err
 
@@ -66,8 +66,8 @@ def test_a_model_goes_from_s3_to_s3(s3, tmp_path):
     s3.upload_file(str(PACKED), BUCKET, "job/output/model.tar.gz")
     old = f"s3://{BUCKET}/job/output/model.tar.gz"
 
-    cli.main(["convert", old, f"s3://{BUCKET}/new/model.tar.gz"])
-    cli.main(["convert", f"s3://{BUCKET}/new/model.tar.gz", str(tmp_path), "--to", "builtin"])
+    program.main(["convert", old, f"s3://{BUCKET}/new/model.tar.gz"])
+    program.main(["convert", f"s3://{BUCKET}/new/model.tar.gz", str(tmp_path), "--to", "builtin"])
 
     assert keys(s3) == ["job/output/model.tar.gz", "new/model.tar.gz"]
     with remote.local_source(old, lambda _: False) as path:
@@ -82,9 +82,9 @@ def test_a_model_goes_from_s3_to_s3(s3, tmp_path):
 def test_a_directory_becomes_a_prefix_and_a_prefix_a_directory(prefix, s3, tmp_path):
     target = f"s3://{BUCKET}/{prefix}"
 
-    cli.main(["convert", str(PACKED), target, "--to", "builtin"])
+    program.main(["convert", str(PACKED), target, "--to", "builtin"])
     s3.put_object(Bucket=BUCKET, Key=f"{prefix.rstrip('/')}/note.txt".lstrip("/"), Body=b"")
-    cli.main(["export-vectors", target, str(tmp_path), "--items", "0:30"])
+    program.main(["export-vectors", target, str(tmp_path), "--items", "0:30"])
 
     folder = f"{prefix.rstrip('/')}/".lstrip("/")
     assert keys(s3) == [f"{folder}model_algo-1", f"{folder}note.txt"]
@@ -96,7 +96,7 @@ def test_a_directory_becomes_a_prefix_and_a_prefix_a_directory(prefix, s3, tmp_p
 def test_the_output_of_a_job_is_a_prefix_with_a_packed_model(s3, tmp_path):
     s3.upload_file(str(PACKED), BUCKET, "job/output/model.tar.gz")
 
-    cli.main(["convert", f"s3://{BUCKET}/job/output", str(tmp_path)])
+    program.main(["convert", f"s3://{BUCKET}/job/output", str(tmp_path)])
 
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
@@ -104,7 +104,7 @@ def test_the_output_of_a_job_is_a_prefix_with_a_packed_model(s3, tmp_path):
 def test_rows_to_score_may_be_in_s3(s3, capsys):
     s3.put_object(Bucket=BUCKET, Key="rows", Body=b"3:1\n")
 
-    cli.main(["score", str(PACKED), f"s3://{BUCKET}/rows", "--content-type", "text/libsvm"])
+    program.main(["score", str(PACKED), f"s3://{BUCKET}/rows", "--content-type", "text/libsvm"])
 
     assert capsys.readouterr().out.startswith('{"score":')
 
@@ -172,13 +172,13 @@ def test_a_failed_command_leaves_nothing_in_s3(s3):
 def test_training_data_is_fetched_from_a_prefix(s3, tmp_path):
     for key in ("data/a.csv", "data/b.csv", "data/below/c.csv"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
-    cli.main(["fetch", f"s3://{BUCKET}/data", str(tmp_path / "train")])
+    program.main(["fetch", f"s3://{BUCKET}/data", str(tmp_path / "train")])
     fetched = {path.name: path.read_text() for path in (tmp_path / "train").iterdir()}
     assert fetched == {"a.csv": "data/a.csv", "b.csv": "data/b.csv"}
 
 
 def test_training_data_is_fetched_from_a_directory_or_as_one_object(s3, tmp_path):
     s3.put_object(Bucket=BUCKET, Key="rows.csv", Body=b"1")
-    cli.main(["fetch", f"s3://{BUCKET}/rows.csv", str(tmp_path / "one")])
-    cli.main(["fetch", str(tmp_path / "one"), str(tmp_path / "two")])
+    program.main(["fetch", f"s3://{BUCKET}/rows.csv", str(tmp_path / "one")])
+    program.main(["fetch", str(tmp_path / "one"), str(tmp_path / "two")])
     assert (tmp_path / "two" / "rows.csv").read_bytes() == b"1"

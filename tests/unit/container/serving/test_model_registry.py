@@ -64,14 +64,14 @@ def test_an_unloaded_model_is_gone(registry, url):
 
 def test_a_name_is_taken_while_its_model_is_being_loaded(registry, url, monkeypatch):
     is_loading, may_go_on = threading.Event(), threading.Event()
-    load_model = model_registry.load_any_model
+    load_model = model_registry.load_any_stored_model
 
     def load_slowly(directory):
         is_loading.set()
         may_go_on.wait(10)
         return load_model(directory)
 
-    monkeypatch.setattr(model_registry, "load_any_model", load_slowly)
+    monkeypatch.setattr(model_registry, "load_any_stored_model", load_slowly)
     loading = threading.Thread(target=registry.load, args=("a", url))
     loading.start()
     is_loading.wait(10)
@@ -135,7 +135,7 @@ def test_a_model_without_room_is_507_and_one_that_cannot_be_read_is_500(
         raise UserError(f"{directory} is bad") from failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_registry, "load_any_model", fail)
+        patch.setattr(model_registry, "load_any_stored_model", fail)
         assert status_of(registry.load, "a", url) == status
     registry.load("a", url)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from container.serving import scoring
+from container.serving import work_limit
 from container.serving.scoring import REQUEST_TYPES, Scorer
 from container.settings import ANSWER_TYPES, Settings
 from fm_algo import write_recordio
@@ -149,7 +149,7 @@ def test_a_row_whose_score_is_infinite_is_told_by_its_number_in_the_request(mode
 
 
 def test_what_rows_ask_for_is_limited_for_all_pieces_together(model, monkeypatch):
-    monkeypatch.setattr(scoring, "_MAX_CANDIDATES", 4)
+    monkeypatch.setattr(work_limit, "_MAX_CANDIDATES", 4)
     asked = {"top_k": 1, "candidates": {"first": 0, "last": 1}}
     line = json.dumps({"features": [1, 1], "configuration": asked}).encode() + b"\n"
 
@@ -218,7 +218,7 @@ def test_uncertainty_that_has_no_place_in_an_answer_is_406(model):
 
 
 def test_the_entries_whose_uncertainty_is_asked_for_are_limited(model, monkeypatch):
-    monkeypatch.setattr(scoring, "_MAX_SAMPLED_ENTRIES", 8)
+    monkeypatch.setattr(work_limit, "_MAX_SAMPLED_ENTRIES", 8)
     sampled = with_samples(model, 1, 2, 3)
     line = asked(JSONLINES, UNCERTAIN)
 
