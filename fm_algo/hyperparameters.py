@@ -513,7 +513,7 @@ def _object(text: str) -> object:
     ):
         with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return read(text)
-    return None
+    return text
 
 
 def _typed(value: object, annotation: Any) -> object:  # noqa: ANN401 - as above
