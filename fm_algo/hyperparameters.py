@@ -209,21 +209,24 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, object] | None,
         _text(
             "Ours. What each column of a table is; the channels then hold tables, not numbered "
-            "features. See docs/tables.md."
+            "features. See docs/tables.md.",
+            is_of_a_job=True,
         ),
     ] = None
     min_count: Annotated[
         Count,
         _text(
             "Ours. How often a value of a category or set must occur to have a feature of its own, "
-            "where `columns` does not say it."
+            "where `columns` does not say it.",
+            is_of_a_job=True,
         ),
     ] = MIN_COUNT
     keep_seen: Annotated[
         bool,
         _text(
             "Ours. Keep in the model which items each user has in the training rows, so that "
-            "recommendations can leave them out."
+            "recommendations can leave them out.",
+            is_of_a_job=True,
         ),
     ] = False
     optimizer: Annotated[
