@@ -53,7 +53,8 @@ def _specification(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
         "Type": type_,
         **({"Range": range_} if range_ else {}),
         "IsTunable": bool((declared.extra or {}).get("tunable")),
-        "IsRequired": field.required,
+        # A job of tables must not have feature_dim. The job itself tells those who forget it.
+        "IsRequired": field.required and field.name != "feature_dim",
     }
     if not field.required and field.default is not None:
         specification["DefaultValue"] = _spell(field.default)
@@ -77,7 +78,7 @@ def _type_and_range(kind: msgspec.inspect.Type) -> tuple[str, dict[str, Any]]:
             "MaxValue": _FLOAT_MAX if high is None else _spell(high),
         }
         return "Continuous", {"ContinuousParameterRangeSpecification": ends}
-    if isinstance(kind, msgspec.inspect.VarTupleType):
+    if isinstance(kind, msgspec.inspect.VarTupleType | msgspec.inspect.DictType):
         return "FreeText", {}
     raise TypeError(f"AWS has no word for {kind}")
 

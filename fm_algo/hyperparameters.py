@@ -5,6 +5,8 @@ those of the SageMaker built-in Factorization Machines algorithm (its pages "hyp
 "tuning"). Where one is ours, its text says so.
 """
 
+import ast
+import contextlib
 import difflib
 import functools
 import itertools
@@ -17,6 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
+from fm_algo.data.tables.columns import MIN_COUNT, Column, parse_columns
 from fm_algo.errors import UserError
 from fm_algo.loss import PredictorType
 from fm_algo.sparse import MAX_FEATURE_DIM
@@ -85,7 +88,10 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         with all the others.
     """
 
-    feature_dim: Annotated[FeatureCount, _text("Number of features of a row.")]
+    feature_dim: Annotated[
+        FeatureCount,
+        _text("Number of features of a row. With `columns`, it follows from the tables."),
+    ]
     num_factors: Annotated[
         FactorCount, _text("Number of factors of a feature; 64 is a good start.")
     ]
@@ -199,6 +205,30 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 500
 
+    columns: Annotated[
+        dict[str, object] | None,
+        _text(
+            "Ours. What each column of a table is; the channels then hold tables, not numbered "
+            "features. See docs/tables.md.",
+            is_of_a_job=True,
+        ),
+    ] = None
+    min_count: Annotated[
+        Count,
+        _text(
+            "Ours. How often a value of a category or set must occur to have a feature of its own, "
+            "where `columns` does not say it.",
+            is_of_a_job=True,
+        ),
+    ] = MIN_COUNT
+    keep_seen: Annotated[
+        bool,
+        _text(
+            "Ours. Keep in the model which items each user has in the training rows, so that "
+            "recommendations can leave them out.",
+            is_of_a_job=True,
+        ),
+    ] = False
     optimizer: Annotated[
         Optimizer,
         _text(
@@ -315,8 +345,17 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         set_values = {name: value for name, value in values.items() if value is not None}
         problems += _missing_init_values(set_values, problems)
         problems += _misplaced_bayes_values(set_values)
+        problems += _wrong_columns(set_values)
         _report(problems)
 
+    @property
+    def table_columns(self) -> dict[str, Column] | None:
+        """What each column is, by name; None without `columns`."""
+        return None if self.columns is None else parse_columns(self.columns, self.min_count)
+
+
+OF_TABLES = ("columns", "min_count", "keep_seen")
+"""Hyperparameters that say nothing to a program that knows numbered features only."""
 
 _ALIASES = {"epoch": "epochs"}  # the spelling of the built-in's tuning page
 _INIT_GROUPS = ("bias", "linear", "factors")
@@ -334,11 +373,12 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
     Parameters
     ----------
     raw : mapping of str to object
-        Name to value; strings, or JSON numbers and booleans.
+        Name to value; strings, or JSON numbers, booleans, lists and objects.
 
     Returns
     -------
     Hyperparameters
+        With `columns`, feature_dim is not known before the tables are read: it is 1 here.
 
     Raises
     ------
@@ -364,6 +404,12 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
                 values[name] = _convert(text, fields[name].type)
             except msgspec.ValidationError:
                 problems.append(f"{given_name}={text!r} is not {describe_range(fields[name].type)}")
+    has_columns = "columns" in values or _mentioned("columns", problems)
+    if has_columns and not _mentioned("feature_dim", problems):
+        if "feature_dim" in values:
+            given = values["feature_dim"]
+            problems.append(f"feature_dim={given} must not be given: it follows from columns")
+        values["feature_dim"] = 1
     problems += [
         f"{field.name} is required: {describe_range(field.type)}"
         for field in fields.values()
@@ -371,6 +417,7 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
     ]
     problems += _missing_init_values(values, problems)
     problems += _misplaced_bayes_values(values)
+    problems += _wrong_columns(values)
     _report(problems)
     return Hyperparameters(**(_own_defaults(values) | values))
 
@@ -413,6 +460,8 @@ def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation 
         return "true or false"
     if isinstance(info, msgspec.inspect.VarTupleType):
         return "a list of whole numbers, such as [0, 943], ascending, below feature_dim"
+    if isinstance(info, msgspec.inspect.DictType):
+        return 'a JSON object, such as {"rating": "label", "user": "category"}'
     if not isinstance(info, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         raise TypeError(f"no words for {annotation}")
     noun = "a whole number" if isinstance(info, msgspec.inspect.IntType) else "a finite number"
@@ -433,7 +482,7 @@ def value_type(annotation: Any) -> msgspec.inspect.Type:  # noqa: ANN401 - as ab
 
 def _unwrap(value: object) -> str:
     """Strip what an SDK puts around a value: blanks, then one pair of JSON quotes."""
-    text = str(value).strip()
+    text = (json.dumps(value) if isinstance(value, dict | list) else str(value)).strip()
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = text[1:-1].strip()
     return text
@@ -447,6 +496,8 @@ def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
     msgspec.ValidationError
         If it is not one of the allowed values.
     """
+    if isinstance(value_type(annotation), msgspec.inspect.DictType):
+        return msgspec.convert(_object(text), annotation)
     if isinstance(value_type(annotation), msgspec.inspect.VarTupleType):
         in_brackets = text if text.startswith("[") else f"[{text}]"
         try:
@@ -454,6 +505,18 @@ def _convert(text: str, annotation: Any) -> object:  # noqa: ANN401 - as above
         except msgspec.DecodeError as error:
             raise msgspec.ValidationError(str(error)) from error
     return _finite(msgspec.convert(_plain_number(text), annotation, strict=False))
+
+
+def _object(text: str) -> object:
+    """Read a JSON object: as it is, encoded once more, or as Python writes it."""
+    for read in (
+        json.loads,
+        lambda text: json.loads(json.loads(f'"{text}"')),  # the quotes are off already
+        ast.literal_eval,
+    ):
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            return read(text)
+    return text
 
 
 def _typed(value: object, annotation: Any) -> object:  # noqa: ANN401 - as above
@@ -544,6 +607,27 @@ def _misplaced_bayes_values(values: Mapping[str, Any]) -> list[str]:
     ):
         allowed = describe_range(_annotations()["feature_groups"])
         problems.append(f"feature_groups={json.dumps(groups)} is not {allowed}")
+    return problems
+
+
+def _wrong_columns(values: Mapping[str, Any]) -> list[str]:
+    """Find mistakes in columns, and what needs columns or does not go with them."""
+    columns = values.get("columns")
+    if columns is None:
+        return [
+            f"{name}={json.dumps(values[name])} needs columns"
+            for name, default in (("min_count", MIN_COUNT), ("keep_seen", False))
+            if values.get(name, default) != default
+        ]
+    problems = []
+    if values.get("feature_groups") is not None:
+        problems.append("feature_groups must not be given with columns: each column is a group")
+    try:
+        parsed = parse_columns(columns, values.get("min_count", MIN_COUNT))
+    except UserError as error:
+        return [*problems, error.message]
+    if not any(column.kind == "label" for column in parsed.values()):
+        problems.append('columns: none is the label, expected one, such as "rating": "label"')
     return problems
 
 

@@ -18,7 +18,7 @@ from fm_algo.artifacts.builtin.ndarray import StoredArray, decode_ndarray_list, 
 from fm_algo.artifacts.builtin.symbol import decode_predictor_type, encode_symbol
 from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.errors import UserError
-from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+from fm_algo.hyperparameters import OF_TABLES, Hyperparameters, parse_hyperparameters
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import MAX_FEATURE_DIM, Float32Array
 
@@ -128,7 +128,8 @@ def save_builtin_model(
     model : FMModel
         All its rows are stored, as the built-in does.
     hyperparameters : mapping of str to object
-        Those the model was trained with; written to meta.json as strings, None left out.
+        Those the model was trained with; written to meta.json as strings, None and those of tables
+        left out.
 
     Returns
     -------
@@ -143,7 +144,9 @@ def save_builtin_model(
         If it cannot be written.
     """
     parameters = {
-        name: _text(value) for name, value in hyperparameters.items() if value is not None
+        name: _text(value)
+        for name, value in hyperparameters.items()
+        if value is not None and name not in OF_TABLES
     } | {
         "feature_dim": str(model.feature_dim),
         "num_factors": str(model.num_factors),

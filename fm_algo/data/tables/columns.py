@@ -90,13 +90,15 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-def parse_columns(described: Mapping[str, object]) -> dict[str, Column]:
+def parse_columns(described: Mapping[str, object], min_count: int = MIN_COUNT) -> dict[str, Column]:
     """Read the hyperparameter `columns`.
 
     Parameters
     ----------
     described : mapping of str to object
         By name of the column, a word or an object.
+    min_count : int, optional
+        That of categories and sets that do not give their own.
 
     Returns
     -------
@@ -111,7 +113,7 @@ def parse_columns(described: Mapping[str, object]) -> dict[str, Column]:
     columns, problems = {}, []
     for name, given in described.items():
         try:
-            columns[name] = _parse_column(name, given)
+            columns[name] = _parse_column(name, given, min_count)
         except UserError as error:
             problems.append(f"{name}: {error.message}")
     for kind in ("label", "weight"):
@@ -125,7 +127,7 @@ def parse_columns(described: Mapping[str, object]) -> dict[str, Column]:
     return columns
 
 
-def _parse_column(name: str, given: object) -> Column:
+def _parse_column(name: str, given: object, min_count: int) -> Column:
     if name in RESERVED:
         raise UserError(f"a column cannot have this name; not allowed are {', '.join(RESERVED)}")
     options = _options_of(given)
@@ -134,6 +136,8 @@ def _parse_column(name: str, given: object) -> Column:
     if wrong:
         which = ", ".join(allowed) or "none"
         raise UserError(f"{options['kind']} has no option {', '.join(wrong)}; allowed: {which}")
+    if "min_count" in allowed:
+        options.setdefault("min_count", min_count)
     try:
         return msgspec.convert({"name": name, **options}, Column)
     except msgspec.ValidationError as error:

@@ -11,8 +11,17 @@ def test_every_hyperparameter_is_specified_once():
 
 
 def test_a_required_one_has_no_default():
-    assert BY_NAME["feature_dim"]["IsRequired"]
+    assert BY_NAME["num_factors"]["IsRequired"]
+    assert "DefaultValue" not in BY_NAME["num_factors"]
+
+
+def test_a_job_of_tables_may_leave_out_feature_dim():
+    assert not BY_NAME["feature_dim"]["IsRequired"]
     assert "DefaultValue" not in BY_NAME["feature_dim"]
+
+
+def test_what_columns_are_is_free_text():
+    assert BY_NAME["columns"]["Type"] == "FreeText"
 
 
 def test_one_that_is_not_set_by_default_has_none_either():
