@@ -213,6 +213,8 @@ BAD_JOBS = [
     BadJob("The job", "a host that is none of the job's", _foreign_host),
     BadJob("The job", "a pipe, where all rows must be in memory",
            _both(_chosen(optimizer="mcmc"), _described(train={"TrainingInputMode": "Pipe"}))),
+    BadJob("The job", "a pipe, where the labels must be known first",
+           _both(_chosen(bias_init_method="mean"), _described(train={"TrainingInputMode": "Pipe"}))),
     BadJob("The job", "two hosts, where one trains", _both(_chosen(optimizer="als"), _two_hosts)),
     BadJob("The job", "a damaged file",
            lambda base: write(base, "input/config/hyperparameters.json", "{")),

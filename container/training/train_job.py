@@ -26,7 +26,7 @@ from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit
-from fm_algo.training.initialization import draw_initial
+from fm_algo.training.initialization import draw_initial, start_at_mean
 from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.report import BatchReport, EpochReport, Report
@@ -159,6 +159,8 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
         return
     channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
     keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
+    if not keeper.is_resumed and MODEL_CHANNEL not in job.channels:
+        start_at_mean(learner.writable_model(), job.hyperparameters, channels["train"], peers)
     train_rows = dataclasses.replace(channels["train"], buffer_bytes=buffer_bytes or 0)
     _log.info(
         "fm-algo %s, %s, training rows %s, %s",
