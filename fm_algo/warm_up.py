@@ -8,6 +8,7 @@ from fm_algo.data.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes import warm_up as bayes
+from fm_algo.training.census import Census
 from fm_algo.training.gradient.cpu import CPUKernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
@@ -34,7 +35,7 @@ def main() -> None:
     )
     learner = GradientLearner(CPUKernel(hyperparameters), hyperparameters)
     draw_initial(learner.writable_model(), hyperparameters)
-    learner.take_rows(Rows.in_memory(rows))
+    learner.take_rows(Census(2, 0).watch(Rows.in_memory(rows)))
     for _report in train(learner, hyperparameters):
         pass
     bulk.main()
