@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -80,6 +80,31 @@ class Facts:
     def has_one_label(self) -> bool:
         """Whether all labels are alike, so that nothing can be learnt."""
         return self.num_rows > 0 and self.label_min == self.label_max
+
+    def told(self) -> list[str]:
+        """Say what there is to know, in sentences; the first has the numbers of all data."""
+        sentences = [
+            f"{self.num_rows} rows with {self.num_entries} values, {self.density:.3g} of all; "
+            f"labels from {self.label_min:g} to {self.label_max:g}, mean {self.label_mean:.4g}, "
+            f"deviation {self.label_deviation:.4g}"
+        ]
+        if self.num_unseen:
+            sentences.append(f"{self.num_unseen} of {self.feature_dim} features never occur")
+        if self.num_constant:
+            named = _listed(self.num_constant, map(str, self.constant))
+            sentences.append(f"{self.num_constant} features have one value in all rows: {named}")
+        if self.num_large:
+            named = _listed(self.num_large, (f"{number} ({size:g})" for number, size in self.large))
+            sentences.append(
+                f"{self.num_large} features have values beyond {LARGE_VALUE:g}: {named}"
+            )
+        if len(sentences) > 1 and self.num_counted < self.num_rows:
+            sentences[-1] += f" (features counted in the first {self.num_counted} rows)"
+        if self.num_duplicates:
+            sentences.append(
+                f"{self.num_duplicates} of the first {self.num_compared} rows are as an earlier one"
+            )
+        return sentences
 
 
 class Census:
@@ -189,6 +214,11 @@ class Census:
             num_duplicates=int(np.count_nonzero(hashes[1:] == hashes[:-1])),
             num_compared=len(hashes),
         )
+
+
+def _listed(number: int, named: Iterable[str]) -> str:
+    listed = list(named)
+    return ", ".join(listed) + (", …" if number > len(listed) else "")
 
 
 @njit(nogil=True, cache=True)

@@ -1,5 +1,7 @@
 """A random sample of rows that pass by, of bounded size."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +44,12 @@ class RowSample:
             self._parts.append(part.take(chosen))
             if sum(map(len, self._drawn)) > 2 * self._most:
                 self._drop()
+
+    def watch(self, blocks: Iterator[CSRBatch]) -> Iterator[CSRBatch]:
+        """Pass on some blocks, and let their rows pass by."""
+        for block in blocks:
+            self.add(block)
+            yield block
 
     def rows(self) -> CSRBatch | None:
         """Return the sample, its rows in the order in which they came; None if none came."""
