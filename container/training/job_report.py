@@ -13,6 +13,7 @@ import numpy as np
 from container.training.job import TrainingJob
 from fm_algo.answers.report.data import Curve, Learnt, ReportData, Scored
 from fm_algo.answers.report.page import write_page
+from fm_algo.answers.report.plots import short_name
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
@@ -39,7 +40,8 @@ class Course:
     Attributes
     ----------
     epochs : sequence of EpochReport
-    test : sequence of Metric
+    validation, test : sequence of Metric
+        Of the saved model; validation is empty if they are those of the last epoch.
     elapsed_s : float
         From the rows in memory to the end.
     facts : Facts
@@ -48,6 +50,7 @@ class Course:
     """
 
     epochs: Sequence[EpochReport]
+    validation: Sequence[Metric]
     test: Sequence[Metric]
     elapsed_s: float
     facts: Facts
@@ -56,10 +59,9 @@ class Course:
     @property
     def metrics(self) -> dict[str, Sequence[Metric]]:
         """The last metrics of each kind of rows."""
-        if not self.epochs:
-            return {"test": self.test}
-        last = self.epochs[-1]
-        return {"train": last.metrics, "validation": last.validation, "test": self.test}
+        train = self.epochs[-1].metrics if self.epochs else ()
+        validation = self.validation or (self.epochs[-1].validation if self.epochs else ())
+        return {"train": train, "validation": validation, "test": self.test}
 
 
 def score(model: FMModel, place: str, rows: CSRBatch, epochs: Sequence[EpochReport]) -> Outcome:
@@ -148,15 +150,16 @@ def _collect(
     chosen = job.hyperparameters
     loss = LOSSES[chosen.predictor_type]
     rows = course.train_rows
-    first, *notes = course.facts.told()
+    tables, details = _tables(job, course)
     return ReportData(
         title=f"Factorization machine, {chosen.predictor_type}",
         is_classifier=loss.is_classifier,
         verdict="" if verdict is None else _sentence(str(verdict)),
         is_good=verdict is None or verdict.is_better,
-        notes=[_sentence(first), *map(_sentence, notes)],
+        notes=[_sentence(told) for told in course.facts.told()],
         figures=_figures(job, course, verdict),
-        tables=_tables(job, course),
+        tables=tables,
+        details=details,
         curve=_curve(chosen, course.epochs),
         scored=None if outcome is None else _scored(model, outcome),
         train_labels=None if rows is None else rows.require_labels(),
@@ -201,7 +204,7 @@ def _fields(
 
 def _figures(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[str, str]:
     metric = LOSSES[job.hyperparameters.predictor_type].metric
-    short = {"binary_classification_cross_entropy": "cross entropy"}.get(metric, metric)
+    short = short_name(metric)
     figures = {
         f"{name} {short}": f"{value:.4g}"
         for name, metrics in course.metrics.items()
@@ -219,14 +222,18 @@ def _figures(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[
     }
 
 
-def _tables(job: TrainingJob, course: Course) -> dict[str, dict[str, str]]:
+_Tables = dict[str, dict[str, str]]
+
+
+def _tables(job: TrainingJob, course: Course) -> tuple[_Tables, _Tables]:
+    """Return the tables that are shown, and those that are shown when asked for."""
     facts, epochs = course.facts, course.epochs
     epoch_s = statistics.median(epoch.elapsed_s for epoch in epochs) if epochs else 0.0
     num_rows = epochs[-1].num_rows if epochs else 0
     chosen = msgspec.structs.asdict(job.hyperparameters)
     defaults = {field.name: field.default for field in msgspec.structs.fields(Hyperparameters)}
     own = {name: _show(value) for name, value in chosen.items() if value != defaults[name]}
-    return {
+    tables = {
         "Metrics": {
             f"{name} {metric.name}": f"{metric.value:.5g}"
             for name, metrics in course.metrics.items()
@@ -249,10 +256,9 @@ def _tables(job: TrainingJob, course: Course) -> dict[str, dict[str, str]]:
             "hosts": f"{len(job.resources.hosts)}",
         },
         "Hyperparameters": own,
-        "Hyperparameters at their defaults": {
-            name: _show(value) for name, value in chosen.items() if name not in own
-        },
     }
+    rest = {name: _show(value) for name, value in chosen.items() if name not in own}
+    return tables, {"Hyperparameters at their defaults": rest}
 
 
 def _values(metrics: Sequence[Metric], name: str) -> list[float]:
@@ -272,9 +278,9 @@ def _sentence(text: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 1:
+    if seconds < 0.1:
         return f"{seconds * 1000:.3g} ms"
-    if seconds < 120:
+    if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min"
 

@@ -51,6 +51,7 @@ class Observer:
         self._has_told = False
         self._held_out: dict[str, RowSample] = {}
         self._epochs: list[EpochReport] = []
+        self._validation: Sequence[Metric] = ()
         self._test: Sequence[Metric] = ()
         self._events = EventLog(None)
         if is_leading:
@@ -85,9 +86,9 @@ class Observer:
         """Note that the platform stops the job."""
         self._stopped = time.monotonic()
 
-    def test(self, metrics: Sequence[Metric]) -> None:
-        """Note the metrics of the test channel."""
-        self._test = metrics
+    def final(self, validation: Sequence[Metric], test: Sequence[Metric]) -> None:
+        """Note the saved model's metrics; no validation metrics if they are those noted last."""
+        self._validation, self._test = validation, test
 
     def finish(self) -> None:
         """Judge the model, which is saved by now, and write the report.
@@ -110,6 +111,7 @@ class Observer:
         place, rows = self._scored_rows(train_rows)
         course = Course(
             epochs=self._epochs,
+            validation=self._validation,
             test=self._test,
             elapsed_s=time.monotonic() - self._started,
             facts=facts,

@@ -223,10 +223,11 @@ def _follow(
             # be read again.
             is_other = report.is_best_restored or hosts.learner.saves_another
             again = is_other and not job.is_pipe("validation")
-            log.validation(evaluated("validation", 0) if again else [])
+            validation = evaluated("validation", 0) if again else []
+            log.validation(validation)
             test = evaluated("test", 0)
             log.test(test)
-            observer.test(test)
+            observer.final(validation, test)
     observer.finish()
     log.end()
 

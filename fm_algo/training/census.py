@@ -84,9 +84,9 @@ class Facts:
     def told(self) -> list[str]:
         """Say what there is to know, in sentences; the first has the numbers of all data."""
         sentences = [
-            f"{self.num_rows} rows with {self.num_entries} values, {self.density:.3g} of all; "
-            f"labels from {self.label_min:g} to {self.label_max:g}, mean {self.label_mean:.4g}, "
-            f"deviation {self.label_deviation:.4g}"
+            f"{self.num_rows} rows with {self.num_entries} values, a density of "
+            f"{self.density:.3g}; labels from {self.label_min:g} to {self.label_max:g}, mean "
+            f"{self.label_mean:.4g}, deviation {self.label_deviation:.4g}"
         ]
         if self.num_unseen:
             sentences.append(f"{self.num_unseen} of {self.feature_dim} features never occur")

@@ -25,6 +25,10 @@ _FEW_STEPS = 1000
 """Fewer steps are few: 1000 of Adam at linear_lr=0.001, the default, move a weight by 1."""
 
 
+_HARDLY_ANY_STEPS = 100
+"""Fewer steps are too few whatever else is wrong."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What came of a training.
@@ -177,11 +181,13 @@ def _far_bias(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome) 
         or hyperparameters.optimizer in WITHOUT_GRADIENTS
     ):
         return None
-    has_bias = hyperparameters.use_bias
+    is_short = outcome.num_steps < _HARDLY_ANY_STEPS
     return (
         f"the bias is far from the labels' mean: scores average {mean:.4g}, labels "
-        f"{facts.label_mean:.4g}",
-        "set bias_init_method=mean" if has_bias else "set use_bias=true and bias_init_method=mean",
+        f"{facts.label_mean:.4g}" + (f", after only {outcome.num_steps} steps" if is_short else ""),
+        ("set " if hyperparameters.use_bias else "set use_bias=true, ")
+        + "bias_init_method=mean"
+        + (", and raise epochs" if is_short else ""),
     )
 
 
@@ -207,7 +213,7 @@ def _too_slow(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome) 
     if outcome.num_steps < _FEW_STEPS and not are_low:
         return (
             f"training was too short: {outcome.num_steps} steps in {chosen.epochs} epochs",
-            "raise epochs, or lower mini_batch_size",
+            "raise epochs, or linear_lr and factors_lr, or lower mini_batch_size",
         )
     return (
         f"the rates are too low (linear_lr={chosen.linear_lr:g}, factors_lr="

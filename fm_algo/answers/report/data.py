@@ -116,6 +116,8 @@ class ReportData:
         The few numbers on top, by name.
     tables : mapping of str to mapping of str to str
         Tables of two columns, by title.
+    details : mapping of str to mapping of str to str
+        Further names and values, by title, shown when asked for.
     curve : Curve or None
     scored : Scored or None
     train_labels : float32, shape (n,), or None
@@ -132,6 +134,7 @@ class ReportData:
     notes: Sequence[str] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     curve: Curve | None = None
     scored: Scored | None = None
     train_labels: Float32Array | None = None

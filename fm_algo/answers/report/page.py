@@ -26,9 +26,14 @@ p{margin:.5rem 0}
 .muted,dt,th{color:var(--c1)}
 .bad{border-left:.3rem solid var(--c5);padding:.3rem .8rem}
 .good{border-left:.3rem solid var(--c6);padding:.3rem .8rem}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.8rem;margin:1rem 0}
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.5rem,1fr));gap:.8rem;margin:1rem 0}
+dl>div{align-self:end}
 dd{margin:0;font-size:1.25rem;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 dt{font-size:.85rem}
+details{margin:1.5rem 0}
+details dl{grid-template-columns:repeat(auto-fill,minmax(min(100%,15rem),1fr));gap:.4rem 1rem}
+details dd{font-size:.9rem}
+summary{color:var(--c1);cursor:pointer}
 .plots,.tables{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr))}
 figure{margin:0;padding:.5rem;border:1px solid var(--c2);border-radius:.5rem}
 svg{display:block;width:100%;height:auto}
@@ -54,23 +59,23 @@ def make_page(data: ReportData) -> str:
     is_told = "good" if data.is_good else "bad"
     verdict = f'<p class="{is_told}">{escape(data.verdict)}</p>' if data.verdict else ""
     notes = "".join(f"<p>{escape(note)}</p>" for note in data.notes)
-    figures = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in data.figures.items()
-    )
     drawn = "".join(
         f'<figure role="img" aria-label="{escape(caption)}">{draw(plot)}'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for plot, caption in _plots(data)
     )
     tables = "".join(_table(title, rows) for title, rows in data.tables.items())
+    details = "".join(
+        f"<details><summary>{escape(title)}</summary>{_pairs(rows)}</details>"
+        for title, rows in data.details.items()
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(data.title)}</title><style>{style_sheet()}{_LAYOUT}</style></head>"
-        f"<body><main><h1>{escape(data.title)}</h1>{verdict}<dl>{figures}</dl>"
+        f"<body><main><h1>{escape(data.title)}</h1>{verdict}{_pairs(data.figures)}"
         f'<div class="plots">{drawn}</div><h2>Data</h2>{notes}'
-        f'<div class="tables">{tables}</div></main></body></html>\n'
+        f'<div class="tables">{tables}</div>{details}</main></body></html>\n'
     )
 
 
@@ -115,7 +120,7 @@ def _of_curve(curve: Curve) -> Iterator[tuple[_Plot, str]]:
         metric=curve.metric,
         best_epoch=curve.best_epoch,
     )
-    yield plot, "How well training rows were predicted, each before the model had learnt from it."
+    yield plot, "How far off the model was, epoch by epoch."
 
 
 def _of_scores(scored: Scored, *, is_classifier: bool) -> Iterator[tuple[_Plot, str]]:
@@ -124,7 +129,7 @@ def _of_scores(scored: Scored, *, is_classifier: bool) -> Iterator[tuple[_Plot, 
     if not is_classifier:
         yield (
             functools.partial(plots.residuals, scores, labels),
-            f"Errors on {which}; a median far from 0 is a bias.",
+            f"Errors on {which}; a mean far from 0 is a bias.",
         )
     else:
         yield (
@@ -174,6 +179,14 @@ def _of_learnt(learnt: Learnt, feature_name: Callable[[int], str]) -> Iterator[t
         )
         count = len(learnt.map.features)
         yield plot, f"The {count} most frequent features: near ones act alike in pairs."
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    pairs = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in values.items()
+    )
+    return f"<dl>{pairs}</dl>"
 
 
 def _table(title: str, rows: Mapping[str, str]) -> str:

@@ -54,7 +54,12 @@ def learning_curve(
     if len(epochs) == 1:
         ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
     ax.legend()
-    return _named(ax, f"Learning curve: {metric}", "epoch", "")
+    return _named(ax, f"Learning curve: {short_name(metric)}", "epoch", "")
+
+
+def short_name(metric: str) -> str:
+    """Return what a metric is called among people."""
+    return metric.removeprefix("binary_classification_").replace("_", " ")
 
 
 def score_distribution(
@@ -87,7 +92,7 @@ def score_distribution(
 
 
 def residuals(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" = None) -> "Axes":
-    """Plot a regressor's errors, label less score, by score: median, and the middle 80 %.
+    """Plot a regressor's errors, label less score, by score: their mean, and the middle 80 %.
 
     Parameters
     ----------
@@ -100,9 +105,10 @@ def residuals(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" =
     groups = np.array_split(order, min(_NUM_BANDS, len(order)))
     error = labels.astype(np.float64) - scores
     places = [float(np.median(scores[group])) for group in groups]
-    low, middle, high = np.array([np.quantile(error[group], (0.1, 0.5, 0.9)) for group in groups]).T
+    low, high = np.array([np.quantile(error[group], (0.1, 0.9)) for group in groups]).T
+    mean = [float(error[group].mean()) for group in groups]
     ax.fill_between(places, low, high, color=BLUE, alpha=0.2, linewidth=0, label="middle 80 %")
-    ax.plot(places, middle, color=BLUE, marker="o", markersize=4, label="median")
+    ax.plot(places, mean, color=BLUE, marker="o", markersize=4, label="mean")
     ax.axhline(0, color=INK, linewidth=0.8)
     ax.legend()
     return _named(ax, "Residuals", "score", "label − score")
@@ -181,10 +187,10 @@ def largest_parts(
     ax : matplotlib axes, optional
     """
     longest = max(map(len, names), default=0)
-    ax = ax or new_axes(left=min(0.1 + 0.016 * longest, 0.5))
+    ax = ax or new_axes(left=min(0.07 + 0.016 * longest, 0.5))
     places = np.arange(len(names))
     ax.barh(places, effects, color=[BLUE if effect >= 0 else ORANGE for effect in effects])
-    ax.set_yticks(places, [_shortened(name) for name in names], fontsize=8, parse_math=False)
+    ax.set_yticks(places, [_shortened(name) for name in names], fontsize=8.5, parse_math=False)
     ax.invert_yaxis()
     ax.axvline(0, color=INK, linewidth=0.8)
     ax.grid(visible=False, axis="y")

@@ -36,7 +36,7 @@ _ON_DARK = {
     OLIVE: "#d4b72d",
 }
 
-_SIZE_INCHES = (5.6, 3.5)
+_SIZE_INCHES = (4.8, 3.1)
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
@@ -51,7 +51,9 @@ _STYLE: dict[Any, Any] = {
     "font.size": 10.0,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.facecolor": PAPER,
+    "legend.framealpha": 0.7,
     "legend.labelcolor": MUTED,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
@@ -64,11 +66,11 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def new_axes(*, left: float = 0.13) -> "Axes":
+def new_axes(*, left: float = 0.15) -> "Axes":
     """Make axes in a figure of their own; `left` is the share of its width for labels."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - without pyplot: no window, no state
 
-    return Figure(figsize=_SIZE_INCHES).add_axes((left, 0.15, 0.97 - left, 0.75))
+    return Figure(figsize=_SIZE_INCHES).add_axes((left, 0.16, 0.97 - left, 0.74))
 
 
 def draw(plot: Callable[[], "Axes"]) -> str:
