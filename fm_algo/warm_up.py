@@ -4,6 +4,8 @@ import importlib.util
 
 import numpy as np
 
+from fm_algo.answers.report.plots import label_distribution
+from fm_algo.answers.report.theme import draw
 from fm_algo.data.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
@@ -40,6 +42,8 @@ def main() -> None:
         pass
     bulk.main()
     bayes.main()
+    if importlib.util.find_spec("matplotlib") is not None:
+        draw(lambda: label_distribution(rows.require_labels()))  # matplotlib lists its fonts
     if importlib.util.find_spec("torch") is not None:
         # Imported here, because it imports torch, which is not installed everywhere.
         from fm_algo.training.distributed import warm_up as distributed  # noqa: PLC0415

@@ -12,8 +12,9 @@ import numpy as np
 
 from container.training.job import TrainingJob
 from fm_algo.answers.report.data import Curve, Learnt, ReportData, Scored
-from fm_algo.answers.report.page import write_page
+from fm_algo.answers.report.page import make_page
 from fm_algo.answers.report.plots import short_name
+from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
@@ -106,14 +107,16 @@ def write(
     """
     directory.mkdir(parents=True, exist_ok=True)
     numbers = msgspec.json.encode(_numbers(job, course, verdict))
-    (directory / "metrics.json").write_bytes(msgspec.json.format(numbers) + b"\n")
-    data = _collect(job, model, course, outcome, verdict)
-    path = directory / "report.html"
+    with write_whole(directory / "metrics.json") as file:
+        file.write(msgspec.json.format(numbers) + b"\n")
     try:
-        write_page(path, data)
+        page = make_page(_collect(job, model, course, outcome, verdict))
     except ModuleNotFoundError as error:
         _log.warning("no report.html is written: %s; pip install 'fm-algo[report]'", error)
         return
+    path = directory / "report.html"
+    with write_whole(path) as file:
+        file.write(page.encode())
     _log.info("report written to %s", path)
 
 

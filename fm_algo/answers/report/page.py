@@ -3,13 +3,11 @@
 import functools
 import html
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fm_algo.answers.report import plots
 from fm_algo.answers.report.data import Curve, Learnt, ReportData, Scored
 from fm_algo.answers.report.theme import draw, style_sheet
-from fm_algo.errors import PlatformError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,23 +75,6 @@ def make_page(data: ReportData) -> str:
         f'<div class="plots">{drawn}</div><h2>Data</h2>{notes}'
         f'<div class="tables">{tables}</div>{details}</main></body></html>\n'
     )
-
-
-def write_page(path: Path, data: ReportData) -> None:
-    """Write the page.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
-    PlatformError
-        If the file cannot be written.
-    """
-    page = make_page(data)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise PlatformError(f"the report could not be written to {path}: {error}") from error
 
 
 def _plots(data: ReportData) -> Iterator[tuple[_Plot, str]]:
