@@ -40,6 +40,7 @@ ENV PATH=/opt/program:${PATH} \
     NUMBA_CACHE_DIR=/opt/program/.numba_cache \
     NUMBA_CACHE_LOCATOR_CLASSES=fm_algo.runtime.image_cache.ImageCacheLocator \
     TRITON_CACHE_DIR=/tmp/triton \
+    MPLCONFIGDIR=/opt/program/.matplotlib \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN python -m compileall -q . && \

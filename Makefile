@@ -66,7 +66,7 @@ local-test: setup image ## build the image and test it as SageMaker would run it
 
 lock: $(UV) ## renew requirements.lock
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(UV) pip compile --quiet --upgrade \
-	  --python-version 3.11 --python-platform linux --no-strip-markers --generate-hashes \
+	  --python-version 3.11 --python-platform linux --no-strip-markers --generate-hashes --extra report --extra tensorboard \
 	  --output-file requirements.lock pyproject.toml
 
 $(UV):

@@ -72,6 +72,16 @@ class Paths:
         return self.base / "checkpoints"
 
     @property
+    def output_data(self) -> Path:
+        """The platform packs this directory as output.tar.gz."""
+        return self.base / "output" / "data"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The platform saves this directory while the job runs, if TensorBoard is asked for."""
+        return self.base / "output" / "tensorboard"
+
+    @property
     def failure(self) -> Path:
         """The file that says why the job failed; the platform shows its first 1,024 characters."""
         return self.base / "output" / "failure"

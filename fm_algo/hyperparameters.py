@@ -25,6 +25,7 @@ from fm_algo.loss import PredictorType
 from fm_algo.sparse import MAX_FEATURE_DIM
 
 InitMethod = Literal["normal", "uniform", "constant"]
+BiasInitMethod = Literal["normal", "uniform", "constant", "mean"]
 Optimizer = Literal["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd", "als", "mcmc"]
 WITHOUT_GRADIENTS: tuple[Optimizer, ...] = ("als", "mcmc")
 """Optimisers that go over all rows again and again, feature by feature."""
@@ -117,8 +118,11 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         NotNegative, _text("Weight decay (L2) of the bias.", tunable=_CONTINUOUS)
     ] = 0.01
     bias_init_method: Annotated[
-        InitMethod,
-        _text("Initial values of the bias: N(0, sigma), U(-scale, scale) or a constant."),
+        BiasInitMethod,
+        _text(
+            "Initial value of the bias: N(0, sigma), U(-scale, scale), a constant or, ours, what "
+            "the training labels say: mean is their mean, of a binary_classifier its log-odds."
+        ),
     ] = "normal"
     bias_init_sigma: Annotated[
         NotNegative, _text("Standard deviation of the bias, for normal.", tunable=_CONTINUOUS)
@@ -327,6 +331,21 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "Ours. Part of the training rows, drawn by seed, that is not trained on but scored "
             "after each epoch."
+        ),
+    ] = None
+    report: Annotated[
+        bool,
+        _text(
+            "Ours. Whether the job writes report.html and metrics.json to output/data.",
+            shapes_model=False,
+        ),
+    ] = True
+    tensorboard: Annotated[
+        bool | None,
+        _text(
+            "Ours. Whether the job writes TensorBoard's event files to output/tensorboard; by "
+            "default where that directory exists.",
+            shapes_model=False,
         ),
     ] = None
 

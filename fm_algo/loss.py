@@ -10,6 +10,7 @@ Compiled code repeats `link` and `residual`: `residual_of` in `training.gradient
 here, because a server scores with this module and must not load Numba.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -37,6 +38,8 @@ class Loss:
         The metric that training minimises, by its name in `fm_algo.training.metrics`.
     link : callable
         Maps each margin to its score, float32, any shape.
+    margin_of_mean : callable
+        Of n labels and their sum, the margin of the best constant score, which is their mean.
     mean_margin : callable
         Of margins, float64 of shape (…, S), the margins of shape (…) whose scores are the means of
         the S scores.
@@ -47,6 +50,7 @@ class Loss:
     predictor_type: PredictorType
     metric: str
     link: Callable[[Float32Array], Float32Array]
+    margin_of_mean: Callable[[float, float], float]
     mean_margin: Callable[[_Numbers], _Numbers]
     classes: tuple[float, ...] = ()
 
@@ -119,6 +123,15 @@ def _identity(margin: Float32Array) -> Float32Array:
     return margin
 
 
+def _quotient(num_labels: float, total: float) -> float:
+    return total / num_labels
+
+
+def _log_odds(num_labels: float, total: float) -> float:
+    """Log-odds of label 1; a class that no label has counts as half a label."""
+    return math.log(max(total, 0.5) / max(num_labels - total, 0.5))
+
+
 def _mean(margins: _Numbers) -> _Numbers:
     mean: _Numbers = margins.mean(axis=-1)
     return mean
@@ -134,11 +147,12 @@ def _logit_of_mean_sigmoid(margins: _Numbers) -> _Numbers:
 LOSSES: dict[PredictorType, Loss] = {
     loss.predictor_type: loss
     for loss in (
-        Loss("regressor", "rmse", _identity, _mean),
+        Loss("regressor", "rmse", _identity, _quotient, _mean),
         Loss(
             "binary_classifier",
             "binary_classification_cross_entropy",
             sigmoid,
+            _log_odds,
             _logit_of_mean_sigmoid,
             (0, 1),
         ),

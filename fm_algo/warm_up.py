@@ -4,10 +4,13 @@ import importlib.util
 
 import numpy as np
 
+from fm_algo.answers.report.plots import label_distribution
+from fm_algo.answers.report.theme import draw
 from fm_algo.data.bulk import warm_up as bulk
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes import warm_up as bayes
+from fm_algo.training.census import Census
 from fm_algo.training.gradient.cpu import CPUKernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
@@ -34,11 +37,13 @@ def main() -> None:
     )
     learner = GradientLearner(CPUKernel(hyperparameters), hyperparameters)
     draw_initial(learner.writable_model(), hyperparameters)
-    learner.take_rows(Rows.in_memory(rows))
+    learner.take_rows(Census(2, 0).watch(Rows.in_memory(rows)))
     for _report in train(learner, hyperparameters):
         pass
     bulk.main()
     bayes.main()
+    if importlib.util.find_spec("matplotlib") is not None:
+        draw(lambda: label_distribution(rows.require_labels()))  # matplotlib lists its fonts
     if importlib.util.find_spec("torch") is not None:
         # Imported here, because it imports torch, which is not installed everywhere.
         from fm_algo.training.distributed import warm_up as distributed  # noqa: PLC0415

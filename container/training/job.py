@@ -206,6 +206,11 @@ def _check_rows_fit(hyperparameters: Hyperparameters, channels: dict[str, Channe
             f"optimizer={hyperparameters.optimizer} goes over all rows in memory again and again: "
             "it needs the train channel in File or FastFile mode; TrainingInputMode is Pipe"
         )
+    if hyperparameters.bias_init_method == "mean" and channels["train"].is_pipe:
+        raise UserError(
+            "bias_init_method=mean needs the labels before training begins, and so the train "
+            "channel in File or FastFile mode; TrainingInputMode is Pipe"
+        )
 
 
 def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:

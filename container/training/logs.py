@@ -31,6 +31,8 @@ def set_up(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     _log.setLevel(logging.INFO)  # no level may hide these lines: tuning reads them
     logging.getLogger("numba").setLevel(logging.WARNING)  # DEBUG means our log, not the compiler's
+    for drawing in ("matplotlib", "PIL"):
+        logging.getLogger(drawing).setLevel(logging.ERROR)  # nor where it keeps its fonts
 
 
 def set_up_quietly() -> None:

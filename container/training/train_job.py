@@ -19,13 +19,14 @@ from container.training.cluster import Cluster
 from container.training.job import MODEL_CHANNEL, TrainingJob, load_job
 from container.training.job_rows import load_channels
 from container.training.model_keeper import Keeper
+from container.training.observer import Observer
 from container.training.stop_signal import listen
 from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit
-from fm_algo.training.initialization import draw_initial
+from fm_algo.training.initialization import draw_initial, start_at_mean
 from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.progress_bar import with_progress_bar
@@ -159,7 +160,12 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
         return
     channels, buffer_bytes = _read_alike(channels, buffer_bytes, peers)
     keeper.take_rows(_describe_rows(job, channels), buffer_bytes)
-    train_rows = dataclasses.replace(channels["train"], buffer_bytes=buffer_bytes or 0)
+    if not keeper.is_resumed and MODEL_CHANNEL not in job.channels:
+        start_at_mean(learner.writable_model(), job.hyperparameters, channels["train"], peers)
+    observer = Observer(paths, job, keeper.notes.batches_seen, is_leading=peers.rank == 0)
+    train_rows = observer.take_rows(
+        dataclasses.replace(channels["train"], buffer_bytes=buffer_bytes or 0)
+    )
     _log.info(
         "fm-algo %s, %s, training rows %s, %s",
         importlib.metadata.version("fm-algo"),
@@ -169,11 +175,15 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     )
     learner.take_rows(train_rows)
     keeper.begin()
-    _follow(hosts, job, keeper, channels)
+    _follow(hosts, job, keeper, channels, observer)
 
 
 def _follow(
-    hosts: Cluster, job: TrainingJob, keeper: Keeper, channels: dict[str, ChannelRows]
+    hosts: Cluster,
+    job: TrainingJob,
+    keeper: Keeper,
+    channels: dict[str, ChannelRows],
+    observer: Observer,
 ) -> None:
     """Write the log of the training, and score the rows that are not trained on."""
     log = logs.JobLog(
@@ -184,7 +194,9 @@ def _follow(
     )
 
     def evaluated(name: str, epoch: int) -> list[Metric]:
-        return _evaluate(hosts, job, name, channels[name].blocks(epoch)) if name in channels else []
+        if name not in channels:
+            return []
+        return _evaluate(hosts, job, name, observer.held_out(name, channels[name].blocks(epoch)))
 
     reports = fit(
         hosts.learner,
@@ -200,20 +212,27 @@ def _follow(
     for report in with_progress_bar(reports, total, is_hidden=is_hidden, stays=False):
         if isinstance(report, BatchReport):
             log.batch(report)
+            observer.batch(report)
         elif isinstance(report, EpochReport):
             if not report.num_rows:
                 num_hosts = len(job.resources.hosts)
                 raise UserError(f"train channel is empty: no rows on any of {num_hosts} hosts")
             log.epoch(report, report.validation)
+            observer.epoch(report)
         elif report.is_stopped:
             log.stopped()
+            observer.stopped()
         else:
             # Tuning takes the last value, which must be that of the saved model. A FIFO cannot
             # be read again.
             is_other = report.is_best_restored or hosts.learner.saves_another
             again = is_other and not job.is_pipe("validation")
-            log.validation(evaluated("validation", 0) if again else [])
-            log.test(evaluated("test", 0))
+            validation = evaluated("validation", 0) if again else []
+            log.validation(validation)
+            test = evaluated("test", 0)
+            log.test(test)
+            observer.final(validation, test)
+    observer.finish()
     log.end()
 
 

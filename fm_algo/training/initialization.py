@@ -5,8 +5,11 @@ import math
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.sparse import Float32Array
+from fm_algo.training.peers import Alone, Peers
+from fm_algo.training.rows import Rows
 from fm_algo.training.state import ParameterStore, WritableArray
 
 _BLOCK_NUMBERS = 1 << 22
@@ -60,6 +63,35 @@ def draw_initial(model: ParameterStore, hyperparameters: Hyperparameters) -> Non
             )
 
 
+def start_at_mean(
+    model: ParameterStore,
+    hyperparameters: Hyperparameters,
+    rows: Rows,
+    peers: Peers | None = None,
+) -> None:
+    """Write the bias that bias_init_method=mean asks for: the margin of the labels' mean.
+
+    Parameters
+    ----------
+    model : ParameterStore
+        Its w0 is written.
+    hyperparameters : Hyperparameters
+    rows : Rows
+        The training rows of this host; those that are not in memory are read once more.
+    peers : Peers, optional
+        The other hosts of the job. The mean is that of all their labels.
+    """
+    if hyperparameters.bias_init_method != "mean" or not hyperparameters.use_bias:
+        return
+    own = np.zeros(2)  # number of labels, their sum
+    for block in rows.blocks(0):
+        labels = block.require_labels()
+        own += len(labels), labels.sum(dtype=np.float64)
+    num_labels, total = (peers or Alone()).add_up(own).tolist()
+    if num_labels:
+        model.w0[:] = LOSSES[hyperparameters.predictor_type].margin_of_mean(num_labels, total)
+
+
 def _draw(
     hyperparameters: Hyperparameters,
     group: str,
@@ -68,6 +100,8 @@ def _draw(
 ) -> Float32Array:
     """Draw numbers of one group: N(0, sigma), U(-scale, scale) or a constant."""
     method = getattr(hyperparameters, f"{group}_init_method")
+    if method == "mean":
+        return np.zeros(shape, np.float32)  # until `start_at_mean` knows the labels
     if method == "constant":
         return np.full(shape, getattr(hyperparameters, f"{group}_init_value"), np.float32)
     if method == "uniform":

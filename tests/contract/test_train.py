@@ -218,7 +218,8 @@ def test_only_the_model_is_written_and_all_may_read_it(job):
         if "input" not in path.parts
     }
 
-    assert written == {"model", "model/model.safetensors"}
+    reported = {"output", "output/data", "output/data/metrics.json", "output/data/report.html"}
+    assert written == {"model", "model/model.safetensors"} | reported
     assert (job.tree.model / "model.safetensors").stat().st_mode & 0o444 == 0o444
     assert job.tree.model.stat().st_mode & 0o555 == 0o555
 
@@ -236,7 +237,7 @@ def test_every_line_has_the_form_of_the_built_ins(job):
         r"#progress_metric: host=algo-1, completed \d+\.\d % of epochs",
         rf"#throughput_metric: host=algo-1, train throughput={number} records/second",
         rf"#test_score \(algo-1\) : \('[a-z_0-9.]+', {number}\)",
-        r"fm-algo .*|model written to .*",
+        r"fm-algo .*|training data: .*|model written to .*|report written to .*",
     ]
     for line in job.outcome.lines:
         if line.startswith("#metrics "):

@@ -195,7 +195,7 @@ def test_one_value_in_both_spellings_is_refused():
         ("factors_lr", "1e400", "a finite number >= 0"),
         ("clip_gradient", "-inf", "a finite number"),
         ("eps", "0", "a finite number > 0"),
-        ("bias_init_method", "zeros", "one of constant, normal, uniform"),
+        ("bias_init_method", "zeros", "one of constant, mean, normal, uniform"),
         ("use_bias", "yes", "true or false"),
         ("seed", "-1", "a whole number >= 0 and <= 9223372036854775807"),
         ("num_threads", "0", "a whole number >= 1 and <= 1024"),
@@ -355,6 +355,8 @@ def test_these_do_not_shape_the_model():
         "checkpoint_keep",
         "early_stopping_patience",
         "early_stopping_tolerance",
+        "report",
+        "tensorboard",
     }
 
 

@@ -124,6 +124,8 @@ def _parameter(
 ) -> dict[str, str]:
     """Return the attributes of a parameter that MXNet's optimiser and initialiser read."""
     method = getattr(hyperparameters, f"{group}_init_method")
+    if method == "mean":
+        method = "normal"  # ours, and unknown to MXNet, which only ever reads a trained bias here
     name = {"normal": "sigma", "uniform": "scale", "constant": "value"}[method]
     initializer = [method, {name: getattr(hyperparameters, f"{group}_init_{name}")}]
     return {

@@ -1,8 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.training.initialization import initial_model
+from fm_algo.sparse import CSRBatch
+from fm_algo.training.initialization import initial_model, start_at_mean
+from fm_algo.training.rows import Rows
 
 
 def model_of(**changes):
@@ -90,3 +94,37 @@ def test_groups_do_not_share_their_numbers():
     model = model_of(num_factors=1, linear_init_sigma=0.001)
 
     assert abs(np.corrcoef(model.w, model.V[:, 0])[0, 1]) < 0.03
+
+
+def started_at_mean(labels, **changes):
+    """The bias of a model that starts at the mean of labels."""
+    chosen = {"feature_dim": 2, "num_factors": 1, "bias_init_method": "mean", **changes}
+    hyperparameters = parse_hyperparameters(chosen)
+    model = initial_model(hyperparameters)
+    rows = CSRBatch.of(np.ones((len(labels), 2)), labels)
+    start_at_mean(model, hyperparameters, Rows.in_memory(rows))
+    return float(model.w0[0])
+
+
+@pytest.mark.parametrize(
+    ("predictor_type", "labels", "bias"),
+    [
+        ("regressor", [20, 24, 31], 25),
+        ("binary_classifier", [1, 0, 0, 0], math.log(1 / 3)),
+        ("binary_classifier", [1, 1, 1], math.log(3 / 0.5)),
+        ("binary_classifier", [0, 0, 0], math.log(0.5 / 3)),
+        ("regressor", [], 0),
+    ],
+)
+def test_mean_starts_the_bias_where_the_labels_are(predictor_type, labels, bias):
+    assert started_at_mean(labels, predictor_type=predictor_type) == pytest.approx(bias)
+
+
+def test_a_bias_that_is_off_does_not_start_at_the_mean():
+    assert started_at_mean([3, 4], predictor_type="regressor", use_bias="false") == 0
+
+
+def test_another_method_does_not_start_at_the_mean():
+    changes = {"bias_init_method": "constant", "bias_init_value": "-2"}
+
+    assert started_at_mean([3, 4], predictor_type="regressor", **changes) == -2

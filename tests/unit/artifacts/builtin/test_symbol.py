@@ -70,6 +70,10 @@ def test_the_parameters_say_how_training_was_set_up():
     assert attrs["v"]["__shape__"] == "(30, 4)"
 
 
+def test_an_initial_value_that_mxnet_does_not_know_is_told_as_its_default():
+    assert symbol(bias_init_method="mean") == symbol()
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -1,0 +1,293 @@
+"""Write report.html and metrics.json of a job that has ended."""
+
+import logging
+import resource
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from container.training.job import TrainingJob
+from fm_algo.answers.report.data import Curve, Learnt, ReportData, Scored
+from fm_algo.answers.report.page import make_page
+from fm_algo.answers.report.plots import short_name
+from fm_algo.artifacts.whole_file import write_whole
+from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.loss import LOSSES
+from fm_algo.model import FMModel
+from fm_algo.sparse import CSRBatch, Int32Array
+from fm_algo.training.bayes.groups import find_runs
+from fm_algo.training.census import Facts
+from fm_algo.training.metrics import Metric, metrics_for
+from fm_algo.training.report import EpochReport
+from fm_algo.training.verdict import Outcome, Verdict
+
+_log = logging.getLogger("fm_algo")
+
+_MOST_NUMBERS = 1 << 23
+"""Factors that are gathered to score a sample: a tenth of a second."""
+
+_MOST_FEATURES = 1 << 22
+"""Features whose fields are looked for in the rows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """What a job went through.
+
+    Attributes
+    ----------
+    epochs : sequence of EpochReport
+    validation, test : sequence of Metric
+        Of the saved model; validation is empty if they are those of the last epoch.
+    elapsed_s : float
+        From the rows in memory to the end.
+    facts : Facts
+    train_rows : CSRBatch or None
+        A sample.
+    """
+
+    epochs: Sequence[EpochReport]
+    validation: Sequence[Metric]
+    test: Sequence[Metric]
+    elapsed_s: float
+    facts: Facts
+    train_rows: CSRBatch | None
+
+    @property
+    def metrics(self) -> dict[str, Sequence[Metric]]:
+        """The last metrics of each kind of rows."""
+        train = self.epochs[-1].metrics if self.epochs else ()
+        validation = self.validation or (self.epochs[-1].validation if self.epochs else ())
+        return {"train": train, "validation": validation, "test": self.test}
+
+
+def score(model: FMModel, place: str, rows: CSRBatch, epochs: Sequence[EpochReport]) -> Outcome:
+    """Score a sample of rows, fewer if scoring is dear."""
+    per_row = model.num_factors * max(len(model.samples), 1) * rows.num_entries / rows.num_rows
+    most = int(max(_MOST_NUMBERS // max(per_row, 1), 100))
+    if rows.num_rows > most:
+        rows = rows.take(np.linspace(0, rows.num_rows - 1, most).astype(np.int64))
+    name = LOSSES[model.predictor_type].metric
+    with np.errstate(all="ignore"):
+        margin = model.margin(rows)
+    return Outcome(
+        place=place,
+        margin=margin,
+        labels=rows.require_labels(),
+        train_losses=[value for epoch in epochs for value in _values(epoch.metrics, name)],
+        num_steps=sum(epoch.num_batches for epoch in epochs),
+    )
+
+
+def write(
+    directory: Path,
+    job: TrainingJob,
+    model: FMModel,
+    course: Course,
+    outcome: Outcome | None,
+    verdict: Verdict | None,
+) -> None:
+    """Write both files.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it does not exist.
+    job : TrainingJob
+    model : FMModel
+        As saved.
+    course : Course
+    outcome : Outcome or None
+        None if there are no rows to score.
+    verdict : Verdict or None
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    numbers = msgspec.json.encode(_numbers(job, course, verdict))
+    with write_whole(directory / "metrics.json") as file:
+        file.write(msgspec.json.format(numbers) + b"\n")
+    try:
+        page = make_page(_collect(job, model, course, outcome, verdict))
+    except ModuleNotFoundError as error:
+        _log.warning("no report.html is written: %s; pip install 'fm-algo[report]'", error)
+        return
+    path = directory / "report.html"
+    with write_whole(path) as file:
+        file.write(page.encode())
+    _log.info("report written to %s", path)
+
+
+def _numbers(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[str, object]:
+    return {
+        "format_version": 1,
+        "predictor_type": job.hyperparameters.predictor_type,
+        "metrics": {name: _named(metrics) for name, metrics in course.metrics.items() if metrics},
+        "epochs": [
+            {
+                "epoch": epoch.epoch,
+                "num_rows": epoch.num_rows,
+                "elapsed_s": epoch.elapsed_s,
+                "train": _named(epoch.metrics),
+                "validation": _named(epoch.validation),
+            }
+            for epoch in course.epochs
+        ],
+        "verdict": None if verdict is None else asdict(verdict) | {"is_better": verdict.is_better},
+        "data": asdict(course.facts),
+        "elapsed_s": course.elapsed_s,
+        "peak_memory_bytes": _peak_bytes(),
+        "hyperparameters": job.hyperparameters,
+    }
+
+
+def _collect(
+    job: TrainingJob,
+    model: FMModel,
+    course: Course,
+    outcome: Outcome | None,
+    verdict: Verdict | None,
+) -> ReportData:
+    chosen = job.hyperparameters
+    loss = LOSSES[chosen.predictor_type]
+    rows = course.train_rows
+    tables, details = _tables(job, course)
+    return ReportData(
+        title=f"Factorization machine, {chosen.predictor_type}",
+        is_classifier=loss.is_classifier,
+        verdict="" if verdict is None else _sentence(str(verdict)),
+        is_good=verdict is None or verdict.is_better,
+        notes=[_sentence(told) for told in course.facts.told()],
+        figures=_figures(job, course, verdict),
+        tables=tables,
+        details=details,
+        curve=_curve(chosen, course.epochs),
+        scored=None if outcome is None else _scored(model, outcome),
+        train_labels=None if rows is None else rows.require_labels(),
+        learnt=None if rows is None else Learnt.of(model, rows, _fields(chosen, rows)),
+    )
+
+
+def _curve(hyperparameters: Hyperparameters, epochs: Sequence[EpochReport]) -> Curve:
+    metric = LOSSES[hyperparameters.predictor_type].metric
+    told = [epoch for epoch in epochs if epoch.metrics]
+    best = told[-1].progress.best if told else None
+    validation = [value for epoch in told for value in _values(epoch.validation, metric)]
+    return Curve(
+        metric=metric,
+        epochs=[epoch.epoch for epoch in told],
+        train=[value for epoch in told for value in _values(epoch.metrics, metric)],
+        validation=validation if len(validation) == len(told) else (),
+        best_epoch=None if best is None else best.epoch,
+    )
+
+
+def _scored(model: FMModel, outcome: Outcome) -> Scored:
+    sums = metrics_for(model.predictor_type, with_auc=True)
+    with np.errstate(all="ignore"):
+        sums.update(outcome.margin, outcome.labels)
+    area = next(iter(_values(sums.results(), "roc_auc_score")), None)
+    return Scored(outcome.place, model.link(outcome.margin), outcome.labels, area)
+
+
+def _fields(
+    hyperparameters: Hyperparameters, rows: CSRBatch
+) -> Callable[[Int32Array], Int32Array] | None:
+    """Return what tells the first feature of a feature's field, if fields can be told."""
+    if hyperparameters.feature_groups is not None:
+        firsts = np.union1d([0], hyperparameters.feature_groups)
+    elif hyperparameters.feature_dim <= _MOST_FEATURES:
+        firsts = find_runs(rows)
+    else:
+        return None
+    return lambda features: firsts[np.searchsorted(firsts, features, "right") - 1].astype(np.int32)
+
+
+def _figures(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[str, str]:
+    metric = LOSSES[job.hyperparameters.predictor_type].metric
+    short = short_name(metric)
+    figures = {
+        f"{name} {short}": f"{value:.4g}"
+        for name, metrics in course.metrics.items()
+        for value in _values(metrics, metric)
+    }
+    if verdict is not None:
+        figures[f"{short} of the mean label"] = f"{verdict.constant_loss:.4g}"
+    facts = course.facts
+    return figures | {
+        "training rows": f"{facts.num_rows:,}",
+        "features": f"{facts.feature_dim:,}",
+        "epochs": f"{len(course.epochs)}",
+        "time": _duration(course.elapsed_s),
+        "peak memory": f"{_peak_bytes() >> 20:,} MiB",
+    }
+
+
+_Tables = dict[str, dict[str, str]]
+
+
+def _tables(job: TrainingJob, course: Course) -> tuple[_Tables, _Tables]:
+    """Return the tables that are shown, and those that are shown when asked for."""
+    facts, epochs = course.facts, course.epochs
+    epoch_s = statistics.median(epoch.elapsed_s for epoch in epochs) if epochs else 0.0
+    num_rows = epochs[-1].num_rows if epochs else 0
+    chosen = msgspec.structs.asdict(job.hyperparameters)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Hyperparameters)}
+    own = {name: _show(value) for name, value in chosen.items() if value != defaults[name]}
+    tables = {
+        "Metrics": {
+            f"{name} {metric.name}": f"{metric.value:.5g}"
+            for name, metrics in course.metrics.items()
+            for metric in metrics
+        },
+        "Rows": {
+            "rows": f"{facts.num_rows:,}",
+            "values per row": f"{facts.num_entries / max(facts.num_rows, 1):.3g}",
+            "density": f"{facts.density:.3g}",
+            "labels": f"{facts.label_mean:.4g} ± {facts.label_deviation:.4g}, "
+            f"from {facts.label_min:g} to {facts.label_max:g}",
+            "duplicates": f"{facts.num_duplicates:,} of {facts.num_compared:,}",
+        },
+        "Time and memory": {
+            "epochs": f"{len(epochs)}",
+            "time": _duration(course.elapsed_s),
+            "time per epoch": _duration(epoch_s),
+            "rows per second": f"{num_rows / epoch_s:,.0f}" if epoch_s else "",
+            "peak memory": f"{_peak_bytes() >> 20:,} MiB",
+            "hosts": f"{len(job.resources.hosts)}",
+        },
+        "Hyperparameters": own,
+    }
+    rest = {name: _show(value) for name, value in chosen.items() if name not in own}
+    return tables, {"Hyperparameters at their defaults": rest}
+
+
+def _values(metrics: Sequence[Metric], name: str) -> list[float]:
+    return [metric.value for metric in metrics if metric.name == name]
+
+
+def _named(metrics: Sequence[Metric]) -> dict[str, float]:
+    return {metric.name: metric.value for metric in metrics}
+
+
+def _show(value: object) -> str:
+    return "not set" if value is None else str(value)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 0.1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min"
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
