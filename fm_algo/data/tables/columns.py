@@ -2,8 +2,8 @@
 
     {"rating": "label", "user": "category", "genres": {"set": "|"}, "age": {"bins": 8}}
 
-A column is a word, or an object for a kind with options. `{"set": "|"}`, `{"bins": 8}` and
-`{"hash": 18}` are short for `{"kind": "set", "separator": "|"}` and so on.
+A column is a word, or an object for a kind with options. `{"set": "|"}`, `{"bins": 8}`,
+`{"hash": 18}` and `{"label": "yes"}` are short for `{"kind": "set", "separator": "|"}` and so on.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,10 @@ nothing would be learnt of them, although all values that are new in serving sta
 RESERVED = ("configuration", "data", "features")
 """Keys that mean something else in a JSON instance; no column can have them as its name."""
 
-_SHORT_FORMS = {"set": "separator", "bins": "bins", "hash": "bits"}
+_SHORT_FORMS = {"label": "positive", "set": "separator", "bins": "bins", "hash": "bits"}
 _ALLOWED = (
-    'label, weight, ignore, category, number, {"set": SEPARATOR}, {"bins": COUNT}, {"hash": BITS}'
+    'label, {"label": POSITIVE}, weight, ignore, category, number, {"set": SEPARATOR}, '
+    '{"bins": COUNT}, {"hash": BITS}'
 )
 
 
@@ -36,7 +37,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ----------
     name : str
     kind : {"label", "weight", "ignore", "category", "set", "number", "bins", "hash"}
-        - label, weight: a number per row. ignore: nothing.
+        - label, weight: a number per row; or, with `positive`, a word. ignore: nothing.
         - category: a feature per value, one for all rare and unknown ones.
         - set: a feature per member of a list, or of a text cut at `separator`.
         - number: one feature, standardised by the training rows.
@@ -52,6 +53,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Binary logarithm of how many features.
     scale : {"root", "one"}
         Value of each of the n members of a set: 1/√n or 1.
+    positive : str or None
+        Of labels that are words: the one that is label 1; all others are 0.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
@@ -61,6 +64,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bins: Annotated[int, msgspec.Meta(ge=2, le=4096)] = 16
     bits: Annotated[int, msgspec.Meta(ge=1, le=30)] = 18
     scale: Literal["root", "one"] = "root"
+    positive: Annotated[str, msgspec.Meta(min_length=1)] | None = None
 
     @property
     def is_text(self) -> bool:
@@ -79,7 +83,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "label": (),
+    "label": ("positive",),
     "weight": (),
     "ignore": (),
     "category": ("min_count",),

@@ -15,6 +15,7 @@ from fm_algo.data.tables.arrow.columns import CellError
 from fm_algo.data.tables.arrow.sets import collect_sets
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block
+from fm_algo.data.tables.columns import Column, Kind
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
 from fm_algo.runtime.jit import njit
@@ -79,8 +80,8 @@ class ArrowEncoder:
         self._blocks = of_rows if blocks is None else blocks
         self._sides = encoder.sides if blocks is None else ()
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
-        self._label = _name_of("label", encoder)
-        self._weight = _name_of("weight", encoder)
+        self._label = _column_of("label", encoder)
+        self._weight = _column_of("weight", encoder)
 
     def encode(self, batch: pa.RecordBatch, *, labelled: bool) -> CSRBatch:
         """Turn a record batch into rows.
@@ -105,13 +106,10 @@ class ArrowEncoder:
         run = map if self._pool is None else self._pool.map
         parts: list[_Part] = [*run(functools.partial(self._encode_block, batch), self._blocks)]
         parts += run(functools.partial(self._join, batch), self._sides)
-        labels = self._numbers(batch, self._label, "label") if labelled else None
-        indptr, indices, values = _assemble(parts, batch.num_rows)
-        return CSRBatch(indptr, indices, values, labels, self._encoder.feature_dim)
-
-    def weights(self, batch: pa.RecordBatch) -> Float32Array | None:
-        """Return the weights of the rows, float32, shape (n,); None without such a column."""
-        return self._numbers(batch, self._weight, "weight")
+        labels = self._labels(batch) if labelled else None
+        weights = self._weights(batch) if labelled else None
+        arrays = _assemble(parts, batch.num_rows)
+        return CSRBatch(*arrays, labels, self._encoder.feature_dim, weights)
 
     def encode_keys(self, batch: pa.RecordBatch, side: SideTable) -> Int64Array:
         """Return the row of a side table that each row names, int64, (n,); n_keys if none."""
@@ -128,14 +126,28 @@ class ArrowEncoder:
         hashes = compiled.hash_all(words)
         return hashes if codes is None else hashes[codes]
 
-    def _numbers(self, batch: pa.RecordBatch, name: str | None, kind: str) -> Float32Array | None:
-        if name is None:
+    def _labels(self, batch: pa.RecordBatch) -> Float32Array | None:
+        if self._label is None:
             return None
-        numbers = on_column(batch, name, cells.to_numbers)
-        missing = np.isnan(numbers)
-        if missing.any():
-            raise CellError(f"column {name}: a {kind} is missing", int(missing.argmax()))
-        return numbers.astype(np.float32)
+        if self._label.positive is None:
+            return _all_numbers(batch, self._label)
+        words, codes = on_column(batch, self._label.name, cells.to_words)
+        found = compiled.find(words, Dictionary.of([self._label.positive.encode()]))
+        found = found if codes is None else np.append(found, np.int32(compiled.MISSING))[codes]
+        _check_all_there(found == compiled.MISSING, self._label)
+        is_positive: NDArray[np.bool_] = found == 0
+        return is_positive.astype(np.float32)
+
+    def _weights(self, batch: pa.RecordBatch) -> Float32Array | None:
+        if self._weight is None:
+            return None
+        weights = _all_numbers(batch, self._weight)
+        if (weights < 0).any():
+            row = int((weights < 0).argmax())
+            raise CellError(
+                f"column {self._weight.name}: the weight {weights[row]:g} is below 0", row
+            )
+        return weights
 
     def _encode_block(self, batch: pa.RecordBatch, block: Block) -> _Part:
         encode = functools.partial(encode_column, block=block, encoder=self._encoder)
@@ -237,8 +249,21 @@ def on_column(batch: pa.RecordBatch, name: str, work: Callable[[pa.Array], _Resu
         raise CellError(f"column {name}: {error.message}", error.row) from error
 
 
-def _name_of(kind: str, encoder: TableEncoder) -> str | None:
-    return next((column.name for column in encoder.columns if column.kind == kind), None)
+def _all_numbers(batch: pa.RecordBatch, column: Column) -> Float32Array:
+    """Return the numbers of a column in which none may be missing, float32, shape (n,)."""
+    numbers = on_column(batch, column.name, cells.to_numbers)
+    _check_all_there(np.isnan(numbers), column)
+    return numbers.astype(np.float32)
+
+
+def _check_all_there(is_missing: NDArray[np.bool_], column: Column) -> None:
+    if is_missing.any():
+        row = int(is_missing.argmax())
+        raise CellError(f"column {column.name}: a {column.kind} is missing", row)
+
+
+def _column_of(kind: Kind, encoder: TableEncoder) -> Column | None:
+    return next((column for column in encoder.columns if column.kind == kind), None)
 
 
 def _assemble(parts: list[_Part], num_rows: int) -> tuple[Int64Array, Int32Array, Float32Array]:

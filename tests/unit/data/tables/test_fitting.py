@@ -1,5 +1,7 @@
 """What is learnt of a table, and how an earlier encoder is gone on from."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -188,3 +190,38 @@ def test_more_threads_learn_the_same():
     assert one.describe() == two.describe()
     for name, array in one.arrays().items():
         assert array.tobytes() == two.arrays()[name].tobytes()
+
+
+def rows_of(table, columns):
+    (rows,) = encode_table(read_frame(table), ArrowEncoder(fit(table, columns)), labelled=True)
+    return rows
+
+
+def test_a_label_can_be_a_word_and_rows_can_have_weights():
+    table = pa.table({"x": [1.0, 2.0, 3.0], "paid": ["no", "yes", "no"], "times": [1, 0, 2.5]})
+    columns = {"x": "number", "paid": {"label": "yes"}, "times": "weight"}
+
+    rows = rows_of(table, columns)
+    assert rows.labels.tolist() == [0, 1, 0]
+    assert rows.weights.tolist() == [1, 0, 2.5]
+    in_numbers = table.set_column(1, "paid", pa.array([True, False, True]))
+    assert rows_of(in_numbers, columns | {"paid": {"label": "true"}}).labels.tolist() == [1, 0, 1]
+    assert rows_of(in_numbers, columns | {"paid": "label"}).labels.tolist() == [1, 0, 1]
+    in_codes = table.set_column(1, "paid", table["paid"].dictionary_encode())
+    assert rows_of(in_codes, columns).labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "message"),
+    [
+        ("paid", ["yes", None, "no"], "row 1 (from 0): column paid: a label is missing"),
+        ("times", [1, None, 1], "row 1 (from 0): column times: a weight is missing"),
+        ("times", [1, 1, -0.5], "row 2 (from 0): column times: the weight -0.5 is below 0"),
+    ],
+)
+def test_labels_and_weights_are_needed(name, cells, message):
+    table = pa.table({"x": [1.0, 2.0, 3.0], "paid": ["no", "yes", "no"], "times": [1, 0, 2.5]})
+    table = table.set_column(table.column_names.index(name), name, pa.array(cells))
+
+    with pytest.raises(UserError, match=re.escape(message)):
+        rows_of(table, {"x": "number", "paid": {"label": "yes"}, "times": "weight"})
