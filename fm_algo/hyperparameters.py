@@ -261,6 +261,14 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "are then the means of theirs, and a request may ask how sure they are."
         ),
     ] = 0
+    positive_weight: Annotated[
+        Positive,
+        _text(
+            "Ours. Factor of the weight of training rows of label 1, for rare positives of a "
+            "binary_classifier. Metrics of validation and test rows leave it out. With it, scores "
+            "rank rows, but are no probabilities."
+        ),
+    ] = 1.0
     memory_budget_mb: Annotated[
         Count | None,
         _text(
@@ -365,6 +373,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         problems += _missing_init_values(set_values, problems)
         problems += _misplaced_bayes_values(set_values)
         problems += _wrong_columns(set_values)
+        problems += _misplaced_weight(set_values)
         _report(problems)
 
     @property
@@ -437,6 +446,7 @@ def parse_hyperparameters(raw: Mapping[str, object]) -> Hyperparameters:
     problems += _missing_init_values(values, problems)
     problems += _misplaced_bayes_values(values)
     problems += _wrong_columns(values)
+    problems += _misplaced_weight(values)
     _report(problems)
     return Hyperparameters(**(_own_defaults(values) | values))
 
@@ -648,6 +658,14 @@ def _wrong_columns(values: Mapping[str, Any]) -> list[str]:
     if not any(column.kind == "label" for column in parsed.values()):
         problems.append('columns: none is the label, expected one, such as "rating": "label"')
     return problems
+
+
+def _misplaced_weight(values: Mapping[str, Any]) -> list[str]:
+    """Find a weight of positives where there are no classes."""
+    weight, predictor_type = values.get("positive_weight", 1), values.get("predictor_type")
+    if weight == 1 or predictor_type != "regressor":
+        return []
+    return [f"positive_weight={weight} needs predictor_type=binary_classifier, not regressor"]
 
 
 def _own_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

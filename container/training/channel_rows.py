@@ -38,8 +38,9 @@ class ChannelRows(Rows):
         rows, check = self.cached, 0
         if rows is None:
             return self.describe_origin()
-        for numbers in (rows.indptr, rows.indices, rows.values, rows.require_labels()):
-            check = zlib.crc32(numbers.data, check)
+        arrays = (rows.indptr, rows.indices, rows.values, rows.require_labels(), rows.weights)
+        for numbers in arrays:
+            check = check if numbers is None else zlib.crc32(numbers.data, check)
         return f"{rows.num_rows} rows with {rows.num_entries} values (check {check:08x})"
 
 

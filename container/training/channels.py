@@ -52,13 +52,13 @@ def read_channel(
     Yields
     ------
     CSRBatch
-        Some rows at a time, with checked labels.
+        Some rows at a time, with checked labels and without those of weight 0.
 
     Raises
     ------
     UserError
         At the first row that cannot be used (names channel, file and record); or if there is no
-        row, unless the files are divided among several hosts.
+        row, or none of a weight above 0, unless the files are divided among several hosts.
     PlatformError
         If a file cannot be read or the directory is missing.
     """
@@ -66,7 +66,7 @@ def read_channel(
     may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
     if may_be_empty and not job.is_pipe(name) and not (paths.input_data / name).exists():
         return
-    num_rows = num_sources = 0
+    num_rows = num_weightless = num_sources = 0
     for source, stream in _open_sources(paths, job, name, epoch, should_stop):
         num_sources += 1
         where = f"{place}, {source}"
@@ -74,7 +74,9 @@ def read_channel(
             with stream:
                 for batch in _read(stream, job, name, should_stop):
                     num_rows += batch.num_rows
-                    yield batch
+                    rows = batch.drop_weightless()
+                    num_weightless += batch.num_rows - rows.num_rows
+                    yield rows
         except UserError as error:
             raise error.within(where) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -86,6 +88,8 @@ def read_channel(
     if not num_rows and not may_be_empty and not should_stop():
         what = "pipe" if job.channels[name].is_pipe else f"{num_sources} files"
         raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
+    if num_rows and num_weightless == num_rows and not may_be_empty and not should_stop():
+        raise UserError(f"{place}: all {num_rows} rows have weight 0, allowed is a sum above 0")
 
 
 def describe_files(paths: Paths, name: str) -> str:

@@ -51,7 +51,8 @@ def write_recordio(
     ------
     UserError
         If the rows are not a matrix of real numbers or are damaged, a number is not finite as
-        float32, or there are more or fewer labels than rows.
+        float32, there are more or fewer labels than rows, or the rows have weights, for which
+        records have no place.
 
     Notes
     -----
@@ -127,6 +128,8 @@ def _decode(data: bytes, feature_dim: int | None) -> CSRBatch:
 
 def _encode(rows: Rows, labels: ArrayLike | None) -> Iterator[bytes]:
     """Check everything, then return an iterator over the framed records."""
+    if isinstance(rows, CSRBatch) and rows.weights is not None:
+        raise UserError("these rows have weights, which RecordIO-protobuf cannot hold")
     if isinstance(rows, CSRBatch) or is_sparse(rows):
         return encode_sparse_rows(CSRBatch.of(rows, labels))
     values = to_finite_float32("rows", rows)

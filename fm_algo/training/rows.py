@@ -1,9 +1,13 @@
 """Training, validation or test rows: in memory, or read again for each pass."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
+from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 
 
@@ -27,9 +31,33 @@ class Rows:
 
     @classmethod
     def in_memory(cls, rows: CSRBatch) -> Self:
-        """Return rows that are all in memory."""
-        return cls(lambda _epoch: iter([rows]), rows)
+        """Return rows that are all in memory, without those of weight 0.
+
+        Raises
+        ------
+        UserError
+            If no row is left.
+        """
+        kept = rows.drop_weightless()
+        if rows.num_rows and not kept.num_rows:
+            raise UserError(f"all {rows.num_rows} rows have weight 0, allowed is a sum above 0")
+        return cls(lambda _epoch: iter([kept]), kept)
 
     def blocks(self, epoch: int) -> Iterator[CSRBatch]:
         """Return the rows of one pass, in blocks."""
         return self.read(epoch) if self.cached is None else iter([self.cached])
+
+    def weighing_positives(self, positive_weight: float) -> Self:
+        """Return the rows with the weights of those of label 1 multiplied."""
+        if positive_weight == 1:
+            return self
+
+        def weigh(rows: CSRBatch) -> CSRBatch:
+            by_label = np.ones(rows.num_rows, np.float32)
+            by_label[rows.require_labels() == 1] = positive_weight
+            return dataclasses.replace(rows, weights=rows.weigh(by_label))
+
+        cached = None if self.cached is None else weigh(self.cached)
+        return dataclasses.replace(
+            self, read=lambda epoch: map(weigh, self.read(epoch)), cached=cached
+        )

@@ -1,6 +1,7 @@
 """Each file below tests/data/<format>/ with what stands beside it in <file>.expected.json.
 
-`rows` holds [feature, value] pairs, `labels` one number a row; `error` is the whole message.
+`rows` holds [feature, value] pairs, `labels` and perhaps `weights` one number a row; `error` is the
+whole message.
 """
 
 import json
@@ -58,6 +59,10 @@ def test_a_valid_file_gives_its_rows(path, size):
         np.testing.assert_array_equal(batch.labels, np.array(expected["labels"], np.float32))
     else:
         assert batch.labels is None
+    if "weights" in expected:
+        np.testing.assert_array_equal(batch.weights, np.array(expected["weights"], np.float32))
+    else:
+        assert batch.weights is None
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])

@@ -6,6 +6,8 @@ distributed as the prior says. Geweke, "Getting it right: joint distribution tes
 simulators", JASA 2004, with independent runs in place of one long one.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.special
@@ -123,3 +125,35 @@ def test_nine_in_ten_intervals_hold_the_margin(predictor_type):
     low, high = np.quantile(samples, [0.05, 0.95], axis=0)
     margin = planted.margin(test)
     assert 0.87 < ((low <= margin) & (margin <= high)).mean() < 0.93
+
+
+def mean_margins(rows):
+    """Posterior mean of each row's margin, over two chains."""
+    chains = [
+        Chain(rows, "binary_classifier", 2, seed=seed, groups=GROUPS, num_threads=1)
+        for seed in (1, 2)
+    ]
+    for chain in chains:
+        for _ in range(2000):
+            chain.sweep()
+    return np.mean([chain.mean_margin() for chain in chains], axis=0)
+
+
+def test_the_posterior_of_classes_counts_a_row_of_weight_w_as_w_rows():
+    random = np.random.default_rng(0)
+    columns = np.stack([random.integers(0, 6, 150), random.integers(6, 14, 150)], axis=1)
+    labels = random.random(150) < scipy.special.expit(0.4 * columns[:, 0] - 1)
+    weights = random.choice([1, 2, 3], 150)
+    rows = rows_of(columns, labels)
+    copied = mean_margins(rows.take(np.repeat(np.arange(150), weights)))
+    copied = copied[np.cumsum(weights) - 1]
+
+    whole = mean_margins(dataclasses.replace(rows, weights=weights.astype(np.float32)))
+    # Each row twice, with half of its weight.
+    halves = np.repeat(weights / 2, 2).astype(np.float32)
+    twice = rows.take(np.repeat(np.arange(150), 2))
+    in_halves = mean_margins(dataclasses.replace(twice, weights=halves))[::2]
+
+    for found in (whole, in_halves):
+        assert np.abs(found - copied).mean() < 0.05
+    assert np.abs(mean_margins(rows) - copied).mean() > 0.1

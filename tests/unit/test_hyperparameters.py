@@ -344,6 +344,16 @@ def test_a_typed_value_out_of_range_is_told_with_the_range(name, value):
         Hyperparameters(**TYPED | {name: value})
 
 
+def test_positive_weight_is_for_classes():
+    assert Hyperparameters(**TYPED).positive_weight == 1
+    classes = TYPED | {"predictor_type": "binary_classifier", "positive_weight": 10}
+    assert Hyperparameters(**classes).positive_weight == 10
+    with pytest.raises(UserError, match=r"positive_weight=10.0 needs predictor_type=binary_class"):
+        Hyperparameters(**classes | {"predictor_type": "regressor"})
+    with pytest.raises(UserError, match="positive_weight=0 is not a finite number > 0"):
+        Hyperparameters(**classes | {"positive_weight": 0})
+
+
 def test_these_do_not_shape_the_model():
     assert {name for name in Hyperparameters.__struct_fields__ if not shapes_model(name)} == {
         "epochs",

@@ -43,10 +43,11 @@ class LabelledInstance(Instance, gc=False, kw_only=True):
     """One row to train on."""
 
     label: float
+    weight: float | UnsetType = UNSET
 
 
 def instance_rows(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
-    """Make one row from each instance, with labels if the instances have them.
+    """Make one row from each instance, with labels and weights if the instances have them.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def instance_rows(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
     tensors = [_tensor_of(instance) for instance in instances]
     is_sparse = [_is_sparse(tensor, feature_dim) for tensor in tensors]
     if is_sparse == [True]:
-        return _to_sparse_row(tensors[0], _labels_of(instances), feature_dim)
+        return _to_sparse_row(tensors[0], instances, feature_dim)
     lengths = [len(tensor.values) for tensor in tensors]
     indptr = np.zeros(len(tensors) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
@@ -80,10 +81,11 @@ def instance_rows(instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
         values[is_stored],
         _labels_of(instances),
         feature_dim,
+        _weights_of(instances),
     ).combine_duplicates()
 
 
-def _to_sparse_row(tensor: Tensor, labels: Float32Array | None, feature_dim: int) -> CSRBatch:
+def _to_sparse_row(tensor: Tensor, instances: Sequence[Instance], feature_dim: int) -> CSRBatch:
     """Return the same as `instance_rows` for one sparse instance, the most common request."""
     features = np.array(tensor.keys or [], np.float64)
     numbers = np.array(tensor.values, np.float64)
@@ -91,7 +93,8 @@ def _to_sparse_row(tensor: Tensor, labels: Float32Array | None, feature_dim: int
     _check_entries(features, numbers, values, feature_dim)
     indptr = np.array([0, len(features)], np.int64)
     indices = features.astype(np.int32)
-    return CSRBatch(indptr, indices, values, labels, feature_dim).combine_duplicates()
+    labels, weights = _labels_of(instances), _weights_of(instances)
+    return CSRBatch(indptr, indices, values, labels, feature_dim, weights).combine_duplicates()
 
 
 def _concatenate(numbers: Iterable[list[float]]) -> NDArray[np.float64]:
@@ -157,3 +160,18 @@ def _labels_of(instances: Sequence[Instance]) -> Float32Array | None:
     if not np.isfinite(labels).all():
         raise UserError(f"label {numbers[int(np.isinf(labels).argmax())]:.17g} {TOO_LARGE}")
     return labels
+
+
+def _weights_of(instances: Sequence[Instance]) -> Float32Array | None:
+    """Return the weights, 1 where there is none; None if no instance has one."""
+    given = [item.weight for item in instances if isinstance(item, LabelledInstance)]
+    if all(weight is UNSET for weight in given):
+        return None
+    numbers = [1.0 if weight is UNSET else weight for weight in given]
+    weights = to_float32(np.array(numbers))
+    wrong = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+    if len(wrong):
+        number = numbers[wrong[0]]
+        allowed = "is below 0" if number < 0 else TOO_LARGE
+        raise UserError(f"weight {number:.17g} {allowed}")
+    return weights

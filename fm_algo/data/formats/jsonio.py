@@ -7,7 +7,7 @@ An instance is an object in one of these forms; other keys are ignored:
     {"data": {"features": …}}                                   the same, one level down
 
 A JSON request has a list of instances, ``{"instances": […]}``. JSON Lines has one per line, where a
-number `label` may stand beside the features. Forms may be mixed.
+number `label` and a number `weight` may stand beside the features. Forms may be mixed.
 
 With keys, a row is sparse, and its zeros are stored. Keys count from 0, in any order; the values of
 a key that stands twice are added up. Without keys, a row is dense: feature_dim numbers, whose zeros
@@ -187,7 +187,8 @@ class JSONLinesDecoder(LineDecoder):
     feature_dim : int
         Number of features.
     labelled : bool
-        True: each object must have a number `label`. False: any label is skipped.
+        True: each object must have a number `label`, and may have a number `weight` of at least 0,
+        by default 1. False: both are skipped.
     """
 
     def __init__(self, *, feature_dim: int, labelled: bool) -> None:

@@ -49,8 +49,8 @@ class BayesLearner(Learner):
     Parameters
     ----------
     hyperparameters : Hyperparameters
-        optimizer, feature_groups, posterior_samples, epochs, seed, num_threads and the shape; of
-        als also linear_wd and factors_wd.
+        optimizer, feature_groups, posterior_samples, positive_weight, epochs, seed, num_threads and
+        the shape; of als also linear_wd and factors_wd.
     """
 
     needs_rows: ClassVar[bool] = True
@@ -82,6 +82,7 @@ class BayesLearner(Learner):
         UserError
             If they, or what is needed beside them, do not fit in memory.
         """
+        rows = rows.weighing_positives(self._hyperparameters.positive_weight)
         needed, usable = self._needed_bytes(rows), usable_memory_bytes()
         optimizer = self._hyperparameters.optimizer
         if rows.cached is None or needed > usable:

@@ -28,7 +28,7 @@ class GradientLearner(Learner):
     kernel : Kernel
         Holds the parameters.
     hyperparameters : Hyperparameters
-        mini_batch_size, shuffle and seed.
+        mini_batch_size, shuffle, seed and positive_weight.
     source : RowSource, optional
         The mini-batches, if `take_rows` will not be called.
     """
@@ -52,6 +52,7 @@ class GradientLearner(Learner):
 
     def take_rows(self, rows: Rows) -> None:
         """Take the rows that all epochs train on."""
+        rows = rows.weighing_positives(self._hyperparameters.positive_weight)
         if rows.cached is None:
             self._source = StreamedRows(rows.read, self._hyperparameters, rows.buffer_bytes)
         else:

@@ -187,6 +187,7 @@ def test_records_with_and_without_labels_are_not_mixed():
             None,
             r"row 0: feature 5 is outside \[0, 5\)",
         ),
+        (CSRBatch.of([[1]], [1], sample_weight=[2]), None, "have weights, which RecordIO-protobuf"),
     ],
 )
 def test_rows_that_no_reader_would_take_are_not_written(tmp_path, rows, labels, problem):

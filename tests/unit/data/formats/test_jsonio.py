@@ -193,6 +193,35 @@ def test_a_wrong_label_is_an_error(label, message):
     assert raised.value.message == f"line 2: {message}"
 
 
+def test_json_lines_to_train_on_may_have_a_weight():
+    line = b'{"features": [1, 0, 0, 0], "label": 5, "weight": 2}\n'
+    plain = b'{"features": [1, 0, 0, 0], "label": 5}\n'
+    assert decode_lines(line, labelled=True).weights.tolist() == [2]
+    assert decode_lines(plain + line + plain, labelled=True).weights.tolist() == [1, 2, 1]
+    assert decode_lines(line + plain, labelled=True).weights.dtype == np.float32
+    assert decode_lines(plain, labelled=True).weights is None
+    assert decode_lines(line).weights is None
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ('"1"', "expected number, got 'str' at weight"),
+        ("null", "expected number, got 'null' at weight"),
+        ("1e39", f"weight {1e39:.17g} is too large for float32"),
+        ("-1", "weight -1 is below 0"),
+        ("-1e39", f"weight {-1e39:.17g} is below 0"),
+    ],
+)
+@pytest.mark.parametrize("features", ["[1, 0, 0, 0]", '{"keys": [0], "values": [1]}'])
+def test_a_wrong_weight_is_an_error(features, weight, message):
+    good = b'{"features": [1, 0, 0, 0], "label": 1, "weight": 1}\n'
+    line = f'{{"features": {features}, "label": 1, "weight": {weight}}}'
+    with pytest.raises(UserError) as raised:
+        decode_lines(good + line.encode(), labelled=True)
+    assert raised.value.message == f"line 2: {message}"
+
+
 def test_a_blank_line_is_no_row():
     text = GOOD.encode()
     assert decode_lines(text + b"\r\n\r\n\n").num_rows == 1
