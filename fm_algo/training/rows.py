@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
+from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.sparse import CSRBatch
 
 
@@ -19,11 +20,14 @@ class Rows:
         All rows; None if they are read again.
     buffer_bytes : int
         Memory for shuffling rows that are read again.
+    space : FeatureSpace or None
+        The features by the column that they come from; None if that is not known.
     """
 
     read: Callable[[int], Iterator[CSRBatch]]
     cached: CSRBatch | None = None
     buffer_bytes: int = 0
+    space: FeatureSpace | None = None
 
     @classmethod
     def in_memory(cls, rows: CSRBatch) -> Self:

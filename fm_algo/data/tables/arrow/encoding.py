@@ -106,12 +106,25 @@ class ArrowEncoder:
         parts: list[_Part] = [*run(functools.partial(self._encode_block, batch), self._blocks)]
         parts += run(functools.partial(self._join, batch), self._sides)
         labels = self._numbers(batch, self._label, "label") if labelled else None
+        weights = self.weights(batch) if labelled else None
         indptr, indices, values = _assemble(parts, batch.num_rows)
-        return CSRBatch(indptr, indices, values, labels, self._encoder.feature_dim)
+        return CSRBatch(indptr, indices, values, labels, self._encoder.feature_dim, weights)
 
     def weights(self, batch: pa.RecordBatch) -> Float32Array | None:
-        """Return the weights of the rows, float32, shape (n,); None without such a column."""
-        return self._numbers(batch, self._weight, "weight")
+        """Return the weights of the rows, float32, shape (n,); None without such a column.
+
+        Raises
+        ------
+        CellError
+            If one is missing, is no number or is below 0.
+        """
+        weights = self._numbers(batch, self._weight, "weight")
+        if weights is not None and (weights < 0).any():
+            row = int((weights < 0).argmax())
+            raise CellError(
+                f"column {self._weight}: weight {weights[row]:g}, allowed are numbers from 0", row
+            )
+        return weights
 
     def encode_keys(self, batch: pa.RecordBatch, side: SideTable) -> Int64Array:
         """Return the row of a side table that each row names, int64, (n,); n_keys if none."""
