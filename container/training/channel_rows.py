@@ -38,8 +38,15 @@ class ChannelRows(Rows):
         rows, check = self.cached, 0
         if rows is None:
             return self.describe_origin()
-        for numbers in (rows.indptr, rows.indices, rows.values, rows.require_labels()):
-            check = zlib.crc32(numbers.data, check)
+        for numbers in (
+            rows.indptr,
+            rows.indices,
+            rows.values,
+            rows.require_labels(),
+            rows.weights,
+        ):
+            if numbers is not None:
+                check = zlib.crc32(numbers.data, check)
         return f"{rows.num_rows} rows with {rows.num_entries} values (check {check:08x})"
 
 
@@ -82,19 +89,33 @@ def load_channel(
         if job.gpu:
             return iter(())
         # FIFOs are numbered from 0 at each start of the container, whatever the epoch.
-        blocks = read_channel(paths, job, name, next(passes), should_stop)
+        blocks = _reader_of(job)(paths, job, name, next(passes), should_stop)
         return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
 
+    space = None if job.tables is None else job.tables.encoder.space
     if job.channels[name].is_pipe:
-        return ChannelRows(read=read, describe_origin=lambda: "a pipe")
+        return ChannelRows(read=read, describe_origin=lambda: "a pipe", space=space)
     origin = functools.partial(describe_files, paths, name)
     buffer = RowBuffer(job.hyperparameters.feature_dim)
     for block in read(0):
         buffer.append(block)
         if buffer.num_bytes > budget_bytes:
-            return ChannelRows(read=read, describe_origin=origin)
+            return ChannelRows(read=read, describe_origin=origin, space=space)
     rows = buffer.take(buffer.num_rows)
-    return ChannelRows(read=read, cached=rows, describe_origin=origin)
+    return ChannelRows(read=read, cached=rows, describe_origin=origin, space=space)
+
+
+_Reader = Callable[[Paths, TrainingJob, str, int, Callable[[], bool]], Iterator[CSRBatch]]
+
+
+def _reader_of(job: TrainingJob) -> _Reader:
+    """Return what reads a channel once: numbered features or tables."""
+    if job.hyperparameters.columns is None:
+        return read_channel
+    # Imported here: a job of numbered features does not need pyarrow.
+    from container.training.table_rows import read_table_rows  # noqa: PLC0415
+
+    return read_table_rows
 
 
 def _own_rows(blocks: Iterator[CSRBatch], resources: Resources) -> Iterator[CSRBatch]:

@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import BinaryIO, NoReturn, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -19,8 +19,15 @@ from fm_algo.errors import PlatformError, UserError
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
 
+_T = TypeVar("_T", bound="_HasRows")
+
 _READ_BYTES = 8 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _HasRows(Protocol):
+    @property
+    def num_rows(self) -> int: ...
 
 
 def read_channel(
@@ -30,29 +37,62 @@ def read_channel(
     epoch: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[CSRBatch]:
-    """Read the labelled rows of a channel once.
-
-    File and FastFile mode: read file by file, in the order of their paths. Every file below the
-    channel's directory counts, whatever its name. Exceptions are empty files, and files whose name
-    or directory begins with "." or "_". The directory is only read. Pipe mode: wait for the FIFO
-    of the epoch and read it. Sources that begin like gzip are unpacked.
+    """Read the labelled rows of a channel of numbered features once.
 
     Parameters
     ----------
     paths : Paths
     job : TrainingJob
         Gives feature_dim, the predictor type and the channel's content type.
+    name, epoch, should_stop
+        As for `read_sources`.
+
+    Yields
+    ------
+    CSRBatch
+        Some rows at a time, with checked labels.
+
+    Raises
+    ------
+    UserError, PlatformError
+        As from `read_sources`.
+    """
+    return read_sources(
+        paths, job, name, epoch, should_stop, lambda stream: _read(stream, job, name, should_stop)
+    )
+
+
+def read_sources(
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    epoch: int,
+    should_stop: Callable[[], bool],
+    read: Callable[[BinaryIO], Iterator[_T]],
+) -> Iterator[_T]:
+    """Read the files or FIFOs of a channel one after another.
+
+    File and FastFile mode: read file by file, in the order of their paths. Every file below the
+    channel's directory counts, whatever its name. Exceptions are empty files, and files whose name
+    or directory begins with "." or "_". The directory is only read. Pipe mode: wait for the FIFO
+    of the epoch and read it.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
     name : str
         A channel of the job.
     epoch : int
         From 0; in Pipe mode each pass has its own FIFO.
     should_stop : callable
         Called between reads and while waiting for a FIFO. Once it returns True, no more rows come.
+    read : callable
+        Yields what a stream holds, some rows at a time.
 
     Yields
     ------
-    CSRBatch
-        Some rows at a time, with checked labels.
+    what `read` yields
 
     Raises
     ------
@@ -72,9 +112,9 @@ def read_channel(
         where = f"{place}, {source}"
         try:
             with stream:
-                for batch in _read(stream, job, name, should_stop):
-                    num_rows += batch.num_rows
-                    yield batch
+                for rows in read(stream):
+                    num_rows += rows.num_rows
+                    yield rows
         except UserError as error:
             raise error.within(where) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -156,7 +196,7 @@ def _read(
         labelled=True,
     )
     loss, num_rows = LOSSES[hyperparameters.predictor_type], 0
-    unpacked = _unpack(stream)
+    unpacked = unpack(stream)
     while data := unpacked.read(_READ_BYTES):
         if should_stop():
             return
@@ -171,8 +211,12 @@ def _read(
     yield batch
 
 
-def _unpack(stream: BinaryIO) -> BinaryIO:
-    """Look at the first bytes; unpack the stream while reading if it begins like gzip."""
+def is_gzip(stream: BinaryIO) -> bool:
+    """Look at the first bytes; return whether the stream begins like gzip."""
     peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
-    is_gzip = peeked.startswith(_GZIP_MAGIC)
-    return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip else stream
+    return peeked.startswith(_GZIP_MAGIC)
+
+
+def unpack(stream: BinaryIO) -> BinaryIO:
+    """Unpack the stream while reading if it begins like gzip."""
+    return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip(stream) else stream
