@@ -91,16 +91,22 @@ class Loss:
         UserError
             At the first label that is not a class.
         """
+        wrong = self.wrong_label(labels)
+        if wrong is not None:
+            raise UserError(f"record {first_record + wrong[0]}: {wrong[1]}")
+
+    def wrong_label(self, labels: Float32Array) -> tuple[int, str] | None:
+        """Return the place of the first label that is not a class, and what is wrong with it."""
         if not self.is_classifier:
-            return
+            return None
         wrong = np.flatnonzero(np.all([labels != known for known in self.classes], axis=0))
-        if len(wrong):
-            n = int(wrong[0])
-            raise UserError(
-                f"record {first_record + n}: label {labels[n]:g} is not "
-                f"{' or '.join(f'{known:g}' for known in self.classes)}, the labels of a "
-                f"{self.predictor_type}"
-            )
+        if not len(wrong):
+            return None
+        n = int(wrong[0])
+        return n, (
+            f"label {labels[n]:g} is not {' or '.join(f'{known:g}' for known in self.classes)}, "
+            f"the labels of a {self.predictor_type}"
+        )
 
 
 def sigmoid(margin: Float32Array) -> Float32Array:

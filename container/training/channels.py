@@ -6,7 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import BinaryIO, NoReturn, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -19,8 +19,15 @@ from fm_algo.errors import PlatformError, UserError
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
 
+_T = TypeVar("_T", bound="_HasRows")
+
 _READ_BYTES = 8 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _HasRows(Protocol):
+    @property
+    def num_rows(self) -> int: ...
 
 
 def read_channel(
@@ -30,35 +37,68 @@ def read_channel(
     epoch: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[CSRBatch]:
-    """Read the labelled rows of a channel once.
-
-    File and FastFile mode: read file by file, in the order of their paths. Every file below the
-    channel's directory counts, whatever its name. Exceptions are empty files, and files whose name
-    or directory begins with "." or "_". The directory is only read. Pipe mode: wait for the FIFO
-    of the epoch and read it. Sources that begin like gzip are unpacked.
+    """Read the labelled rows of a channel of numbered features once.
 
     Parameters
     ----------
     paths : Paths
     job : TrainingJob
         Gives feature_dim, the predictor type and the channel's content type.
+    name, epoch, should_stop
+        As for `read_sources`.
+
+    Yields
+    ------
+    CSRBatch
+        Some rows at a time, with checked labels.
+
+    Raises
+    ------
+    UserError, PlatformError
+        As from `read_sources`.
+    """
+    return read_sources(
+        paths, job, name, epoch, should_stop, lambda stream: _read(stream, job, name, should_stop)
+    )
+
+
+def read_sources(
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    epoch: int,
+    should_stop: Callable[[], bool],
+    read: Callable[[BinaryIO], Iterator[_T]],
+) -> Iterator[_T]:
+    """Read the files or FIFOs of a channel one after another.
+
+    File and FastFile mode: read file by file, in the order of their paths. Every file below the
+    channel's directory counts, whatever its name. Exceptions are empty files, and files whose name
+    or directory begins with "." or "_". The directory is only read. Pipe mode: wait for the FIFO
+    of the epoch and read it.
+
+    Parameters
+    ----------
+    paths : Paths
+    job : TrainingJob
     name : str
         A channel of the job.
     epoch : int
         From 0; in Pipe mode each pass has its own FIFO.
     should_stop : callable
         Called between reads and while waiting for a FIFO. Once it returns True, no more rows come.
+    read : callable
+        Yields what a stream holds, some rows at a time.
 
     Yields
     ------
-    CSRBatch
-        Some rows at a time, with checked labels and without those of weight 0.
+    what `read` yields
 
     Raises
     ------
     UserError
         At the first row that cannot be used (names channel, file and record); or if there is no
-        row, or none of a weight above 0, unless the files are divided among several hosts.
+        row, unless the files are divided among several hosts.
     PlatformError
         If a file cannot be read or the directory is missing.
     """
@@ -66,16 +106,14 @@ def read_channel(
     may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
     if may_be_empty and not job.is_pipe(name) and not (paths.input_data / name).exists():
         return
-    num_rows = num_weightless = num_sources = 0
+    num_rows = num_sources = 0
     for source, stream in _open_sources(paths, job, name, epoch, should_stop):
         num_sources += 1
         where = f"{place}, {source}"
         try:
             with stream:
-                for batch in _read(stream, job, name, should_stop):
-                    num_rows += batch.num_rows
-                    rows = batch.drop_weightless()
-                    num_weightless += batch.num_rows - rows.num_rows
+                for rows in read(stream):
+                    num_rows += rows.num_rows
                     yield rows
         except UserError as error:
             raise error.within(where) from error
@@ -88,8 +126,6 @@ def read_channel(
     if not num_rows and not may_be_empty and not should_stop():
         what = "pipe" if job.channels[name].is_pipe else f"{num_sources} files"
         raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
-    if num_rows and num_weightless == num_rows and not may_be_empty and not should_stop():
-        raise UserError(f"{place}: all {num_rows} rows have weight 0, allowed is a sum above 0")
 
 
 def describe_files(paths: Paths, name: str) -> str:
@@ -160,7 +196,7 @@ def _read(
         labelled=True,
     )
     loss, num_rows = LOSSES[hyperparameters.predictor_type], 0
-    unpacked = _unpack(stream)
+    unpacked = unpack(stream)
     while data := unpacked.read(_READ_BYTES):
         if should_stop():
             return
@@ -175,8 +211,12 @@ def _read(
     yield batch
 
 
-def _unpack(stream: BinaryIO) -> BinaryIO:
-    """Look at the first bytes; unpack the stream while reading if it begins like gzip."""
+def is_gzip(stream: BinaryIO) -> bool:
+    """Look at the first bytes; return whether the stream begins like gzip."""
     peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
-    is_gzip = peeked.startswith(_GZIP_MAGIC)
-    return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip else stream
+    return peeked.startswith(_GZIP_MAGIC)
+
+
+def unpack(stream: BinaryIO) -> BinaryIO:
+    """Unpack the stream while reading if it begins like gzip."""
+    return cast("BinaryIO", gzip.GzipFile(fileobj=stream)) if is_gzip(stream) else stream

@@ -1,56 +1,19 @@
 """Read the platform's files in input/config as one typed `TrainingJob`."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import msgspec
 
 from container.settings import Paths
-from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF
+from container.training.channel import Channel, check_channels, check_tables
+from fm_algo.data.tables.moves import Move
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
 from fm_algo.training.early_stopping import judged_metric
 
 _T = TypeVar("_T")
-
-CHANNELS = ("train", "test", "validation")
-"""The channels that hold rows."""
-
-MODEL_CHANNEL = "model"
-"""The channel with the model to start from."""
-
-
-class Channel(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of inputdataconfig.json.
-
-    Attributes
-    ----------
-    content_type : str
-        If the user gave none, as with the SDK's `record_set`, it is RecordIO-protobuf.
-    input_mode : str
-        File, FastFile or Pipe.
-    distribution : str
-        FullyReplicated: each host gets all files. ShardedByS3Key: each host gets some or none.
-    record_wrapper : str
-        None or RecordIO. RecordIO wraps whole files and is not for data that already is RecordIO.
-    """
-
-    content_type: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(
-        name="ContentType", default=RECORDIO_PROTOBUF
-    )
-    input_mode: str = msgspec.field(name="TrainingInputMode", default="File")
-    distribution: str = msgspec.field(name="S3DistributionType", default="FullyReplicated")
-    record_wrapper: str = msgspec.field(name="RecordWrapperType", default="None")
-
-    @property
-    def is_pipe(self) -> bool:
-        """Whether the channel comes through FIFOs."""
-        return self.input_mode == "Pipe"
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether each host has its own files."""
-        return self.distribution == "ShardedByS3Key"
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +58,10 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
         Where checkpoints are kept; None if the platform asks for none.
     gpu : int
         The GPU of this process. The process of GPU 0 has all rows of the host.
+    tables : Tables or None
+        Of a job of tables, once they are learnt; only the process of GPU 0 has them.
+    moves : tuple of Move or None
+        Of a job of tables that starts from a model: where its features are now.
     """
 
     hyperparameters: Hyperparameters
@@ -102,10 +69,17 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources
     checkpoints: Path | None = None
     gpu: int = 0
+    tables: Tables | None = None
+    moves: tuple[Move, ...] | None = None
 
     def is_pipe(self, name: str) -> bool:
         """Whether there is such a channel and it comes through FIFOs."""
         return name in self.channels and self.channels[name].is_pipe
+
+    def with_features(self, feature_dim: int, moves: tuple[Move, ...] | None) -> Self:
+        """Return a job of tables whose features are known."""
+        hyperparameters = msgspec.structs.replace(self.hyperparameters, feature_dim=feature_dim)
+        return msgspec.structs.replace(self, hyperparameters=hyperparameters, moves=moves)
 
 
 def load_job(paths: Paths) -> TrainingJob:
@@ -127,7 +101,8 @@ def load_job(paths: Paths) -> TrainingJob:
     channels = _decode(directory / "inputdataconfig.json", dict[str, Channel])
     resources = _resources(directory / "resourceconfig.json")
     hyperparameters = parse_hyperparameters(raw)
-    _check_channels(channels)
+    check_channels(channels)
+    check_tables(hyperparameters, channels, len(resources.hosts))
     _check_rows_fit(hyperparameters, channels)
     _check_validation(hyperparameters, channels)
     return TrainingJob(
@@ -171,33 +146,6 @@ def _decode(path: Path, type_: type[_T], default: _T | None = None) -> _T:
         raise PlatformError(f"{path} cannot be read: {error}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not what the platform writes: {error}") from error
-
-
-def _check_channels(channels: dict[str, Channel]) -> None:
-    found = ", ".join(sorted(channels)) or "none"
-    if "train" not in channels:
-        raise UserError(f"the train channel is missing; channels found: {found}")
-    unknown = sorted(channels.keys() - {*CHANNELS, MODEL_CHANNEL})
-    if unknown:
-        raise UserError(
-            f"unknown channel {', '.join(unknown)}; allowed are train (required), test, "
-            "validation and model"
-        )
-    if MODEL_CHANNEL in channels and channels[MODEL_CHANNEL].input_mode != "File":
-        raise UserError(
-            f"{MODEL_CHANNEL} channel: TrainingInputMode is {channels[MODEL_CHANNEL].input_mode}; "
-            "allowed is File"
-        )
-    for name, channel in channels.items():
-        if channel.input_mode not in {"File", "FastFile", "Pipe"}:
-            raise UserError(
-                f"{name} channel: TrainingInputMode is {channel.input_mode}; allowed are File, "
-                "FastFile and Pipe"
-            )
-        if channel.record_wrapper != "None":
-            raise UserError(
-                f"{name} channel: RecordWrapperType is {channel.record_wrapper}; FM data needs None"
-            )
 
 
 def _check_rows_fit(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:

@@ -5,8 +5,9 @@ import sys
 import threading
 
 from container.settings import Paths
+from container.training.channel import CHANNELS
 from container.training.channel_rows import ChannelRows, load_channel
-from container.training.job import CHANNELS, TrainingJob
+from container.training.job import TrainingJob
 from container.training.model_keeper import Keeper
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters

@@ -91,7 +91,7 @@ class ModelKeeper:
 
     def __init__(self, paths: Paths, job: TrainingJob, learner: Kept) -> None:
         self._paths = paths
-        self._hyperparameters = job.hyperparameters
+        self._hyperparameters, self._tables = job.hyperparameters, job.tables
         self._learner = learner
         self._checkpoints: Checkpoints | None = None
         self._found: Checkpoint | None = None
@@ -222,5 +222,5 @@ class ModelKeeper:
 
     def _save(self) -> None:
         described = msgspec.to_builtins(self._hyperparameters)
-        path = save_model(self._paths.model, self._learner.model(), described)
+        path = save_model(self._paths.model, self._learner.model(), described, tables=self._tables)
         _log.info("model written to %s", path)

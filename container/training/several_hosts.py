@@ -127,7 +127,7 @@ class SeveralHosts:
         try:
             if job.gpu == 0:
                 _check_gpus(own_gpus, num_gpus, hosts[number], hosts[0])
-                others.start(num_gpus, store.port, lost)
+                others.start(num_gpus, store.port, job, lost)
             if not watch.meet(deadline):
                 watch.leave()
                 watch.end()

@@ -14,14 +14,16 @@ import msgspec
 
 from container.settings import CLUSTER_PORT, Paths, Settings
 from container.training import cluster, logs
+from container.training.channel import MODEL_CHANNEL
 from container.training.channel_rows import ChannelRows
 from container.training.cluster import Cluster
-from container.training.job import MODEL_CHANNEL, TrainingJob, load_job
+from container.training.gpu_processes import read_told
+from container.training.job import TrainingJob, load_job
 from container.training.job_rows import load_channels
+from container.training.model_channel import PLACE, load_start
 from container.training.model_keeper import Keeper
 from container.training.observer import Observer
 from container.training.stop_signal import listen
-from fm_algo.artifacts.model_source import load_any_model
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
@@ -57,7 +59,7 @@ def main() -> NoReturn:
     _exit(attempt(paths, work))
 
 
-def main_of_gpu(gpu: int, port: int) -> NoReturn:
+def main_of_gpu(gpu: int, port: int, told: str | None = None) -> NoReturn:
     """Run the part of the job on a further GPU of this host; exit with 0 or 1.
 
     Parameters
@@ -66,11 +68,13 @@ def main_of_gpu(gpu: int, port: int) -> NoReturn:
         The number of the GPU, from 1.
     port : int
         The port where it meets the first process of this or another host.
+    told : str, optional
+        Of a job of tables: what the first process tells of them, for `read_told`.
     """
     stop = listen()
     logs.set_up_quietly()
     try:
-        run(Paths.from_environment(), stop, port, gpu=gpu)
+        run(Paths.from_environment(), stop, port, gpu=gpu, told=told)
     except Exception as error:  # noqa: BLE001 - as in `attempt`; the first process writes the file
         _log_failure(error)
         _exit(1)
@@ -114,6 +118,7 @@ def run(
     cluster_port: int = CLUSTER_PORT,
     most_gpus: int = 1,
     gpu: int = 0,
+    told: str | None = None,
 ) -> None:
     """Train, save the model, score the test channel.
 
@@ -130,14 +135,19 @@ def run(
         How many of the host's GPUs the job may use.
     gpu : int, optional
         The GPU of this process; the process of GPU 0 starts the others.
+    told : str, optional
+        As for `main_of_gpu`.
 
     Raises
     ------
     FMError
         If the job fails on this or another host.
     """
-    job = load_job(paths)  # the files are alike on all hosts
-    job = msgspec.structs.replace(job, gpu=gpu)
+    # The files are alike on all hosts.
+    job = _with_tables(paths, msgspec.structs.replace(load_job(paths), gpu=gpu), stop, told)
+    if job is None:
+        _stop_early()
+        return
     joined = cluster.join(job, cluster_port, stop, most_gpus)
     if joined is None:
         _stop_early()
@@ -145,6 +155,20 @@ def run(
     with joined as hosts:  # the others hear of an error on this host
         _make_model_directory(paths)
         _train(paths, job, hosts, stop)
+
+
+def _with_tables(
+    paths: Paths, job: TrainingJob, stop: threading.Event, told: str | None
+) -> TrainingJob | None:
+    """Return the job with what its tables mean, if it has any; None after a stop."""
+    if told is not None:
+        return read_told(job, told)
+    if job.hyperparameters.columns is None:
+        return job
+    # Imported here: a job of numbered features does not need pyarrow.
+    from container.training.table_fit import learn_tables  # noqa: PLC0415
+
+    return learn_tables(paths, job, stop.is_set)
 
 
 def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event) -> None:
@@ -258,19 +282,14 @@ def _stop_early(keeper: Keeper | None = None) -> None:
 def _initialize(model: ParameterStore, paths: Paths, job: TrainingJob) -> None:
     """Draw the initial parameters, and replace those that the model channel has."""
     draw_initial(model, job.hyperparameters)
-    if MODEL_CHANNEL not in job.channels:
+    start = load_start(paths, job)
+    if start is None:
         return
-    place, directory = f"{MODEL_CHANNEL} channel", paths.input_data / MODEL_CHANNEL
+    earlier = start.model
     try:
-        earlier = load_any_model(directory)
+        start_from(earlier, model, job.hyperparameters, job.moves)
     except UserError as error:
-        raise error.within(place) from error
-    except OSError as error:
-        raise PlatformError(f"{place}: {directory} cannot be read: {error}") from error
-    try:
-        start_from(earlier, model, job.hyperparameters)
-    except UserError as error:
-        raise UserError(f"{place}: {error.message}") from error
+        raise UserError(f"{PLACE}: {error.message}") from error
     _log.info("starting from the model of the model channel, %d features", earlier.feature_dim)
 
 
@@ -282,6 +301,8 @@ def _describe_rows(job: TrainingJob, channels: dict[str, ChannelRows]) -> dict[s
     if job.checkpoints is None or len(job.resources.hosts) > 1:
         return {}
     found = {"train": channels["train"].describe()}
+    if job.tables is not None:
+        found["train"] += f", {job.tables.describe_check()}"
     if job.hyperparameters.early_stopping_patience is not None and "validation" in job.channels:
         # Their origin alone: it depends on the machine whether these rows are in memory.
         found["validation"] = channels["validation"].describe_origin()

@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 
@@ -23,11 +24,14 @@ class Rows:
         All rows; None if they are read again.
     buffer_bytes : int
         Memory for shuffling rows that are read again.
+    space : FeatureSpace or None
+        The features by the column that they come from; None if that is not known.
     """
 
     read: Callable[[int], Iterator[CSRBatch]]
     cached: CSRBatch | None = None
     buffer_bytes: int = 0
+    space: FeatureSpace | None = None
 
     @classmethod
     def in_memory(cls, rows: CSRBatch) -> Self:

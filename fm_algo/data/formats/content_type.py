@@ -38,6 +38,19 @@ class ContentType:
     parameters: Mapping[str, str]
 
 
+TABLE_TYPES = (PARQUET, f"{CSV};header=present", JSONLINES)
+"""The content types of tables."""
+
+
+def is_table(content_type: ContentType) -> bool:
+    """Return whether a content type is that of tables.
+
+    JSON Lines can be either: objects of cells, or of numbered features.
+    """
+    is_header = content_type.parameters.get("header", "").lower() == "present"
+    return content_type.name in {PARQUET, JSONLINES} or (content_type.name == CSV and is_header)
+
+
 def parse_content_type(text: str) -> ContentType:
     """Read a Content-Type header or the ContentType of a channel.
 

@@ -1,5 +1,6 @@
 """`Tables`: what a model knows of the tables that it was trained on, as its file holds it."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -130,6 +131,13 @@ class Tables:
         """Return the arrays by name, for a file; without the candidates."""
         seen = {} if self.seen is None else named("seen", self.seen.arrays())
         return self.encoder.arrays() | seen
+
+    def describe_check(self) -> str:
+        """Return a text that identifies these tables, by all that they hold."""
+        check = zlib.crc32(msgspec.json.encode(self.describe()))
+        for array in self.arrays().values():
+            check = zlib.crc32(np.ascontiguousarray(array).data, check)
+        return f"{self.encoder.feature_dim} features (check {check:08x})"
 
     @classmethod
     def of_arrays(cls, described: object, arrays: Mapping[str, NDArray[Any]]) -> Self:

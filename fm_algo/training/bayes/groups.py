@@ -1,4 +1,4 @@
-"""Which features share a prior: those of a column, where columns can be told from the rows.
+"""Which features share a prior: those of a column, as it is known or can be told from the rows.
 
 Tables become rows of numbered features column after column. So a run of consecutive features of
 which no two stand in a row is a column of single values, as far as the rows can tell: users, then
@@ -8,6 +8,7 @@ short runs only, and have one prior.
 
 import numpy as np
 
+from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.runtime.jit import njit
 from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
 
@@ -19,7 +20,12 @@ _MAX_GROUPS = 256
 
 def groups_of_runs(rows: CSRBatch) -> Int32Array:
     """Group features by the runs that the rows show; int32, (feature_dim,)."""
-    return _by_first(find_runs(rows), rows.feature_dim)
+    return _join_short(find_runs(rows), rows.feature_dim)
+
+
+def groups_of_fields(space: FeatureSpace) -> Int32Array:
+    """Group features by the columns that they come from; int32, (feature_dim,)."""
+    return _join_short(space.firsts, space.feature_dim)
 
 
 def groups_by_first(first_features: list[int], feature_dim: int) -> Int32Array:
@@ -39,7 +45,7 @@ def groups_by_first(first_features: list[int], feature_dim: int) -> Int32Array:
     return np.repeat(np.arange(len(firsts), dtype=np.int32), lengths)
 
 
-def _by_first(firsts: Int64Array, feature_dim: int) -> Int32Array:
+def _join_short(firsts: Int64Array, feature_dim: int) -> Int32Array:
     lengths = np.diff(np.append(firsts, feature_dim))
     least = max(LEAST_FEATURES, feature_dim // _MAX_GROUPS)
     is_long = lengths >= least

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
@@ -15,7 +16,7 @@ from fm_algo.runtime import threads
 from fm_algo.runtime.machine import usable_memory_bytes
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.training.bayes.chain import FIRST_AVERAGED, Chain
-from fm_algo.training.bayes.groups import groups_by_first
+from fm_algo.training.bayes.groups import groups_by_first, groups_of_fields
 from fm_algo.training.bayes.memory import Counts, planned_bytes
 from fm_algo.training.bayes.units import Units
 from fm_algo.training.initialization import zero_model
@@ -95,7 +96,7 @@ class BayesLearner(Learner):
         _log.info("optimizer=%s plans %d MiB, rows included", optimizer, needed >> 20)
         self._warn_of_few_samples()
         self._units = Units.of(rows.cached)
-        self._chain = self._make_chain(self._units.rows(rows.cached))
+        self._chain = self._make_chain(self._units.rows(rows.cached), rows.space)
         own = self._chain.state()
         for name, array in self._saved_state.items():
             own[name][...] = array
@@ -137,9 +138,11 @@ class BayesLearner(Learner):
             return None
         return self._units.model_in_units(_narrowed(self._start, self._rank))
 
-    def _make_chain(self, rows: CSRBatch) -> Chain:
+    def _make_chain(self, rows: CSRBatch, space: FeatureSpace | None) -> Chain:
         chosen = self._hyperparameters
-        groups = chosen.feature_groups
+        groups = None if space is None else groups_of_fields(space)
+        if chosen.feature_groups is not None:
+            groups = groups_by_first([*chosen.feature_groups], chosen.feature_dim)
         return Chain(
             rows,
             chosen.predictor_type,
@@ -147,7 +150,7 @@ class BayesLearner(Learner):
             seed=chosen.seed,
             num_threads=chosen.num_threads,
             draws=self._draws,
-            groups=None if groups is None else groups_by_first([*groups], chosen.feature_dim),
+            groups=groups,
             use_bias=chosen.use_bias,
             use_linear=chosen.use_linear,
             start=self._start_in_units(),

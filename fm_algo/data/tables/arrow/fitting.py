@@ -61,6 +61,13 @@ class EncoderFit:
     ------
     UserError
         If the columns do not fit the tables; tells every problem.
+
+    Attributes
+    ----------
+    columns : list of Column
+        All columns of the training table, in its order.
+    keys : dict of SideName to str
+        The key of each side table.
     """
 
     def __init__(
@@ -73,15 +80,15 @@ class EncoderFit:
         earlier: TableEncoder | None = None,
         num_threads: int = 1,
     ) -> None:
-        self._columns = columns_of(columns, schema, is_typed=is_typed)
+        self.columns = columns_of(columns, schema, is_typed=is_typed)
         self._sides = sides
         self._earlier = earlier
         self._side_columns = {
             side.name: columns_of(columns, side.table.schema, is_typed=is_typed) for side in sides
         }
-        self._keys = {side.name: self._key_of(side) for side in sides}
+        self.keys = {side.name: self._key_of(side) for side in sides}
         self._check_all_named(columns)
-        self._learnt = [LearntColumn(column) for column in self._columns if column.is_learnt]
+        self._learnt = [LearntColumn(column) for column in self.columns if column.is_learnt]
         self._pool = ThreadPoolExecutor(num_threads)
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -102,12 +109,12 @@ class EncoderFit:
         UserError
             If no column has features, or the keys of a side table are not all different.
         """
-        blocks, dictionaries = self._blocks_of(self._columns, "rows", self._learnt)
+        blocks, dictionaries = self._blocks_of(self.columns, "rows", self._learnt)
         for side in self._sides:
             own = [
                 column
                 for column in self._side_columns[side.name]
-                if column.name != self._keys[side.name]
+                if column.name != self.keys[side.name]
             ]
             learnt = [LearntColumn(column) for column in own if column.is_learnt]
             for each in learnt:
@@ -117,7 +124,7 @@ class EncoderFit:
             dictionaries |= their_dictionaries
         if not blocks:
             raise UserError("no column becomes features: label, weight and ignore are all there is")
-        encoder = TableEncoder(tuple(self._columns), number_blocks(blocks), dictionaries)
+        encoder = TableEncoder(tuple(self.columns), number_blocks(blocks), dictionaries)
         sides = tuple(self._join(side, encoder) for side in self._sides)
         return TableEncoder(encoder.columns, encoder.blocks, dictionaries, sides)
 
@@ -143,7 +150,7 @@ class EncoderFit:
 
     def _key_of(self, side: Side) -> str:
         """Return the one column that a side table shares with the training table."""
-        own = {column.name for column in self._columns}
+        own = {column.name for column in self.columns}
         shared = [name for name in side.table.schema.names if name in own]
         if len(shared) != 1:
             found = "no column" if not shared else f"the columns {' and '.join(shared)}"
@@ -154,10 +161,10 @@ class EncoderFit:
         return str(shared[0])
 
     def _check_all_named(self, columns: Mapping[str, Column]) -> None:
-        names = {column.name for column in self._columns}
+        names = {column.name for column in self.columns}
         for side in self._sides:
             for column in self._side_columns[side.name]:
-                if column.name in names and column.name != self._keys[side.name]:
+                if column.name in names and column.name != self.keys[side.name]:
                     raise UserError(f"column {column.name} is in both side tables")
                 names.add(column.name)
         absent = [name for name in columns if name not in names]
@@ -169,7 +176,7 @@ class EncoderFit:
 
     def _join(self, side: Side, encoder: TableEncoder) -> SideTable:
         """Encode a side table, with a last row for keys that are not in it."""
-        key = self._keys[side.name]
+        key = self.keys[side.name]
         counter = ValueCounter()
 
         def count(batch: pa.RecordBatch) -> None:

@@ -10,7 +10,14 @@ from typing import Any, BinaryIO, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet
 
-from fm_algo.data.formats.content_type import CSV, JSONLINES, PARQUET, ContentType
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSONLINES,
+    PARQUET,
+    TABLE_TYPES,
+    ContentType,
+    is_table,
+)
 from fm_algo.data.tables.arrow.columns import is_words
 from fm_algo.data.tables.arrow.csv_table import open_csv
 from fm_algo.data.tables.arrow.json_lines_table import open_json_lines
@@ -18,19 +25,7 @@ from fm_algo.data.tables.arrow.table_reader import ROWS_AT_ONCE, TableReader, ch
 from fm_algo.data.tables.cells import describe
 from fm_algo.errors import UserError
 
-TABLE_TYPES = (PARQUET, f"{CSV};header=present", JSONLINES)
-"""The content types of tables."""
-
 Source: TypeAlias = "Path | BinaryIO"
-
-
-def is_table(content_type: ContentType) -> bool:
-    """Return whether a content type is that of tables.
-
-    JSON Lines can be either: objects of cells, or of numbered features.
-    """
-    is_header = content_type.parameters.get("header", "").lower() == "present"
-    return content_type.name in {PARQUET, JSONLINES} or (content_type.name == CSV and is_header)
 
 
 def open_table(

@@ -54,8 +54,20 @@ def test_what_is_described_and_listed_comes_back(table_encoder, seen):
     assert again.arrays().keys() == tables.arrays().keys()
     for name, array in tables.arrays().items():
         np.testing.assert_array_equal(again.arrays()[name], array, strict=True)
+    assert (again.seen.user, again.seen.item) == ("user", "item")
+    assert (
+        again.describe_check() == tables.describe_check() != Tables(table_encoder).describe_check()
+    )
     assert again.candidates.V.shape == (3, 4)
     again.check_fits(11, 4)
+
+
+def test_seen_items_without_their_columns_are_refused(table_encoder, seen):
+    tables = Tables(table_encoder, seen)
+    described = tables.describe() | {"seen": {"user": "user"}}
+
+    with pytest.raises(UserError, match=r"seen items are damaged: .*`item`"):
+        Tables.of_arrays(described, tables.arrays() | CANDIDATES)
 
 
 def test_without_seen_items_there_are_none(table_encoder):

@@ -6,10 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes import columns as columns_module
 from fm_algo.training.bayes.columns import arrange
-from fm_algo.training.bayes.groups import find_runs, groups_by_first, groups_of_runs
+from fm_algo.training.bayes.groups import (
+    find_runs,
+    groups_by_first,
+    groups_of_fields,
+    groups_of_runs,
+)
 
 
 def rows_of(lists, feature_dim):
@@ -102,3 +108,12 @@ def test_short_columns_share_a_group():
     indptr = np.arange(0, 801, 4, dtype=np.int64)
     rows = CSRBatch(indptr, indices.ravel(), np.ones(800, np.float32), None, 100)
     assert groups_of_runs(rows).tolist() == [2] * 2 + [0] * 38 + [2] + [1] * 59
+
+
+def test_known_columns_are_groups_and_short_ones_share_one():
+    firsts = np.array([0, 40, 41, 80], np.int64)
+    space = FeatureSpace(("user", "age", "item", "day"), firsts, 90)
+
+    groups = groups_of_fields(space)
+
+    assert groups.tolist() == [0] * 40 + [2] + [1] * 39 + [2] * 10
