@@ -17,8 +17,8 @@ from fm_algo.data.tables.encoder import SideTable, TableEncoder
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch, to_float32
 
-_CACHED_CELLS = 1 << 18
-"""Cells of all columns whose features are remembered; a full column forgets its own."""
+_CACHED_CELLS = 1 << 15
+"""Cells of all columns whose features are remembered, some 10 MB; a full column forgets its own."""
 
 _CACHED_LENGTH = 256
 """Longer texts, and cells of more entries, are not remembered."""
@@ -34,6 +34,9 @@ class _Known(NamedTuple):
     values: Sequence[float]
     is_known: bool
 
+
+_ONE = (1.0,)
+"""The values of almost all cells: one object."""
 
 _Cache = dict[object, _Known]
 """By text or None, or by type and value: 1, 1.0 and True are equal, but not the same text."""
@@ -72,7 +75,7 @@ class RowEncoder:
 
     def __init__(self, encoder: TableEncoder) -> None:
         self._encoder = encoder
-        self._cached_cells = max(1, _CACHED_CELLS // len(encoder.blocks))
+        self._cached_cells = max(1, _CACHED_CELLS // (len(encoder.blocks) + len(encoder.sides)))
         caches: dict[str, _Cache] = {block.name: {} for block in encoder.blocks}
         self._of_rows, *of_sides = (
             [
@@ -179,7 +182,7 @@ class RowEncoder:
         except UserError as error:
             raise UserError(f"column {block.name}: {error.message}") from error
         features, values = zip(*entries, strict=True) if entries else ((), ())
-        known = _Known(features, values, is_known)
+        known = _Known(features, _ONE if values == _ONE else values, is_known)
         if is_single:
             self._remember(cache, key, known)
         return known
