@@ -22,3 +22,18 @@ def feature_range(text: str) -> range:
 def add_target(parser: argparse.ArgumentParser, about: str) -> None:
     """Add the place to write to."""
     parser.add_argument("target", type=location, metavar="DST", help=about)
+
+
+def cell(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. age=31")
+    return name, value
+
+
+def count(text: str) -> int:
+    """Read a number from 1 up."""
+    if not re.fullmatch(r"\d{1,9}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)

@@ -26,3 +26,8 @@ def write_table(rows: Sequence[Sequence[str]]) -> None:
 def note(text: str) -> None:
     """Write a line to standard error."""
     sys.stderr.write(f"{PROG}: {text}\n")
+
+
+def printable(text: str) -> str:
+    """Write what a terminal would act upon as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

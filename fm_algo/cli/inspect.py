@@ -10,7 +10,7 @@ import numpy as np
 
 from fm_algo.artifacts.artifact import StoredModel
 from fm_algo.artifacts.location import read_from
-from fm_algo.cli.console import write, write_table
+from fm_algo.cli.console import printable, write, write_table
 from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.encoder import TableEncoder
 from fm_algo.data.tables.tables import Tables
@@ -33,7 +33,7 @@ _SHOWN = 40
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -152,5 +152,5 @@ def _shown(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict | list | tuple):
         return msgspec.json.encode(value).decode()
-    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
+    text = printable(str(value))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -8,7 +8,16 @@ import argparse
 from collections.abc import Sequence
 from typing import Protocol
 
-from fm_algo.cli import convert, export_vectors, fetch, inspect, score
+from fm_algo.cli import (
+    convert,
+    explain,
+    export_vectors,
+    fetch,
+    inspect,
+    recommend,
+    score,
+    similar,
+)
 from fm_algo.cli.arguments import location
 from fm_algo.cli.console import PROG
 from fm_algo.errors import FMError
@@ -34,6 +43,9 @@ _COMMANDS: dict[str, Command] = {
     "fetch": fetch,
     "inspect": inspect,
     "score": score,
+    "recommend": recommend,
+    "similar": similar,
+    "explain": explain,
 }
 
 _PLACES = """\

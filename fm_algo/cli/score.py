@@ -1,25 +1,50 @@
 """`score`: score the rows of a file."""
 
 import argparse
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from fm_algo.answers.uncertainty import check_samples, score_uncertainty
+from fm_algo.artifacts.artifact import StoredModel
 from fm_algo.artifacts.location import read_from
 from fm_algo.artifacts.remote import local_source
 from fm_algo.cli.arguments import location
 from fm_algo.cli.console import write
-from fm_algo.data.formats.content_type import RECORDIO_PROTOBUF, parse_content_type
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSONLINES,
+    PARQUET,
+    RECORDIO_PROTOBUF,
+    ContentType,
+    parse_content_type,
+)
+from fm_algo.data.formats.decoder import RowDecoder
 from fm_algo.data.formats.factory import ROW_TYPES, make_decoder
-from fm_algo.data.formats.predictions import encode_jsonlines, uncertainty_extras
+from fm_algo.data.formats.predictions import Extra, encode_jsonlines, uncertainty_extras
+from fm_algo.data.formats.request import RequestDecoder, RequestRows
+from fm_algo.data.tables.named_model import Names
+from fm_algo.data.tables.requests.factory import make_named_decoder
+from fm_algo.data.tables.requests.rows import NamedRows
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch
 
 ABOUT = """\
 Score the rows of DATA: a line of JSON a row on standard output, as the server answers.
 With --uncertainty each has score_std and score_interval, too: for a model with samples.
+
+For a model of tables, DATA is a table with the columns that the training table had, in Parquet,
+CSV or JSON Lines. A line names the columns whose value the model does not know: "unknown".
 """
 
 _BLOCK_BYTES = 1 << 24
+
+_TABLES = {
+    ".parquet": PARQUET,
+    ".csv": f"{CSV};header=present",
+    ".jsonl": JSONLINES,
+    ".ndjson": JSONLINES,
+}
+"""Ends of the names of tables, and their types."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=location, metavar="DATA", help="a file of rows")
     parser.add_argument(
         "--content-type",
-        default=RECORDIO_PROTOBUF,
         metavar="TYPE",
-        help=f"one of {', '.join(ROW_TYPES)}; default: %(default)s",
+        help=f"one of {', '.join((*ROW_TYPES, PARQUET))}; default: {RECORDIO_PROTOBUF}, or of a "
+        f"model of tables by the name of DATA: {', '.join(_TABLES)}",
     )
     parser.add_argument(
         "--uncertainty", action="store_true", help="tell how sure the model is of each score"
@@ -38,22 +63,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    model = read_from(options.source).model
+    read = read_from(options.source)
     if options.uncertainty:
-        check_samples(model)
-    content_type = parse_content_type(options.content_type)
-    decoder = make_decoder(content_type, feature_dim=model.feature_dim, labelled=False)
+        check_samples(read.model)
+    decoder = _make_decoder(
+        read, parse_content_type(options.content_type or _type_by_name(read, options.data))
+    )
     with local_source(options.data, lambda _: False) as data:
         try:
             with data.open("rb") as file:
                 while block := file.read(_BLOCK_BYTES):
-                    _print_scores(model, decoder.feed(block), uncertainty=options.uncertainty)
-                _print_scores(model, decoder.close(), uncertainty=options.uncertainty)
+                    _print_scores(read.model, decoder.feed(block), options)
+                _print_scores(read.model, decoder.close(), options)
         except UserError as error:
             raise error.within(options.data) from error
 
 
-def _print_scores(model: FMModel, rows: CSRBatch, *, uncertainty: bool) -> None:
-    score = model.score(rows)
-    known = uncertainty_extras(score_uncertainty(model, rows)) if uncertainty else []
-    write(encode_jsonlines(score, model.predicted_label(score), dict(enumerate(known))))
+def _type_by_name(read: StoredModel, data: str) -> str:
+    if read.tables is None:
+        return RECORDIO_PROTOBUF
+    return next((its for end, its in _TABLES.items() if data.endswith(end)), RECORDIO_PROTOBUF)
+
+
+def _make_decoder(read: StoredModel, content_type: ContentType) -> RequestDecoder:
+    if read.tables is not None:
+        return make_named_decoder(content_type, Names(read.model, read.tables))
+    return _Numbered(make_decoder(content_type, feature_dim=read.model.feature_dim, labelled=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """Rows of numbered features, as a `RequestDecoder` gives them."""
+
+    decoder: RowDecoder
+
+    def feed(self, data: bytes) -> Iterator[RequestRows]:
+        yield RequestRows(self.decoder.feed(data))
+
+    def close(self) -> Iterator[RequestRows]:
+        yield RequestRows(self.decoder.close())
+
+
+def _print_scores(
+    model: FMModel, decoded: Iterable[RequestRows], options: argparse.Namespace
+) -> None:
+    for rows in decoded:
+        score, extras = model.score(rows.batch), _extras(model, rows, options)
+        write(encode_jsonlines(score, model.predicted_label(score), extras))
+
+
+def _extras(model: FMModel, rows: RequestRows, options: argparse.Namespace) -> dict[int, Extra]:
+    extras: dict[int, Extra] = {}
+    if isinstance(rows, NamedRows):
+        extras = {row: {"unknown": columns} for row, columns in rows.unknown.items()}
+    if rows.configurations or (isinstance(rows, NamedRows) and rows.asked):
+        raise UserError("a row has a configuration, which only servers answer")
+    if options.uncertainty:
+        known = uncertainty_extras(score_uncertainty(model, rows.batch))
+        extras = {row: {**extras.get(row, {}), **extra} for row, extra in enumerate(known)}
+    return extras

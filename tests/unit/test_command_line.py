@@ -15,7 +15,16 @@ from fm_algo import read_recordio, write_recordio
 from fm_algo.answers.uncertainty import score_uncertainty
 from fm_algo.artifacts.artifact import load_manifest, load_model, save_model
 from fm_algo.artifacts.builtin.artifact import load_builtin_model, read_builtin_model
-from fm_algo.cli import convert, export_vectors, program, score
+from fm_algo.cli import (
+    convert,
+    explain,
+    export_vectors,
+    inspect,
+    program,
+    recommend,
+    score,
+    similar,
+)
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
@@ -338,7 +347,10 @@ def test_a_command_that_is_not_right_exits_with_2(arguments, capsys):
     assert text.startswith("usage: python -m fm_algo")
 
 
-@pytest.mark.parametrize("command", ["convert", "export-vectors", "score"])
+@pytest.mark.parametrize(
+    "command",
+    ["convert", "explain", "export-vectors", "inspect", "recommend", "score", "similar"],
+)
 def test_every_command_says_what_it_is_for(command, capsys):
     with pytest.raises(SystemExit) as stop:
         program.main([command, "--help"])
@@ -377,7 +389,7 @@ def test_the_commands_of_the_page_are_right(root, monkeypatch):
     page = (root / "docs" / "artifacts.md").read_text()
     commands = re.findall(r"^python -m fm_algo (.*)$", page, re.MULTILINE)
     ran = []
-    for command in (convert, export_vectors, score):
+    for command in (convert, explain, export_vectors, inspect, recommend, score, similar):
         monkeypatch.setattr(command, "run", ran.append)
 
     for command in commands:

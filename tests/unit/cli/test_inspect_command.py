@@ -4,33 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from fm_algo.artifacts.artifact import save_model
 from fm_algo.cli import program
-from fm_algo.data.tables.hashing import hash_text
-from fm_algo.data.tables.seen import SeenCollector
-from fm_algo.data.tables.tables import Tables
 from fm_algo.model import FMModel
 
 BUILTIN = Path(__file__).parents[2] / "data" / "builtin" / "binary-k8-d100" / "model.tar.gz"
-
-
-@pytest.fixture
-def of_tables(table_encoder, tmp_path):
-    """A model of tables with seen items, whose largest weight is that of i2."""
-    random = np.random.default_rng(2)
-    n = table_encoder.feature_dim
-    w = random.normal(size=n).astype(np.float32)
-    w[table_encoder.block_of["item"].first + 1] = -9
-    w0, V = np.array([0.25], np.float32), random.normal(size=(n, 3)).astype(np.float32)
-    collector = SeenCollector("user", "item", 3)
-    collector.add(np.array([hash_text(b"u1")] * 3, np.uint64), np.array([0, 2, 2]))
-    tables = Tables(table_encoder, collector.finish())
-    save_model(
-        tmp_path, FMModel("regressor", w0, w, V), {"epochs": 7, "columns": {"a": 1}}, tables=tables
-    )
-    return tmp_path
 
 
 def inspect(capsys, *arguments):
@@ -43,7 +22,7 @@ def rows_of(text):
 
 
 def test_a_model_of_tables_tells_its_columns_values_and_weights(of_tables, capsys):
-    rows = {name: cell.strip() for name, cell in rows_of(inspect(capsys, of_tables)).items()}
+    rows = {name: cell.strip() for name, cell in rows_of(inspect(capsys, of_tables.path)).items()}
 
     assert rows["predictor_type"] == "regressor"
     assert (rows["feature_dim"], rows["num_factors"], rows["bias"]) == ("11", "3", "0.25")
@@ -62,7 +41,7 @@ def test_a_model_of_tables_tells_its_columns_values_and_weights(of_tables, capsy
 
 
 def test_json_has_the_same_as_one_object(of_tables, capsys):
-    found = json.loads(inspect(capsys, of_tables, "--json"))
+    found = json.loads(inspect(capsys, of_tables.path, "--json"))
 
     assert found["columns"][1]["most_frequent"] == ["i1", "i2", "i3"]
     assert found["seen"] == {"user": "user", "item": "item", "num_users": 1, "num_pairs": 2}

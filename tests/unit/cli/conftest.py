@@ -1,0 +1,46 @@
+"""Models of tables, on disk."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from fm_algo.artifacts.artifact import save_model
+from fm_algo.data.tables.hashing import hash_text
+from fm_algo.data.tables.row_encoder import RowEncoder
+from fm_algo.data.tables.seen import SeenCollector
+from fm_algo.data.tables.tables import Tables
+from fm_algo.model import FMModel
+
+
+class TableModel(NamedTuple):
+    """A model of tables, and where it is."""
+
+    path: str
+    model: FMModel
+    rows: RowEncoder
+
+    def scores(self, *rows):
+        """Return the scores of rows of cells."""
+        return self.model.score(self.rows.encode(rows).batch)
+
+
+@pytest.fixture
+def of_tables(table_encoder, tmp_path):
+    """A model whose largest weight is that of item=i2; u1 has seen i2 and i9."""
+    random = np.random.default_rng(2)
+    n = table_encoder.feature_dim
+    w0, w, V = (random.normal(size=shape).astype(np.float32) for shape in ((1,), (n,), (n, 3)))
+    w0[0] = 0.25
+    w[table_encoder.block_of["item"].first + 1] = -9
+    collector = SeenCollector("user", "item", 3)
+    collector.add(np.array([hash_text(b"u1")] * 3, np.uint64), np.array([0, 2, 2]))
+    model = FMModel("regressor", w0, w, V)
+    (tmp_path / "model").mkdir()
+    save_model(
+        tmp_path / "model",
+        model,
+        {"epochs": 7, "columns": {"a": 1}},
+        tables=Tables(table_encoder, collector.finish()),
+    )
+    return TableModel(str(tmp_path / "model"), model, RowEncoder(table_encoder))
