@@ -63,7 +63,7 @@ def test_make_demo_works_on_a_fresh_copy(fresh_copy: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Star Wars (1977)") == 1, "the film that is asked about"
+    assert "would give Star Wars (1977)" in done.stdout
     assert "× genres=" in done.stdout, "an answer by name"
     rmse = re.search(r"test rmse (\S+)", done.stdout)
     assert rmse is not None
