@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import fm_algo
+
 READY_TIMEOUT_S = 60
 
 
@@ -142,6 +144,13 @@ def test_the_page_of_hyperparameters_is_fresh(root: Path) -> None:
     made = runpy.run_path(str(root / "docs" / "hyperparameters.py"))["make_page"]()
 
     assert (root / "docs" / "hyperparameters.md").read_text() == made, "run `make docs`"
+
+
+def test_the_page_of_names_is_fresh_and_has_the_face_of_the_library(root: Path) -> None:
+    script = runpy.run_path(str(root / "docs" / "api.py"))
+
+    assert (root / "docs" / "api.md").read_text() == script["make_page"](), "run `make docs`"
+    assert sorted(script["PUBLIC"]["fm_algo"]) == fm_algo.__all__
 
 
 def test_the_page_of_errors_is_fresh(root: Path) -> None:

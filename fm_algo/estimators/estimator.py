@@ -20,16 +20,11 @@ from sklearn.utils.validation import (
 
 from fm_algo.answers.explain import Explanation, explain
 from fm_algo.answers.recommend import top_features
-from fm_algo.artifacts.artifact import Label, StoredModel, save_model
+from fm_algo.artifacts.artifact import Label, save_model
 from fm_algo.artifacts.location import write_to
 from fm_algo.errors import UserError
 from fm_algo.estimators.learning import Learning, split_off
-from fm_algo.estimators.parameters import (
-    complete,
-    hyperparameters_for,
-    parameters_of,
-    takes_parameters,
-)
+from fm_algo.estimators.parameters import complete, hyperparameters_for, takes_parameters
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
@@ -62,15 +57,6 @@ class FMEstimator(BaseEstimator):
     def __init__(self, **parameters: Any) -> None:  # noqa: ANN401 - checked by `fit`
         for name, value in complete(parameters).items():
             setattr(self, name, value)
-
-    @classmethod
-    def of_artifact(cls, artifact: StoredModel) -> Self:
-        """Make a fitted estimator from what an artifact holds, with arrays in memory."""
-        estimator = cls(**parameters_of(artifact.hyperparameters, artifact.model))
-        # Not views of a file, which may be gone when another process gets the estimator.
-        estimator._take(artifact.model.copy(), artifact.hyperparameters)
-        estimator.n_features_in_ = artifact.model.feature_dim
-        return estimator
 
     def fit(
         self,
@@ -113,7 +99,7 @@ class FMEstimator(BaseEstimator):
         rows, validation = split_off(rows, self._validation_rows(eval_set), chosen)
         learning = Learning(chosen, earlier)
         self.history_ = learning.train(rows, validation, is_shown=bool(self.verbose))
-        self._take(learning.model().copy(), msgspec.to_builtins(chosen))
+        self.model_, self.hyperparameters_ = learning.model().copy(), msgspec.to_builtins(chosen)
         self.n_iter_ = len(self.history_)
         self._learning = None
         return self
@@ -153,7 +139,7 @@ class FMEstimator(BaseEstimator):
         history = learning.train(
             rows, epochs=range(num_done, num_done + 1), is_shown=bool(self.verbose)
         )
-        self._take(learning.model(), msgspec.to_builtins(chosen))
+        self.model_, self.hyperparameters_ = learning.model(), msgspec.to_builtins(chosen)
         self.history_ = [*getattr(self, "history_", []), *history]
         self.n_iter_ = num_done + 1
         self._learning = learning
@@ -270,9 +256,6 @@ class FMEstimator(BaseEstimator):
     def _labels(self) -> tuple[Label, ...] | None:
         """Return what an artifact must know of the labels."""
         return None
-
-    def _take(self, model: FMModel, hyperparameters: dict[str, object]) -> None:
-        self.model_, self.hyperparameters_ = model, hyperparameters
 
     def _to_batch(
         self,

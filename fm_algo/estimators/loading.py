@@ -6,6 +6,7 @@ import numpy as np
 
 from fm_algo.artifacts.location import read_from
 from fm_algo.estimators.classifier import FMClassifier
+from fm_algo.estimators.parameters import parameters_of
 from fm_algo.estimators.regressor import FMRegressor
 from fm_algo.loss import LOSSES
 
@@ -30,9 +31,15 @@ def load_model(location: str | os.PathLike[str]) -> FMClassifier | FMRegressor:
     UserError
         If there is no such model or it cannot be read.
     """
-    artifact = read_from(os.fspath(location))
-    if not LOSSES[artifact.model.predictor_type].is_classifier:
-        return FMRegressor.of_artifact(artifact)
-    classifier = FMClassifier.of_artifact(artifact)
-    classifier.classes_ = np.array(artifact.labels or (0, 1))
-    return classifier
+    stored = read_from(os.fspath(location))
+    parameters = parameters_of(stored.hyperparameters, stored.model)
+    estimator: FMClassifier | FMRegressor
+    if LOSSES[stored.model.predictor_type].is_classifier:
+        estimator = FMClassifier(**parameters)
+        estimator.classes_ = np.array(stored.labels or (0, 1))
+    else:
+        estimator = FMRegressor(**parameters)
+    # Not views of a file, which may be gone when another process gets the estimator.
+    estimator.model_, estimator.hyperparameters_ = stored.model.copy(), stored.hyperparameters
+    estimator.n_features_in_ = stored.model.feature_dim
+    return estimator
