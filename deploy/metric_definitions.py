@@ -20,6 +20,10 @@ _BUILT_IN = {
 }
 """Name at AWS -> its name in the log, and whether lower or higher is better."""
 _OURS = {"roc_auc_score": ("roc_auc_score", "score")}
+_RANKINGS = {name: (name, "score") for name in ("ndcg@10", "recall@10", "map@10")}
+"""Those of a job with a table of items."""
+_OF_REGRESSORS = ("rmse", "mse", "absolute_loss")
+_OF_BOTH = ("train:progress", "train:throughput")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,7 @@ def _define() -> Iterator[MetricDefinition]:
     )
     for name, (text, kind) in (_BUILT_IN | _OURS).items():
         tail = rf"{text} <{kind}>=(\S+)"
-        goal: Literal["Minimize", "Maximize"] = "Minimize" if kind == "loss" else "Maximize"
-        yield MetricDefinition(f"test:{name}", f"{_QUALITY}test {tail}", goal)
-        yield MetricDefinition(f"validation:{name}", f"{_QUALITY}validation {tail}", goal)
+        yield from _of_evaluations(name, text, kind)
         if name in _OURS:  # its metric per epoch would be the forty-first
             continue
         epoch = rf"{_QUALITY}epoch=\S+, "
@@ -67,9 +69,41 @@ def _define() -> Iterator[MetricDefinition]:
         )
 
 
+def _of_evaluations(name: str, text: str, kind: str) -> Iterator[MetricDefinition]:
+    """Define a metric of the test and validation channels."""
+    tail = rf"{text} <{kind}>=(\S+)"
+    goal: Literal["Minimize", "Maximize"] = "Minimize" if kind == "loss" else "Maximize"
+    yield MetricDefinition(f"test:{name}", f"{_QUALITY}test {tail}", goal)
+    yield MetricDefinition(f"validation:{name}", f"{_QUALITY}validation {tail}", goal)
+
+
 METRIC_DEFINITIONS = tuple(_define())
+RANKING_DEFINITIONS = tuple(
+    definition for name, of in _RANKINGS.items() for definition in _of_evaluations(name, *of)
+)
 OBJECTIVES = {
     definition.name: definition.goal for definition in METRIC_DEFINITIONS if definition.goal
 }
 """Objective of tuning -> Minimize or Maximize."""
+RANKING_OBJECTIVES = {
+    definition.name: definition.goal for definition in RANKING_DEFINITIONS if definition.goal
+}
+"""Those of jobs with a table of items."""
 PROGRESS = METRIC_DEFINITIONS[0]
+
+
+def metrics_with_rankings(predictor_type: str) -> tuple[MetricDefinition, ...]:
+    """Return the metrics of a job with a table of items; AWS has no room for those of both types.
+
+    Parameters
+    ----------
+    predictor_type : str
+        regressor or binary_classifier.
+    """
+    is_regressor = predictor_type == "regressor"
+    of_job = (
+        metric
+        for metric in METRIC_DEFINITIONS
+        if metric.name in _OF_BOTH or (metric.name.split(":")[1] in _OF_REGRESSORS) == is_regressor
+    )
+    return (*of_job, *RANKING_DEFINITIONS)

@@ -8,17 +8,30 @@ from deploy.aws.call import Aws, Call
 from deploy.aws.names import LONGEST_NAME, check_name
 from deploy.aws.wait import Answer, Patience, wait_until
 from deploy.commands import arguments as flags
-from deploy.commands.training_request import CHANNELS, MODEL_CHANNEL, MODEL_TYPE
+from deploy.commands.training_request import (
+    CHANNELS,
+    MODEL_CHANNEL,
+    MODEL_TYPE,
+    SIDE_CHANNELS,
+)
 from deploy.console import say
 from deploy.hyperparameter_specification import specifications
 from deploy.metric_definitions import METRIC_DEFINITIONS, OBJECTIVES
 from deploy.settings import Settings
-from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSON,
+    JSONLINES,
+    LIBSVM,
+    PARQUET,
+    RECORDIO_PROTOBUF,
+)
 from fm_algo.errors import AlgorithmError
 
 _LIMIT_S = 600
-_TRAINING_TYPES = [RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES]
-_REQUEST_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM]
+_TABLE_TYPES = [PARQUET, f"{CSV};header=present", JSONLINES]
+_TRAINING_TYPES = [RECORDIO_PROTOBUF, CSV, LIBSVM, *_TABLE_TYPES]
+_REQUEST_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM, PARQUET]
 _ANSWER_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV]
 _TRAINING_INSTANCES = [
     *(f"ml.m5.{size}" for size in ("large", "xlarge", "2xlarge", "4xlarge", "12xlarge")),
@@ -33,6 +46,8 @@ _TEXTS = {
     "train": "Labelled rows to train on.",
     "test": "Labelled rows, scored once at the end.",
     "validation": "Labelled rows, scored after each epoch.",
+    "items": "A table of all items, joined to rows that are tables.",
+    "users": "A table of users, joined to rows that are tables.",
     MODEL_CHANNEL: "A model to start from.",
 }
 
@@ -98,6 +113,7 @@ class RegisterAlgorithm:
                     _channel(name, _TRAINING_TYPES, ["File", "FastFile", "Pipe"])
                     for name in CHANNELS
                 ),
+                *(_channel(name, _TABLE_TYPES, ["File", "FastFile"]) for name in SIDE_CHANNELS),
                 _channel(MODEL_CHANNEL, [MODEL_TYPE], ["File"]),
             ],
             "SupportedTuningJobObjectiveMetrics": [
@@ -137,7 +153,7 @@ def _channel(name: str, content_types: list[str], input_modes: list[str]) -> dic
         "Description": _TEXTS[name],
         "IsRequired": name == "train",
         "SupportedContentTypes": content_types,
-        "SupportedCompressionTypes": ["None", "Gzip"] if name in CHANNELS else ["None"],
+        "SupportedCompressionTypes": ["None"] if name == MODEL_CHANNEL else ["None", "Gzip"],
         "SupportedInputModes": input_modes,
     }
 

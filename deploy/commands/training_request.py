@@ -1,6 +1,7 @@
 """The request for a training job: the same for a single job and for each job of a tuning job."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,21 @@ from typing import Any
 from deploy.aws.call import Aws, Call
 from deploy.aws.uploads import Upload
 from deploy.commands import arguments as flags
-from deploy.metric_definitions import METRIC_DEFINITIONS
+from deploy.metric_definitions import (
+    METRIC_DEFINITIONS,
+    MetricDefinition,
+    metrics_with_rankings,
+)
 from deploy.settings import Settings
+from fm_algo.data.formats.content_type import table_type_of
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 
 CHANNELS = ("train", "test", "validation")
 """The channels of data."""
+
+SIDE_CHANNELS = ("items", "users")
+"""The channels of tables that are joined to the rows."""
 
 MODEL_CHANNEL = "model"
 """The channel with the model to start from."""
@@ -115,7 +124,7 @@ class TrainingRequest:
             "AlgorithmSpecification": {
                 "TrainingImage": self.image,
                 "TrainingInputMode": self.input_mode,
-                "MetricDefinitions": [metric.as_request() for metric in METRIC_DEFINITIONS],
+                "MetricDefinitions": [metric.as_request() for metric in self.metrics],
             },
             "RoleArn": self.role,
             "InputDataConfig": [channel.as_request() for channel in self.channels],
@@ -128,6 +137,13 @@ class TrainingRequest:
         if self.checkpoints is not None:
             request["CheckpointConfig"] = {"S3Uri": self.checkpoints}
         return request
+
+    @property
+    def metrics(self) -> tuple[MetricDefinition, ...]:
+        """The metrics that AWS reads from the log of such a job."""
+        if not any(channel.name == "items" for channel in self.channels):
+            return METRIC_DEFINITIONS
+        return metrics_with_rankings(self.hyperparameters["predictor_type"])
 
     def upload_calls(self) -> list[Call]:
         """Return the calls that upload local data to S3."""
@@ -159,12 +175,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             required=name == "train",
             help=f"data of the {name} channel; local files are uploaded, .manifest is a manifest",
         )
+    for name in SIDE_CHANNELS:
+        parser.add_argument(
+            f"--{name}",
+            metavar="PATH_OR_S3_URI",
+            help=f"table of {name}, joined to the rows by the column that both have",
+        )
+    parser.add_argument(
+        "--columns",
+        metavar="FILE_OR_JSON",
+        help='train on tables: what each column is, e.g. {"rating": "label", "user": "category"}',
+    )
     parser.add_argument(
         f"--{MODEL_CHANNEL}",
         metavar="PATH_OR_S3_URI",
         help="start from this model.tar.gz, of this algorithm or of the built-in",
     )
-    parser.add_argument("--content-type", help="of all data; default RecordIO-protobuf")
+    parser.add_argument(
+        "--content-type",
+        help="of all data; default RecordIO-protobuf, or with --columns by the ends of the files' "
+        "names: .parquet, .csv (with a header) or .jsonl",
+    )
     parser.add_argument(
         "--distribution",
         choices=["ShardedByS3Key", "FullyReplicated"],
@@ -213,6 +244,10 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Trainin
     given = flags.pairs(arguments.hyperparameter, "-H")
     if arguments.hyperparameters is not None:
         given = flags.read_strings(arguments.hyperparameters) | given
+    if arguments.columns is not None:
+        if "columns" in given:
+            raise UserError("--columns is given, and the hyperparameter columns: give one of them")
+        given["columns"] = _columns(arguments.columns)
     parse_hyperparameters(given)
     channels, uploads = _channels(arguments, settings)
     return TrainingRequest(
@@ -237,23 +272,45 @@ def _channels(
 ) -> tuple[tuple[Channel, ...], tuple[Upload, ...]]:
     channels: list[Channel] = []
     uploads: list[Upload] = []
-    for name in (*CHANNELS, MODEL_CHANNEL):
+    for name in (*CHANNELS, *SIDE_CHANNELS, MODEL_CHANNEL):
         source: str | None = getattr(arguments, name)
         if source is None:
             continue
         uri, upload = flags.data(source, arguments, settings)
         uploads += [upload] if upload else []
-        channels.append(_channel(name, uri, arguments))
+        file = source if upload is None else upload.files[0][1]
+        channels.append(_channel(name, uri, file, arguments))
     return tuple(channels), tuple(uploads)
 
 
-def _channel(name: str, uri: str, arguments: argparse.Namespace) -> Channel:
+def _channel(name: str, uri: str, file: str, arguments: argparse.Namespace) -> Channel:
+    """Return a channel; `file` is the name of its only or first file, or a prefix."""
+    # Every machine starts from the whole model, and joins the whole table. Neither can be read
+    # from a pipe.
+    whole = {"distribution": "FullyReplicated", "input_mode": "File"}
     if name == MODEL_CHANNEL:
-        # Every machine starts from the whole model, and a model cannot be read from a pipe.
-        whole = {"distribution": "FullyReplicated", "input_mode": "File"}
         return Channel(name=name, uri=uri, content_type=MODEL_TYPE, **whole)
-    data = {"content_type": arguments.content_type, "distribution": arguments.distribution}
+    content_type: str | None = arguments.content_type
+    if content_type is None and arguments.columns is not None:
+        content_type = table_type_of(file)
+        if content_type is None:
+            raise UserError(
+                f"--{name} {file}: its name does not end in .parquet, .csv or .jsonl, so add "
+                "--content-type"
+            )
+    if name in SIDE_CHANNELS:
+        return Channel(name=name, uri=uri, content_type=content_type, **whole)
+    data = {"content_type": content_type, "distribution": arguments.distribution}
     return Channel(name=name, uri=uri, **data)
+
+
+def _columns(given: str) -> str:
+    """Return the columns as short JSON, because AWS limits the text: as given, or of a file."""
+    try:
+        text = given if given.lstrip().startswith("{") else Path(given).read_text("utf-8")
+        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--columns {given} cannot be read: {error}") from error
 
 
 def _max_wait_s(arguments: argparse.Namespace) -> int | None:

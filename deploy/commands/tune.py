@@ -12,7 +12,7 @@ from deploy.commands import training_request
 from deploy.commands.training_request import TrainingRequest
 from deploy.console import Progress, say_table
 from deploy.hyperparameter_specification import Tunable, tunables
-from deploy.metric_definitions import OBJECTIVES
+from deploy.metric_definitions import OBJECTIVES, RANKING_OBJECTIVES
 from deploy.settings import Settings
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
@@ -20,6 +20,7 @@ from fm_algo.hyperparameters import parse_hyperparameters
 _LIMIT_S = 72 * 3600
 _LONGEST_NAME = 32
 _SCALES = ("Auto", "Linear", "Logarithmic", "ReverseLogarithmic")
+_OBJECTIVES = OBJECTIVES | RANKING_OBJECTIVES
 _DEFAULT_OBJECTIVES = {"regressor": "rmse", "binary_classifier": "binary_classification_accuracy"}
 
 
@@ -110,7 +111,7 @@ class Tune:
             "HyperParameterTuningJobConfig": {
                 "Strategy": self.strategy,
                 "HyperParameterTuningJobObjective": {
-                    "Type": OBJECTIVES[self.objective],
+                    "Type": _OBJECTIVES[self.objective],
                     "MetricName": self.objective,
                 },
                 "ResourceLimits": {
@@ -150,7 +151,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"declared range; SCALE is one of {', '.join(_SCALES)}; default every rate and decay "
         "that -H leaves open",
     )
-    parser.add_argument("--objective", choices=sorted(OBJECTIVES), help="metric to make best")
+    parser.add_argument("--objective", choices=sorted(_OBJECTIVES), help="metric to make best")
     parser.add_argument(
         "--strategy", choices=["Bayesian", "Random"], default="Bayesian", help="default %(default)s"
     )
@@ -178,7 +179,7 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Tune:
         name=flags.name(arguments, _LONGEST_NAME),
         request=request,
         ranges=ranges,
-        objective=arguments.objective or _default_objective(request),
+        objective=_objective(arguments.objective, request),
         strategy=arguments.strategy,
         max_jobs=arguments.max_jobs,
         max_parallel=arguments.max_parallel,
@@ -217,6 +218,15 @@ def _range(text: str, name: str, declared: Tunable) -> Range:
             f"first, SCALE one of {', '.join(_SCALES)}"
         )
     return Range(name=name, low=low, high=high, scale=scale, is_integer=declared.is_integer)
+
+
+def _objective(chosen: str | None, request: TrainingRequest) -> str:
+    if chosen is None:
+        return _default_objective(request)
+    if chosen not in {metric.name for metric in request.metrics}:
+        needs = "--items" if chosen in RANKING_OBJECTIVES else "another predictor_type"
+        raise UserError(f"--objective {chosen} is not a metric of these jobs: it needs {needs}")
+    return chosen
 
 
 def _default_objective(request: TrainingRequest) -> str:

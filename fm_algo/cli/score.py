@@ -11,12 +11,11 @@ from fm_algo.artifacts.remote import local_source
 from fm_algo.cli.arguments import location
 from fm_algo.cli.console import write
 from fm_algo.data.formats.content_type import (
-    CSV,
-    JSONLINES,
     PARQUET,
     RECORDIO_PROTOBUF,
     ContentType,
     parse_content_type,
+    table_type_of,
 )
 from fm_algo.data.formats.decoder import RowDecoder
 from fm_algo.data.formats.factory import ROW_TYPES, make_decoder
@@ -38,14 +37,6 @@ CSV or JSON Lines. A line names the columns whose value the model does not know:
 
 _BLOCK_BYTES = 1 << 24
 
-_TABLES = {
-    ".parquet": PARQUET,
-    ".csv": f"{CSV};header=present",
-    ".jsonl": JSONLINES,
-    ".ndjson": JSONLINES,
-}
-"""Ends of the names of tables, and their types."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -54,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--content-type",
         metavar="TYPE",
         help=f"one of {', '.join((*ROW_TYPES, PARQUET))}; default: {RECORDIO_PROTOBUF}, or of a "
-        f"model of tables by the name of DATA: {', '.join(_TABLES)}",
+        "model of tables by the end of the name: .parquet, .csv (with a header) or .jsonl",
     )
     parser.add_argument(
         "--uncertainty", action="store_true", help="tell how sure the model is of each score"
@@ -80,9 +71,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _type_by_name(read: StoredModel, data: str) -> str:
-    if read.tables is None:
-        return RECORDIO_PROTOBUF
-    return next((its for end, its in _TABLES.items() if data.endswith(end)), RECORDIO_PROTOBUF)
+    of_table = None if read.tables is None else table_type_of(data)
+    return of_table or RECORDIO_PROTOBUF
 
 
 def _make_decoder(read: StoredModel, content_type: ContentType) -> RequestDecoder:

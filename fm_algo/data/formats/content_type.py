@@ -19,6 +19,14 @@ _ALIASES = {
     "application/parquet": PARQUET,
 }
 
+_ENDS = {
+    ".parquet": PARQUET,
+    ".csv": f"{CSV};header=present",
+    ".jsonl": JSONLINES,
+    ".ndjson": JSONLINES,
+}
+"""Ends of the names of tables, and their types."""
+
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 
 
@@ -64,3 +72,9 @@ def parse_content_type(text: str) -> ContentType:
         for key, quoted, plain in _PARAMETER.findall(semicolon + rest)
     }
     return ContentType(_ALIASES.get(name, name), parameters)
+
+
+def table_type_of(name: str) -> str | None:
+    """Return the content type of a table by the end of its file's name; None if that tells none."""
+    plain = name.removesuffix(".gz")
+    return next((text for end, text in _ENDS.items() if plain.endswith(end)), None)

@@ -237,3 +237,113 @@ def test_what_is_missing_says_flag_and_variable(refused, monkeypatch, variable, 
     monkeypatch.delenv(variable)
     message = refused("train", "--train", "s3://bucket/x", *HYPERPARAMETERS)
     assert f"add {flag} or set {variable}" in message
+
+
+COLUMNS = {"rating": "label", "user": "category", "item": "category", "genres": {"set": "|"}}
+OF_TABLES = (
+    *("--train", "s3://bucket/ratings.csv.gz", "--validation", "s3://bucket/last.jsonl"),
+    *("--items", "s3://bucket/items.parquet", "--output", "s3://bucket/models"),
+    *("-H", "num_factors=8", "-H", "predictor_type=regressor"),
+)
+
+
+@pytest.fixture(params=["file", "text"])
+def columns(request, tmp_path):
+    if request.param == "text":
+        return json.dumps(COLUMNS)
+    (tmp_path / "columns.json").write_text(json.dumps(COLUMNS, indent=2))
+    return str(tmp_path / "columns.json")
+
+
+def channels_of(step):
+    return {channel["ChannelName"]: channel for channel in step["parameters"]["InputDataConfig"]}
+
+
+def test_tables_have_the_types_of_their_names_and_joined_ones_go_whole(dry_run, columns):
+    (step,) = dry_run("train", *OF_TABLES, "--columns", columns)
+
+    given = step["parameters"]["HyperParameters"]["columns"]
+    assert given == json.dumps(COLUMNS, separators=(",", ":"))
+    channels = channels_of(step)
+    assert {name: channel["ContentType"] for name, channel in channels.items()} == {
+        "train": "text/csv;header=present",
+        "validation": "application/jsonlines",
+        "items": "application/x-parquet",
+    }
+    joined = channels["items"]
+    assert joined["DataSource"]["S3DataSource"]["S3DataDistributionType"] == "FullyReplicated"
+    assert joined["InputMode"] == "File"
+    names = {
+        metric["Name"]
+        for metric in step["parameters"]["AlgorithmSpecification"]["MetricDefinitions"]
+    }
+    assert {"validation:ndcg@10", "test:map@10", "train:rmse"} < names
+    assert "train:binary_f_beta" not in names
+
+
+def test_local_tables_are_uploaded_with_their_types(dry_run, tmp_path):
+    for name in ("train", "users"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part-0.parquet").write_bytes(b"x")
+
+    *uploads, step = dry_run(
+        "train",
+        *("--train", str(tmp_path / "train"), "--users", str(tmp_path / "users")),
+        *("-H", "num_factors=8", "-H", "predictor_type=regressor"),
+        *("--columns", json.dumps(COLUMNS)),
+    )
+
+    assert len(uploads) == 2
+    assert {channel["ContentType"] for channel in channels_of(step).values()} == {
+        "application/x-parquet"
+    }
+
+
+def test_a_content_type_goes_before_the_names(dry_run):
+    given = ("--columns", json.dumps(COLUMNS), "--content-type", "application/jsonlines")
+    (step,) = dry_run("train", *OF_TABLES, *given)
+    assert {channel["ContentType"] for channel in channels_of(step).values()} == {
+        "application/jsonlines"
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--columns", "none.json"), "--columns none.json cannot be read: "),
+        (("--columns", '{"a":'), "cannot be read: "),
+        (("--columns", '{"user": "categories"}'), "user"),
+        (("--columns", "{}", "-H", "columns={}"), "give one of them"),
+        (("--columns", json.dumps(COLUMNS), "-H", "feature_dim=3"), "feature_dim=3 must not"),
+        (
+            ("--columns", json.dumps(COLUMNS), "--test", "s3://bucket/prefix/"),
+            "--test s3://bucket/prefix/: its name does not end in .parquet, .csv or .jsonl",
+        ),
+    ],
+)
+def test_wrong_tables_are_refused_before_a_machine_is_started(refused, argv, message):
+    line = refused("train", *OF_TABLES, *argv)
+    assert message in line
+    assert len(line.splitlines()) == 1
+
+
+def test_rankings_can_be_tuned_where_there_are_items(dry_run, refused):
+    objective = ("--objective", "validation:ndcg@10")
+    (step,) = dry_run("tune", *OF_TABLES, "--columns", json.dumps(COLUMNS), *objective)
+    tuned = step["parameters"]["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    assert tuned == {"Type": "Maximize", "MetricName": "validation:ndcg@10"}
+
+    assert "it needs --items" in refused("tune", *TRAINING, *objective)
+
+
+def test_an_algorithm_takes_tables(dry_run):
+    (step,) = dry_run("register-algorithm")
+    channels = step["parameters"]["TrainingSpecification"]["TrainingChannels"]
+    types = {channel["Name"]: channel["SupportedContentTypes"] for channel in channels}
+    assert set(types) == {"train", "test", "validation", "items", "users", "model"}
+    assert "application/x-parquet" in types["train"]
+    assert types["items"] == [
+        "application/x-parquet",
+        "text/csv;header=present",
+        "application/jsonlines",
+    ]

@@ -2,7 +2,16 @@
 
 import re
 
-from deploy.metric_definitions import METRIC_DEFINITIONS, OBJECTIVES
+import pytest
+
+from deploy.metric_definitions import (
+    METRIC_DEFINITIONS,
+    OBJECTIVES,
+    RANKING_OBJECTIVES,
+    metrics_with_rankings,
+)
+from fm_algo.training.metrics import metric_names
+from fm_algo.training.ranking_metrics import RANKING_METRICS
 
 
 def found(lines):
@@ -31,6 +40,27 @@ def test_those_of_the_built_in_are_there():
     built_in = {kind.format(metric) for kind in kinds for metric in metrics}
     assert built_in | {"train:progress", "train:throughput"} <= names
     assert len(built_in) == 24
+
+
+@pytest.mark.parametrize("predictor_type", ["regressor", "binary_classifier"])
+def test_a_job_with_items_has_the_metrics_of_its_type_and_those_of_rankings(predictor_type):
+    definitions = metrics_with_rankings(predictor_type)
+
+    names = {metric.name for metric in definitions}
+    assert len(definitions) == len(names) <= 40
+    assert {"train:progress", "train:throughput"} < names
+    own = {name.replace("f_1.000", "f_beta") for name in metric_names(predictor_type)}
+    assert {name.split(":")[1] for name in names} - {"progress", "throughput"} == {
+        *own,
+        *RANKING_METRICS,
+    }
+    for name in RANKING_METRICS:
+        for channel in ("test", "validation"):
+            assert RANKING_OBJECTIVES[f"{channel}:{name}"] == "Maximize"
+            (metric,) = (each for each in definitions if each.name == f"{channel}:{name}")
+            line = f"#quality_metric: host=algo-1, {channel} {name} <score>=0.25"
+            assert float(re.search(metric.regex, line)[1]) == 0.25
+            assert not re.search(metric.regex, line.replace("algo-1,", "algo-1, epoch=0,"))
 
 
 def test_losses_are_minimised_and_scores_maximised():
