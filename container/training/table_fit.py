@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -18,7 +18,7 @@ from fm_algo.data.formats.content_type import JSONLINES, parse_content_type
 from fm_algo.data.tables.arrow.fitting import EncoderFit, Side
 from fm_algo.data.tables.arrow.learnt import LearntColumn
 from fm_algo.data.tables.arrow.schema import columns_of
-from fm_algo.data.tables.arrow.seen import SeenPairs
+from fm_algo.data.tables.arrow.seen import SeenPairs, seen_columns
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.encoder import SideName, TableEncoder
 from fm_algo.data.tables.moves import find_moves
@@ -166,7 +166,7 @@ class _Learning:
             num_threads=num_threads(self._job),
         )
         if self._job.hyperparameters.keep_seen:
-            self._seen = SeenPairs(*_seen_columns(fit))
+            self._seen = SeenPairs(*seen_columns(fit.columns, fit.keys))
         return fit
 
     def _read_side(self, name: SideName) -> Side:
@@ -194,41 +194,6 @@ class _Learning:
         except pa.ArrowException as error:
             what = str(error).partition("\n")[0]
             raise UserError(f"{name} channel: its files do not fit together: {what}") from error
-
-
-def _seen_columns(fit: EncoderFit) -> tuple[str, str]:
-    """Return the columns of users and of items.
-
-    Raises
-    ------
-    UserError
-        If that is not clear, or items would have no numbers.
-    """
-    names = {column.name for column in fit.columns}
-    items, users = fit.keys.get("items"), fit.keys.get("users")
-    item = items or ("item" if "item" in names else None)
-    others = [
-        column.name
-        for column in fit.columns
-        if column.kind in {"category", "hash"} and column.name != item
-    ]
-    user = users or ("user" if "user" in names else None) or _only(others)
-    if user is None or item is None:
-        raise UserError(
-            "keep_seen=true: it is not clear which columns are users and items; name them user "
-            "and item, or give tables of them in the channels users and items"
-        )
-    kind = next(column.kind for column in fit.columns if column.name == item)
-    if items is None and kind != "category":
-        raise UserError(
-            f"keep_seen=true: column {item} is a {kind}, so its values have no numbers; make it a "
-            "category, or give a table of all items in the channel items"
-        )
-    return user, item
-
-
-def _only(names: Sequence[str]) -> str | None:
-    return names[0] if len(names) == 1 else None
 
 
 def _log_learnt(tables: Tables, num_rows: int, seconds: float) -> None:

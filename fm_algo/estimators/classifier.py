@@ -172,8 +172,8 @@ class FMClassifier(ClassifierMixin, FMEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _meet(self, y: ArrayLike) -> None:
-        super()._meet(y)
+    def _meet(self, y: ArrayLike | None) -> None:
+        y = self._require(y)
         check_array(y, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y", raise_unknown=True)

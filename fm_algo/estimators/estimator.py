@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
@@ -22,13 +21,15 @@ from fm_algo.answers.explain import Explanation, explain
 from fm_algo.answers.recommend import top_features
 from fm_algo.artifacts.artifact import Label, save_model
 from fm_algo.artifacts.location import write_to
+from fm_algo.data.tables.cells import Scalar
 from fm_algo.errors import UserError
+from fm_algo.estimators.frames import Frame, encode_frame
 from fm_algo.estimators.learning import Learning, split_off
+from fm_algo.estimators.names import KnowsNames, RowsLike
 from fm_algo.estimators.parameters import complete, hyperparameters_for, takes_parameters
-from fm_algo.hyperparameters import WITHOUT_GRADIENTS
-from fm_algo.model import FMModel, PredictorType
+from fm_algo.hyperparameters import OF_TABLES, WITHOUT_GRADIENTS, Hyperparameters
+from fm_algo.model import PredictorType
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
-from fm_algo.sparse.matrix import Matrix
 
 EvalSet = Sequence[Any]
 """``(X, y)`` or ``(X, y, sample_weight)``, or a list with one of these."""
@@ -43,14 +44,13 @@ def _learns_by_mini_batches(estimator: "FMEstimator") -> bool:
     )
 
 
-class FMEstimator(BaseEstimator):
+class FMEstimator(KnowsNames):
     """Trains, scores, explains and saves a factorization machine.
 
     A subclass says what its labels are.
     """
 
     _predictor_type: ClassVar[PredictorType]
-    model_: FMModel
     _learning: Learning | None
 
     @takes_parameters
@@ -60,24 +60,30 @@ class FMEstimator(BaseEstimator):
 
     def fit(
         self,
-        X: Matrix,
-        y: ArrayLike,
+        X: RowsLike,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         eval_set: EvalSet | None = None,
+        *,
+        users: Frame | None = None,
+        items: Frame | None = None,
     ) -> Self:
         """Train on rows.
 
         Parameters
         ----------
         X : matrix of scipy.sparse, array or data frame of numbers, shape (n, feature_dim)
-            float32 values and int32 indices in CSR form are not copied.
-        y : array-like, shape (n,)
-            The labels.
+            float32 values and int32 indices in CSR form are not copied. With `columns`: a data
+            frame, whose columns may be of any type.
+        y : array-like, shape (n,), optional
+            The labels; with `columns` by default the column of labels.
         sample_weight : array-like, shape (n,), optional
-            How much each row counts.
+            How much each row counts; with `columns` by default the column of weights.
         eval_set : (X, y) or (X, y, sample_weight), optional
             Validation rows, which are scored after each epoch. early_stopping_patience judges by
-            them.
+            them. With `columns`, X alone will do.
+        users, items : data frame, optional
+            With `columns`: tables to be joined to the rows, by the column that both have.
 
         Returns
         -------
@@ -88,24 +94,30 @@ class FMEstimator(BaseEstimator):
         ValueError
             If scikit-learn's checks refuse X or y.
         UserError
-            If the parameters or the numbers are not allowed; names each parameter.
+            If the parameters, numbers or tables are not allowed; names each parameter.
         AlgorithmError
             If training diverges.
         """
         earlier = self.model_ if self.warm_start and hasattr(self, "model_") else None
+        moves = self._learn_tables(X, users, items, is_warm=earlier is not None)
+        X, y, sample_weight = self._take_apart(X, y, sample_weight)
         self._meet(y)
         rows = self._labelled(X, y, sample_weight, is_first=True)
         chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
         rows, validation = split_off(rows, self._validation_rows(eval_set), chosen)
-        learning = Learning(chosen, earlier)
-        self.history_ = learning.train(rows, validation, is_shown=bool(self.verbose))
-        self.model_, self.hyperparameters_ = learning.model().copy(), msgspec.to_builtins(chosen)
+        learning = Learning(chosen, earlier, moves)
+        self.history_ = learning.train(
+            rows, validation, space=self._space(), is_shown=bool(self.verbose)
+        )
+        self.model_, self.hyperparameters_ = learning.model().copy(), self._described(chosen)
         self.n_iter_ = len(self.history_)
         self._learning = None
         return self
 
     @available_if(_learns_by_mini_batches)
-    def partial_fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self, X: RowsLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train one more epoch, on these rows; the optimiser's state is kept from call to call.
 
         There is none with optimizer=mcmc and als. n calls with the same rows give the model of
@@ -114,7 +126,8 @@ class FMEstimator(BaseEstimator):
         Parameters
         ----------
         X, y, sample_weight
-            As for `fit`. The first call settles the number of features.
+            As for `fit`. The first call settles the number of features, and with `columns` which
+            values have one.
 
         Returns
         -------
@@ -126,6 +139,9 @@ class FMEstimator(BaseEstimator):
             As `fit` does.
         """
         is_first = not hasattr(self, "model_")
+        if is_first:
+            self._learn_tables(X, None, None, is_warm=False)
+        X, y, sample_weight = self._take_apart(X, y, sample_weight)
         rows = self._labelled(X, y, sample_weight, is_first=is_first)
         chosen = hyperparameters_for(
             self.get_params() | {"early_stopping_patience": None},
@@ -137,25 +153,30 @@ class FMEstimator(BaseEstimator):
             learning = Learning(chosen, None if is_first else self.model_)
         num_done = getattr(self, "n_iter_", 0)
         history = learning.train(
-            rows, epochs=range(num_done, num_done + 1), is_shown=bool(self.verbose)
+            rows,
+            space=self._space(),
+            epochs=range(num_done, num_done + 1),
+            is_shown=bool(self.verbose),
         )
-        self.model_, self.hyperparameters_ = learning.model(), msgspec.to_builtins(chosen)
+        self.model_, self.hyperparameters_ = learning.model(), self._described(chosen)
         self.history_ = [*getattr(self, "history_", []), *history]
         self.n_iter_ = num_done + 1
         self._learning = learning
         return self
 
-    def explain(self, X: Matrix) -> Explanation:
+    def explain(self, X: RowsLike) -> Explanation:
         """Split the margin of a row into parts, one per feature and one per pair of features.
 
         Parameters
         ----------
         X : matrix, array or data frame, shape (1, feature_dim)
+            With `columns`: a data frame of one row, or a dict of cells by column.
 
         Returns
         -------
         Explanation
-            Its features are numbers of columns. It is about the model itself, not its samples.
+            Its features are numbers; `feature_name` says what they are. It is about the model
+            itself, not its samples.
 
         Raises
         ------
@@ -166,33 +187,52 @@ class FMEstimator(BaseEstimator):
         return explain(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values)
 
     def recommend(
-        self, X: Matrix, candidates: range, top_k: int = 10
-    ) -> tuple[Int32Array, Float32Array]:
-        """Find the features of a range whose presence gives a row the highest score.
+        self,
+        X: RowsLike,
+        candidates: range | str | None = None,
+        top_k: int = 10,
+        *,
+        exclude: Sequence[Scalar] = (),
+        exclude_seen: bool = False,
+    ) -> tuple[Int32Array | list[str], Float32Array]:
+        """Find the candidates whose presence gives a row the highest score.
 
         Parameters
         ----------
         X : matrix, array or data frame, shape (1, feature_dim)
-            The row, such as a user's.
-        candidates : range
-            Numbers of columns, such as the items'; in steps of 1.
+            The row, such as a user's. With `columns`: a data frame of one row, or a dict of cells.
+        candidates : range or str
+            Numbers of columns of X, such as the items', in steps of 1. With `columns`: the column
+            whose values are ranked, by default all rows of the table of items.
         top_k : int, optional
             How many are wanted.
+        exclude : sequence of values, optional
+            With `columns`: candidates that are not to be among them.
+        exclude_seen : bool, optional
+            With `columns` and keep_seen: whether to leave out what the row's user has in the
+            training rows.
 
         Returns
         -------
-        features : int32, shape (m,)
+        features or names : int32, shape (m,), or list of str
             The best first; m is the lesser of top_k and the number of candidates.
         scores : float32, shape (m,)
-            What the row would score with the value of that column set to 1: of a classifier, the
-            probability of ``classes_[1]``. By the model itself, not its samples.
+            What the row would score with that candidate: of a classifier, the probability of
+            ``classes_[1]``. By the model itself, not its samples.
 
         Raises
         ------
         UserError
-            If there is not exactly one row, or candidates are no columns.
+            If there is not exactly one row, or there are no such candidates.
         """
         row = self._one_row(X)
+        if self.tables_ is not None:
+            names, margin = self._best_names(
+                X, candidates, top_k, exclude, exclude_seen=exclude_seen
+            )
+            return names, self.model_.link(margin)
+        if not isinstance(candidates, range):
+            raise UserError(f"candidates={candidates!r}: allowed is a range of columns of X")
         last = candidates.stop - 1
         if candidates.step != 1 or not 0 <= candidates.start <= last < row.feature_dim or top_k < 1:
             raise UserError(
@@ -227,7 +267,9 @@ class FMEstimator(BaseEstimator):
         labels = self._labels()
 
         def write(directory: Path) -> None:
-            save_model(directory, self.model_, self.hyperparameters_, labels=labels)
+            save_model(
+                directory, self.model_, self.hyperparameters_, tables=self.tables_, labels=labels
+            )
 
         write_to(os.fspath(location), write)
 
@@ -242,16 +284,25 @@ class FMEstimator(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def _meet(self, y: ArrayLike) -> None:
+    def _meet(self, y: ArrayLike | None) -> None:
         """Look at the labels of a new training."""
+
+    def _require(self, y: ArrayLike | None) -> ArrayLike:
+        """Return labels that have to be there."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
+        return y
 
     def _encode(self, y: ArrayLike) -> NDArray[Any]:
         """Check labels and turn them into numbers."""
         raise NotImplementedError
+
+    def _described(self, chosen: Hyperparameters) -> dict[str, object]:
+        """Return the hyperparameters of a training, with what was said of tables."""
+        described: dict[str, object] = msgspec.to_builtins(chosen)
+        return described | {name: getattr(self, name) for name in OF_TABLES}
 
     def _labels(self) -> tuple[Label, ...] | None:
         """Return what an artifact must know of the labels."""
@@ -259,13 +310,17 @@ class FMEstimator(BaseEstimator):
 
     def _to_batch(
         self,
-        X: Matrix,
+        X: RowsLike,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         is_first: bool = False,
     ) -> CSRBatch:
         """Turn X into rows; only here is it known what X may be and which features it becomes."""
+        if self.tables_ is not None:
+            is_encoded = isinstance(X, CSRBatch)
+            rows = X if is_encoded else encode_frame(X, self.tables_.encoder, labelled=False)
+            return CSRBatch.of(rows, y, sample_weight=sample_weight)
         numbers = validate_data(
             self,
             X,
@@ -276,10 +331,11 @@ class FMEstimator(BaseEstimator):
         return CSRBatch.of(numbers, y, sample_weight=sample_weight)
 
     def _labelled(
-        self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None, *, is_first: bool
+        self, X: RowsLike, y: ArrayLike | None, sample_weight: ArrayLike | None, *, is_first: bool
     ) -> CSRBatch:
-        labels = self._encode(y)
-        check_consistent_length(X, labels)
+        labels = self._encode(self._require(y))
+        if not isinstance(X, CSRBatch):
+            check_consistent_length(X, labels)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, labels)
         return self._to_batch(X, labels, sample_weight, is_first=is_first)
@@ -287,19 +343,24 @@ class FMEstimator(BaseEstimator):
     def _validation_rows(self, eval_set: EvalSet | None) -> CSRBatch | None:
         if eval_set is None:
             return None
-        given = eval_set[0] if len(eval_set) == 1 else eval_set
+        given = eval_set
+        if isinstance(given, tuple | list) and len(given) == 1:
+            given = given[0]
+        if self.tables_ is not None and not isinstance(given, tuple | list):
+            given = (given, None)
         is_sequence = isinstance(given, tuple | list)
         if not is_sequence or len(given) not in {2, 3} or isinstance(given[0], tuple):
             raise UserError("eval_set is not one pair (X, y) or one triple (X, y, sample_weight)")
         X, y, *weights = given
-        return self._labelled(X, y, weights[0] if weights else None, is_first=False)
+        X, y, weight = self._take_apart(X, y, weights[0] if weights else None)
+        return self._labelled(X, y, weight, is_first=False)
 
-    def _rows(self, X: Matrix) -> CSRBatch:
+    def _rows(self, X: RowsLike) -> CSRBatch:
         """Return the rows to be scored."""
         check_is_fitted(self, "model_")
         return self._to_batch(X)
 
-    def _one_row(self, X: Matrix) -> CSRBatch:
+    def _one_row(self, X: RowsLike) -> CSRBatch:
         rows = self._rows(X)
         if rows.num_rows != 1:
             raise UserError(f"{rows.num_rows} rows, allowed is one")

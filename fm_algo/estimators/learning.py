@@ -1,10 +1,14 @@
 """One training, from rows in memory to a model: the course of a job without its files."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from fm_algo.data.feature_space import FeatureSpace
+from fm_algo.data.tables.moves import Move
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
@@ -40,18 +44,25 @@ class Learning:
     hyperparameters : Hyperparameters
     earlier : FMModel, optional
         The model to start from.
+    moves : sequence of Move, optional
+        Where its features are now, if not where they were.
 
     Attributes
     ----------
     hyperparameters : Hyperparameters
     """
 
-    def __init__(self, hyperparameters: Hyperparameters, earlier: FMModel | None = None) -> None:
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        earlier: FMModel | None = None,
+        moves: Sequence[Move] | None = None,
+    ) -> None:
         self.hyperparameters = hyperparameters
         learner = make_learner(hyperparameters)
         draw_initial(learner.writable_model(), hyperparameters)
         if earlier is not None:
-            start_from(earlier, learner.writable_model(), hyperparameters)
+            start_from(earlier, learner.writable_model(), hyperparameters, moves)
         self._learner: Learner | None = learner
         self._state: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -78,6 +89,7 @@ class Learning:
         rows: CSRBatch,
         validation: CSRBatch | None = None,
         *,
+        space: FeatureSpace | None = None,
         epochs: range | None = None,
         is_shown: bool = False,
     ) -> History:
@@ -87,6 +99,8 @@ class Learning:
         ----------
         rows, validation : CSRBatch
             With labels.
+        space : FeatureSpace, optional
+            The features by the column that they come from.
         epochs : range, optional
             Their numbers, which the order of the rows depends on; by default all that the
             hyperparameters want.
@@ -102,7 +116,7 @@ class Learning:
         if epochs is not None:
             chosen = msgspec.structs.replace(chosen, epochs=epochs.stop)
         start = Progress(epoch=0 if epochs is None else epochs.start)
-        learner.take_rows(Rows.in_memory(rows))
+        learner.take_rows(dataclasses.replace(Rows.in_memory(rows), space=space))
 
         def validate(_epoch: int) -> list[Metric]:
             if validation is None:

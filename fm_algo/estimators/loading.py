@@ -6,6 +6,7 @@ import numpy as np
 
 from fm_algo.artifacts.location import read_from
 from fm_algo.estimators.classifier import FMClassifier
+from fm_algo.estimators.frames import own_arrays
 from fm_algo.estimators.parameters import parameters_of
 from fm_algo.estimators.regressor import FMRegressor
 from fm_algo.loss import LOSSES
@@ -42,4 +43,6 @@ def load_model(location: str | os.PathLike[str]) -> FMClassifier | FMRegressor:
     # Not views of a file, which may be gone when another process gets the estimator.
     estimator.model_, estimator.hyperparameters_ = stored.model.copy(), stored.hyperparameters
     estimator.n_features_in_ = stored.model.feature_dim
+    if stored.tables is not None:
+        estimator.know(own_arrays(stored.tables))
     return estimator

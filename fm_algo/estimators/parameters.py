@@ -10,13 +10,15 @@ None stands for a default that depends on the optimizer, such as that of `epochs
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
+from fm_algo.data.tables.columns import MIN_COUNT
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import (
+    OF_TABLES,
     Hyperparameters,
     describe_range,
     has_own_default,
@@ -32,16 +34,44 @@ _LIBRARY_DEFAULTS: dict[str, object] = {"num_factors": 64, "optimizer": "mcmc"}
 _FROM_ELSEWHERE = ("feature_dim", "predictor_type")
 """Hyperparameters that the rows and the class give."""
 
+
+class _Own(NamedTuple):
+    default: object
+    allowed: str
+    meaning: str
+
+
 _FIELDS = {
     field.name: field
     for field in msgspec.structs.fields(Hyperparameters)
     if field.name not in _FROM_ELSEWHERE and not is_of_a_job(field.name)
 }
-_OURS: dict[str, tuple[object, str]] = {
-    "warm_start": (False, "Whether `fit` starts from the model of the last `fit`."),
-    "verbose": (False, "Whether `fit` shows a progress bar, on standard error."),
+_OURS: dict[str, _Own] = {
+    "columns": _Own(
+        None,
+        "a dict by name",
+        "What each column of a data frame is. X is then a table, not a matrix: docs/tables.md.",
+    ),
+    "min_count": _Own(
+        MIN_COUNT,
+        "a whole number >= 1",
+        "How often a value of a category or set must occur to have a feature of its own, where "
+        "`columns` does not say it.",
+    ),
+    "keep_seen": _Own(
+        False,
+        "true or false",
+        "Whether to keep which items each user has in the training rows, so that `recommend` can "
+        "leave them out.",
+    ),
+    "warm_start": _Own(
+        False, "true or false", "Whether `fit` starts from the model of the last `fit`."
+    ),
+    "verbose": _Own(
+        False, "true or false", "Whether `fit` shows a progress bar, on standard error."
+    ),
 }
-"""Parameters that are no hyperparameters: default and meaning."""
+"""Parameters that are no hyperparameters of a training on rows of features."""
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
@@ -52,7 +82,7 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 
 _DEFAULTS: dict[str, object] = {
     **{name: _default(field) for name, field in _FIELDS.items()},
-    **{name: default for name, (default, _) in _OURS.items()},
+    **{name: own.default for name, own in _OURS.items()},
 }
 _SIGNATURE = inspect.Signature(
     [
@@ -95,8 +125,8 @@ def documented(cls: _C) -> _C:
                 _DEFAULTS[name],
                 (text.extra_json_schema or {})["description"],
             )
-    for name, (default, meaning) in _OURS.items():
-        lines += _entry(f"{name} : true or false", default, meaning)
+    for name, own in _OURS.items():
+        lines += _entry(f"{name} : {own.allowed}", own.default, own.meaning)
     parameters = "\n".join([*lines, "", "    Attributes\n    ----------"])
     cls.__doc__ = (cls.__doc__ or "").replace("Attributes\n    ----------", parameters, 1)
     return cls
@@ -142,6 +172,7 @@ def parameters_of(described: Mapping[str, object], model: FMModel) -> dict[str, 
     model : FMModel
     """
     known = {name: value for name, value in described.items() if name in _FIELDS}
+    of_tables = {name: described[name] for name in OF_TABLES if name in described}
     shape = {
         "feature_dim": model.feature_dim,
         "num_factors": model.num_factors,
@@ -150,8 +181,8 @@ def parameters_of(described: Mapping[str, object], model: FMModel) -> dict[str, 
     try:
         read = parse_hyperparameters(known | shape)
     except UserError:
-        return {"num_factors": model.num_factors}
-    return {name: getattr(read, name) for name in _FIELDS}
+        return {"num_factors": model.num_factors} | of_tables
+    return {name: getattr(read, name) for name in _FIELDS} | of_tables
 
 
 def _plain(value: object) -> object:

@@ -1,5 +1,6 @@
 """`Tables`: what a model knows of the tables that it was trained on, as its file holds it."""
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_algo.answers.catalogue import item_vectors
 from fm_algo.data.tables.dictionary import UNKNOWN, UInt64Array
 from fm_algo.data.tables.encoder import SideTable, TableEncoder, below, named
 from fm_algo.data.tables.hashing import hash_text
 from fm_algo.errors import UserError
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
 
@@ -163,6 +166,14 @@ class Tables:
             except KeyError as error:
                 raise UserError(f"the model's candidates are damaged: no {error}") from error
         return cls(encoder, seen, candidates)
+
+    def with_candidates(self, model: FMModel) -> "Tables":
+        """Return the same tables with the candidates of a model in memory, if there are items."""
+        items = item_rows(self.encoder)
+        if items is None:
+            return self
+        V, w = item_vectors(model, items.indptr, items.indices, items.values)
+        return dataclasses.replace(self, candidates=Candidates(V, w))
 
     def check_fits(self, feature_dim: int, num_factors: int) -> None:
         """Check that these are the tables of a model of this size.

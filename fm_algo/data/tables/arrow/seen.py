@@ -1,5 +1,6 @@
 """`SeenPairs`: collect which items each user has, in one pass over a table."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 from fm_algo.data.tables.arrow import columns as cells
 from fm_algo.data.tables.arrow.encoding import on_column
 from fm_algo.data.tables.arrow.texts import hash_all
+from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import Dictionary, UInt64Array
-from fm_algo.data.tables.encoder import TableEncoder
+from fm_algo.data.tables.encoder import SideName, TableEncoder
 from fm_algo.data.tables.tables import Seen
+from fm_algo.errors import UserError
 from fm_algo.sparse.matrix import Int32Array
 
 _ROWS_AT_ONCE = 1 << 22
@@ -92,3 +95,45 @@ def _numbers(hashes: UInt64Array, dictionary: Dictionary) -> Int32Array:
         dictionary.hashes[places] == hashes, dictionary.numbers[places], -1
     ).astype(np.int32)
     return numbers
+
+
+def seen_columns(columns: Sequence[Column], keys: Mapping[SideName, str]) -> tuple[str, str]:
+    """Return which columns are users and items: the keys of their tables, or by their names.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        Those of the training table.
+    keys : mapping of {"users", "items"} to str
+        The keys of side tables, as far as there are any.
+
+    Raises
+    ------
+    UserError
+        If that is not clear, or items would have no numbers.
+    """
+    names = {column.name for column in columns}
+    items, users = keys.get("items"), keys.get("users")
+    item = items or ("item" if "item" in names else None)
+    others = [
+        column.name
+        for column in columns
+        if column.kind in {"category", "hash"} and column.name != item
+    ]
+    user = users or ("user" if "user" in names else None) or _only(others)
+    if user is None or item is None:
+        raise UserError(
+            "keep_seen=true: it is not clear which columns are users and items; name them user "
+            "and item, or give a table of users and one of items"
+        )
+    kind = next(column.kind for column in columns if column.name == item)
+    if items is None and kind != "category":
+        raise UserError(
+            f"keep_seen=true: column {item} is a {kind}, so its values have no numbers; make it a "
+            "category, or give a table of all items"
+        )
+    return user, item
+
+
+def _only(names: Sequence[str]) -> str | None:
+    return names[0] if len(names) == 1 else None
