@@ -80,6 +80,7 @@ def score(model: FMModel, place: str, rows: CSRBatch, epochs: Sequence[EpochRepo
         labels=rows.require_labels(),
         train_losses=[value for epoch in epochs for value in _values(epoch.metrics, name)],
         num_steps=sum(epoch.num_batches for epoch in epochs),
+        weights=rows.weights,
     )
 
 
@@ -187,7 +188,7 @@ def _curve(hyperparameters: Hyperparameters, epochs: Sequence[EpochReport]) -> C
 def _scored(model: FMModel, outcome: Outcome) -> Scored:
     sums = metrics_for(model.predictor_type, with_auc=True)
     with np.errstate(all="ignore"):
-        sums.update(outcome.margin, outcome.labels)
+        sums.update(outcome.margin, outcome.labels, outcome.weights)
     area = next(iter(_values(sums.results(), "roc_auc_score")), None)
     return Scored(outcome.place, model.link(outcome.margin), outcome.labels, area)
 

@@ -16,7 +16,7 @@ from fm_algo.training.census import Census
 from fm_algo.training.metrics import Metric
 from fm_algo.training.report import BatchReport, EpochReport
 from fm_algo.training.row_sample import RowSample
-from fm_algo.training.rows import Rows
+from fm_algo.training.rows import Rows, weigh_positives
 from fm_algo.training.verdict import judge
 
 _log = logging.getLogger("fm_algo")
@@ -119,6 +119,7 @@ class Observer:
         )
         verdict, outcome = None, None
         if rows is not None and train_rows is not None:
+            rows = weigh_positives(rows, self._job.hyperparameters.positive_weight)
             outcome = job_report.score(model, place, rows, self._epochs)
             verdict = judge(self._job.hyperparameters, facts, outcome)
             if not verdict.is_better:

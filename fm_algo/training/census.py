@@ -40,7 +40,7 @@ class Facts:
     ----------
     num_rows, num_entries, feature_dim : int
     label_mean, label_deviation, label_min, label_max : float
-        Of the labels; the deviation's divisor is num_rows. 0 without rows.
+        Of the labels; mean and deviation are weighted by the rows' weights. 0 without rows.
     num_unseen : int or None
         Features without a value other than 0; None where there are too many features to tell.
     num_constant, num_large : int
@@ -130,7 +130,7 @@ class Census:
         self._high = np.full(known, -np.inf, np.float32)
         self._hashes: list[_UInt64Array] = []
         self._num_rows = self._num_entries = self._num_counted = 0
-        self._sums = np.zeros(2)  # of labels and of their squares, less `_origin`
+        self._sums = np.zeros(3)  # of weights, of labels and of their squares, less `_origin`
         self._origin = 0.0
         self._label_min, self._label_max = math.inf, -math.inf
         self.sample = RowSample(seed)
@@ -171,7 +171,9 @@ class Census:
         self._num_rows += len(labels)
         self._num_entries += block.num_entries
         away = labels.astype(np.float64) - self._origin
-        self._sums += away.sum(), np.einsum("i,i->", away, away)
+        weighted = away if block.weights is None else away * block.weights
+        weight = len(away) if block.weights is None else block.weights.sum(dtype=np.float64)
+        self._sums += weight, weighted.sum(), np.einsum("i,i->", weighted, away)
         self._label_min = min(self._label_min, float(labels.min()))
         self._label_max = max(self._label_max, float(labels.max()))
         self.sample.add(block)
@@ -189,7 +191,7 @@ class Census:
     def facts(self) -> Facts:
         """Return what the rows so far have shown."""
         has_rows = self._num_rows > 0
-        away, squares = (self._sums / max(self._num_rows, 1)).tolist()
+        away, squares = (self._sums[1:] / (self._sums[0] or 1)).tolist()
         seen = self._counts > 0
         is_constant = (self._counts == self._num_counted) & (self._low == self._high) & seen
         constant = np.flatnonzero(is_constant)

@@ -69,7 +69,7 @@ def start_at_mean(
     rows: Rows,
     peers: Peers | None = None,
 ) -> None:
-    """Write the bias that bias_init_method=mean asks for: the margin of the labels' mean.
+    """Write the bias that bias_init_method=mean asks for: the margin of the labels' weighted mean.
 
     Parameters
     ----------
@@ -83,10 +83,11 @@ def start_at_mean(
     """
     if hyperparameters.bias_init_method != "mean" or not hyperparameters.use_bias:
         return
-    own = np.zeros(2)  # number of labels, their sum
-    for block in rows.blocks(0):
+    own = np.zeros(2)  # weight of the rows, and of their labels
+    for block in rows.weighing_positives(hyperparameters.positive_weight).blocks(0):
         labels = block.require_labels()
-        own += len(labels), labels.sum(dtype=np.float64)
+        for number, each in enumerate((np.ones_like(labels), labels)):
+            own[number] += block.weigh(each).sum(dtype=np.float64)
     num_labels, total = (peers or Alone()).add_up(own).tolist()
     if num_labels:
         model.w0[:] = LOSSES[hyperparameters.predictor_type].margin_of_mean(num_labels, total)

@@ -1,6 +1,7 @@
 """Training, validation or test rows: in memory, or read again for each pass."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -55,13 +56,17 @@ class Rows:
         """Return the rows with the weights of those of label 1 multiplied."""
         if positive_weight == 1:
             return self
-
-        def weigh(rows: CSRBatch) -> CSRBatch:
-            by_label = np.ones(rows.num_rows, np.float32)
-            by_label[rows.require_labels() == 1] = positive_weight
-            return dataclasses.replace(rows, weights=rows.weigh(by_label))
-
+        weigh = functools.partial(weigh_positives, positive_weight=positive_weight)
         cached = None if self.cached is None else weigh(self.cached)
         return dataclasses.replace(
             self, read=lambda epoch: map(weigh, self.read(epoch)), cached=cached
         )
+
+
+def weigh_positives(rows: CSRBatch, positive_weight: float) -> CSRBatch:
+    """Return rows with the weights of those of label 1 multiplied."""
+    if positive_weight == 1:
+        return rows
+    by_label = np.ones(rows.num_rows, np.float32)
+    by_label[rows.require_labels() == 1] = positive_weight
+    return dataclasses.replace(rows, weights=rows.weigh(by_label))

@@ -8,7 +8,7 @@ from fm_algo.training.gradient.gather import gather_rows
 
 
 def split_rows(rows: CSRBatch, fraction: float, seed: int) -> tuple[CSRBatch, CSRBatch]:
-    """Draw a part of the rows; both parts keep the original order.
+    """Draw a part of the rows of a weight above 0; both parts keep the original order.
 
     Parameters
     ----------
@@ -27,6 +27,7 @@ def split_rows(rows: CSRBatch, fraction: float, seed: int) -> tuple[CSRBatch, CS
     UserError
         If there are fewer than two rows.
     """
+    rows = rows.drop_weightless()
     if rows.num_rows < 2:
         raise UserError(f"{rows.num_rows} rows cannot be split in two")
     count = min(max(round(fraction * rows.num_rows), 1), rows.num_rows - 1)

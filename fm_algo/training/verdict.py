@@ -1,5 +1,6 @@
 """Judge whether a model is any good: whether it beats the best constant, and if not, why not."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Outcome:
         Of each epoch, the metric that training minimises.
     num_steps : int
         Mini-batches trained on, all epochs together.
+    weights : float32, shape (n,), or None
+        Of those rows as training counts them, `positive_weight` included; None means 1.
     """
 
     place: str
@@ -50,6 +53,7 @@ class Outcome:
     labels: Float32Array
     train_losses: Sequence[float]
     num_steps: int
+    weights: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,12 @@ def judge(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome) -> V
     """
     predictor_type = hyperparameters.predictor_type
     loss = LOSSES[predictor_type]
+    facts = _with_positives_weighed(facts, hyperparameters.positive_weight)
     constant = loss.margin_of_mean(facts.num_rows, facts.num_rows * facts.label_mean)
     same = np.full_like(outcome.margin, constant)
     own, of_constant = (
-        mean_loss(predictor_type, margin, outcome.labels) for margin in (outcome.margin, same)
+        mean_loss(predictor_type, margin, outcome.labels, outcome.weights)
+        for margin in (outcome.margin, same)
     )
     compared = (loss.metric, outcome.place, len(outcome.labels), own, of_constant)
     if own < of_constant:
@@ -122,11 +128,26 @@ def judge(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome) -> V
     raise RuntimeError("the last reason always holds")
 
 
-def mean_loss(predictor_type: PredictorType, margin: Float32Array, labels: Float32Array) -> float:
+def _with_positives_weighed(facts: Facts, positive_weight: float) -> Facts:
+    """Return the facts with the mean and deviation of labels that training sees."""
+    if positive_weight == 1:
+        return facts
+    ones = positive_weight * facts.label_mean
+    mean = ones / (ones + 1 - facts.label_mean)
+    deviation = math.sqrt(mean * (1 - mean))
+    return dataclasses.replace(facts, label_mean=mean, label_deviation=deviation)
+
+
+def mean_loss(
+    predictor_type: PredictorType,
+    margin: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+) -> float:
     """Return the metric that training minimises; nan without rows or where it overflows."""
     sums = metrics_for(predictor_type)
     with np.errstate(all="ignore"):  # of a model that has gone astray
-        sums.update(margin, labels)
+        sums.update(margin, labels, weights)
     named = {metric.name: metric.value for metric in sums.results()}
     return named.get(LOSSES[predictor_type].metric, math.nan)
 
@@ -171,7 +192,7 @@ def _overfitted(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome
 
 def _far_bias(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome) -> _Found:
     score = LOSSES[hyperparameters.predictor_type].link(outcome.margin)
-    mean = float(score.mean(dtype=np.float64))
+    mean = float(np.average(score.astype(np.float64), weights=outcome.weights))
     is_near = abs(mean - facts.label_mean) <= _FAR * facts.label_deviation
     is_set = hyperparameters.use_bias and hyperparameters.bias_init_method == "mean"
     if (

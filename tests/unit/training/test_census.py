@@ -124,3 +124,15 @@ def test_facts_are_plain_values():
     facts = dataclasses.asdict(facts_of(TABLE, LABELS))
 
     assert {type(value) for value in facts.values()} <= {int, float, tuple}
+
+
+def test_labels_are_weighted():
+    weights = np.array([3, 1, 2, 5])
+    census = Census(5, 0)
+    census.watch(Rows.in_memory(CSRBatch.of(TABLE, LABELS, sample_weight=weights)))
+    facts, copied = census.facts(), np.repeat(LABELS, weights)
+
+    assert facts.label_mean == pytest.approx(copied.mean())
+    assert facts.label_deviation == pytest.approx(copied.std())
+    assert facts.num_rows == 4
+    assert census.sample.rows().weights.tolist() == weights.tolist()

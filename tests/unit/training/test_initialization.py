@@ -96,12 +96,12 @@ def test_groups_do_not_share_their_numbers():
     assert abs(np.corrcoef(model.w, model.V[:, 0])[0, 1]) < 0.03
 
 
-def started_at_mean(labels, **changes):
+def started_at_mean(labels, weights=None, **changes):
     """The bias of a model that starts at the mean of labels."""
     chosen = {"feature_dim": 2, "num_factors": 1, "bias_init_method": "mean", **changes}
     hyperparameters = parse_hyperparameters(chosen)
     model = initial_model(hyperparameters)
-    rows = CSRBatch.of(np.ones((len(labels), 2)), labels)
+    rows = CSRBatch.of(np.ones((len(labels), 2)), labels, sample_weight=weights)
     start_at_mean(model, hyperparameters, Rows.in_memory(rows))
     return float(model.w0[0])
 
@@ -118,6 +118,12 @@ def started_at_mean(labels, **changes):
 )
 def test_mean_starts_the_bias_where_the_labels_are(predictor_type, labels, bias):
     assert started_at_mean(labels, predictor_type=predictor_type) == pytest.approx(bias)
+
+
+def test_the_mean_is_that_of_weighted_labels():
+    assert started_at_mean([20, 26], [2, 1], predictor_type="regressor") == pytest.approx(22)
+    classes = {"predictor_type": "binary_classifier", "positive_weight": 4}
+    assert started_at_mean([1, 0, 0], [1, 2, 2], **classes) == pytest.approx(0)
 
 
 def test_a_bias_that_is_off_does_not_start_at_the_mean():

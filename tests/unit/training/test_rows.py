@@ -10,6 +10,7 @@ from fm_algo.training.initialization import draw_initial
 from fm_algo.training.rows import Rows
 from fm_algo.training.select import make_learner
 from fm_algo.training.trainer import train
+from fm_algo.training.validation_split import split_rows
 
 LABELS = np.float32([0, 1, 1, 0, 1])
 GRADIENTS = ["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd"]
@@ -30,6 +31,13 @@ def test_rows_that_all_have_weight_0_are_refused():
     with pytest.raises(UserError) as caught:
         Rows.in_memory(rows_of(np.zeros(5)))
     assert caught.value.message == "all 5 rows have weight 0, allowed is a sum above 0"
+
+
+def test_rows_of_weight_0_are_not_split_off():
+    whole, there = rows_of([0, 1, 2, 0, 1]), rows_of().take(np.array([1, 2, 4]))
+
+    for part, expected in zip(split_rows(whole, 0.3, 1), split_rows(there, 0.3, 1), strict=True):
+        assert part.indices.tolist() == expected.indices.tolist()
 
 
 @pytest.mark.parametrize("weights", [None, [1, 2, 1, 4, 0.5]])
