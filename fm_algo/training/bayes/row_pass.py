@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fm_algo.runtime.jit import njit, prange
 from fm_algo.runtime.simd import WIDTH, load, prefetch, splat, store, total
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
-from fm_algo.training.bayes.polya_gamma import draw_row, polya_gamma_mean
+from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, draw_row, polya_gamma_mean
+from fm_algo.training.bayes.random import ROW, stream
 
 PIECE_ROWS = 1024
 """Rows whose sums are one of the numbers added up at the end."""
@@ -103,6 +104,11 @@ def augment(
         for r in range(piece * PIECE_ROWS, min(num_rows, (piece + 1) * PIECE_ROWS)):
             m = np.float64(margin[r])
             weight = np.float64(weights[r]) if len(weights) else 1.0
-            omega = draw_row(weight, m, seed, sweep, r) if draws else weight * polya_gamma_mean(m)
+            if not draws:
+                omega = weight * polya_gamma_mean(m)
+            elif weight == 1.0:
+                omega = draw_polya_gamma(m, stream(seed, sweep, ROW, r))
+            else:
+                omega = draw_row(weight, m, seed, sweep, r)
             residual[r] = weight * (np.float64(labels[r]) - 0.5) / omega - m
             root_weight[r] = np.sqrt(omega)
