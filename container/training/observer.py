@@ -5,19 +5,23 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from container.settings import Paths
-from container.training import job_report
 from container.training.event_log import EventLog
 from container.training.job import TrainingJob
-from container.training.job_report import Course
+from fm_algo.answers.report.page import make_page
 from fm_algo.artifacts.artifact import load_model
+from fm_algo.artifacts.whole_file import write_whole
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.census import Census
 from fm_algo.training.metrics import Metric
 from fm_algo.training.report import BatchReport, EpochReport
+from fm_algo.training.report_data import Course, collect, numbers, score
 from fm_algo.training.row_sample import RowSample
 from fm_algo.training.rows import Rows, weigh_positives
-from fm_algo.training.verdict import judge
+from fm_algo.training.verdict import Outcome, Verdict, judge
 
 _log = logging.getLogger("fm_algo")
 _R = TypeVar("_R", bound=Rows)
@@ -47,7 +51,8 @@ class Observer:
         self._is_leading = is_leading
         self._started = time.monotonic()
         self._stopped: float | None = None
-        self._census = Census(job.hyperparameters.feature_dim, job.hyperparameters.seed)
+        feature_dim = job.hyperparameters.feature_dim if is_leading else 0
+        self._census = Census(feature_dim, job.hyperparameters.seed)
         self._has_told = False
         self._held_out: dict[str, RowSample] = {}
         self._epochs: list[EpochReport] = []
@@ -110,6 +115,8 @@ class Observer:
         train_rows = self._census.sample.rows()
         place, rows = self._scored_rows(train_rows)
         course = Course(
+            hyperparameters=self._job.hyperparameters,
+            num_hosts=len(self._job.resources.hosts),
             epochs=self._epochs,
             validation=self._validation,
             test=self._test,
@@ -120,12 +127,30 @@ class Observer:
         verdict, outcome = None, None
         if rows is not None and train_rows is not None:
             rows = weigh_positives(rows, self._job.hyperparameters.positive_weight)
-            outcome = job_report.score(model, place, rows, self._epochs)
+            outcome = score(model, place, rows, self._epochs)
             verdict = judge(self._job.hyperparameters, facts, outcome)
             if not verdict.is_better:
                 _log.warning("%s", verdict)
         if self._job.hyperparameters.report:
-            job_report.write(self._paths.output_data, self._job, model, course, outcome, verdict)
+            self._write(model, course, outcome, verdict)
+
+    def _write(
+        self, model: FMModel, course: Course, outcome: Outcome | None, verdict: Verdict | None
+    ) -> None:
+        directory = self._paths.output_data
+        directory.mkdir(parents=True, exist_ok=True)
+        with write_whole(directory / "metrics.json") as file:
+            encoded = msgspec.json.encode(numbers(course, verdict))
+            file.write(msgspec.json.format(encoded) + b"\n")
+        try:
+            page = make_page(collect(model, course, outcome, verdict))
+        except ModuleNotFoundError as error:
+            _log.warning("no report.html is written: %s; pip install 'fm-algo[report]'", error)
+            return
+        path = directory / "report.html"
+        with write_whole(path) as file:
+            file.write(page.encode())
+        _log.info("report written to %s", path)
 
     def _scored_rows(self, train_rows: CSRBatch | None) -> tuple[str, CSRBatch | None]:
         """Return a sample of rows that were not trained on, if there are any, and what it is of."""

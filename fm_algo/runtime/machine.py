@@ -55,3 +55,8 @@ def _read_words(file: Path) -> list[str]:
         return file.read_text().split()
     except OSError:
         return []
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

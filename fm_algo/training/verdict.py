@@ -255,8 +255,8 @@ _REASONS: tuple[Callable[[Hyperparameters, Facts, Outcome], _Found], ...] = (
     _one_label,
     _unscaled,
     _overfitted,
-    _far_bias,
     _too_fast,
+    _far_bias,
     _too_slow,
     _unknown,
 )

@@ -12,6 +12,18 @@ import fm_algo
 
 PUBLIC = {
     "fm_algo": ["FMClassifier", "FMRegressor", "load_model", "read_recordio", "write_recordio"],
+    "fm_algo.answers.report.page": ["make_page"],
+    "fm_algo.answers.report.plots": [
+        "calibration",
+        "factor_map",
+        "label_distribution",
+        "largest_parts",
+        "learning_curve",
+        "precision_recall",
+        "residuals",
+        "roc",
+        "score_distribution",
+    ],
     "fm_algo.answers.uncertainty": ["score_uncertainty"],
     "fm_algo.artifacts.artifact": ["load_model", "save_model"],
     "fm_algo.artifacts.builtin.artifact": ["load_builtin_model", "save_builtin_model"],

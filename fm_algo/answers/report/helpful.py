@@ -126,15 +126,18 @@ def factor_map(model: FMModel, presence: Presence) -> FactorMap | None:
         return None
     factors = model.V[features].astype(np.float64)
     factors -= factors.mean(axis=0)
-    # Of the small Gram matrix, not of the factors: they may be many.
-    variances, vectors = np.linalg.eigh(factors @ factors.T)
+    left, sizes, _ = np.linalg.svd(factors, full_matrices=False)
+    variances = sizes**2
     total = float(variances.sum())
     if not total > 0:
         return None
-    places = vectors[:, :-3:-1] * np.sqrt(np.maximum(variances[:-3:-1], 0))
-    places *= np.where(places[np.abs(places).argmax(axis=0), [0, 1]] < 0, -1, 1)  # a sign for good
-    first, second = np.maximum(variances[:-3:-1] / total, 0).tolist()
-    return FactorMap(features, places, (first, second))
+    places, shares = np.zeros((len(features), 2)), [0.0, 0.0]
+    for axis in range(min(len(sizes), 2)):  # one factor has one axis
+        along = left[:, axis] * sizes[axis]
+        is_flipped = along[np.abs(along).argmax()] < 0  # the sign of an axis is arbitrary
+        places[:, axis] = -along if is_flipped else along
+        shares[axis] = float(variances[axis]) / total
+    return FactorMap(features, places, (shares[0], shares[1]))
 
 
 def _largest(effects: _Numbers, most: int) -> NDArray[np.intp]:

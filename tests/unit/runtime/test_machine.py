@@ -25,3 +25,11 @@ def test_no_more_than_the_machine_has_is_usable():
 
     assert little < 1 << 30
     assert everything > little
+
+
+def test_the_peak_of_memory_is_what_was_taken():
+    ask = "from fm_algo.runtime.machine import peak_memory_bytes as ask"
+    code = f"{ask}; b = bytearray(200 << 20); b[:] = b'1' * len(b); print(ask())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert 200 << 20 < int(done.stdout) < 700 << 20

@@ -120,6 +120,13 @@ def test_what_would_cost_too_much_is_left_out_and_said(monkeypatch):
     assert facts.label_mean == pytest.approx(LABELS.mean())
 
 
+def test_facts_stay_when_their_memory_is_given_back():
+    census = Census(5, 0)
+    census.watch(Rows.in_memory(CSRBatch.of(TABLE, LABELS)))
+
+    assert census.facts() == census.facts() == facts_of(TABLE, LABELS)
+
+
 def test_facts_are_plain_values():
     facts = dataclasses.asdict(facts_of(TABLE, LABELS))
 

@@ -1,31 +1,24 @@
-"""Write report.html and metrics.json of a job that has ended."""
+"""Collect what a report shows, and the numbers of metrics.json, from the course of a training."""
 
-import logging
-import resource
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from container.training.job import TrainingJob
 from fm_algo.answers.report.data import Curve, Learnt, ReportData, Scored
-from fm_algo.answers.report.page import make_page
 from fm_algo.answers.report.plots import short_name
-from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
+from fm_algo.runtime.machine import peak_memory_bytes
 from fm_algo.sparse import CSRBatch, Int32Array
 from fm_algo.training.bayes.groups import find_runs
 from fm_algo.training.census import Facts
 from fm_algo.training.metrics import Metric, metrics_for
 from fm_algo.training.report import EpochReport
 from fm_algo.training.verdict import Outcome, Verdict
-
-_log = logging.getLogger("fm_algo")
 
 _MOST_NUMBERS = 1 << 23
 """Factors that are gathered to score a sample: a tenth of a second."""
@@ -36,10 +29,12 @@ _MOST_FEATURES = 1 << 22
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """What a job went through.
+    """What a training went through.
 
     Attributes
     ----------
+    hyperparameters : Hyperparameters
+    num_hosts : int
     epochs : sequence of EpochReport
     validation, test : sequence of Metric
         Of the saved model; validation is empty if they are those of the last epoch.
@@ -50,6 +45,8 @@ class Course:
         A sample.
     """
 
+    hyperparameters: Hyperparameters
+    num_hosts: int
     epochs: Sequence[EpochReport]
     validation: Sequence[Metric]
     test: Sequence[Metric]
@@ -84,47 +81,11 @@ def score(model: FMModel, place: str, rows: CSRBatch, epochs: Sequence[EpochRepo
     )
 
 
-def write(
-    directory: Path,
-    job: TrainingJob,
-    model: FMModel,
-    course: Course,
-    outcome: Outcome | None,
-    verdict: Verdict | None,
-) -> None:
-    """Write both files.
-
-    Parameters
-    ----------
-    directory : Path
-        Made if it does not exist.
-    job : TrainingJob
-    model : FMModel
-        As saved.
-    course : Course
-    outcome : Outcome or None
-        None if there are no rows to score.
-    verdict : Verdict or None
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    numbers = msgspec.json.encode(_numbers(job, course, verdict))
-    with write_whole(directory / "metrics.json") as file:
-        file.write(msgspec.json.format(numbers) + b"\n")
-    try:
-        page = make_page(_collect(job, model, course, outcome, verdict))
-    except ModuleNotFoundError as error:
-        _log.warning("no report.html is written: %s; pip install 'fm-algo[report]'", error)
-        return
-    path = directory / "report.html"
-    with write_whole(path) as file:
-        file.write(page.encode())
-    _log.info("report written to %s", path)
-
-
-def _numbers(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[str, object]:
+def numbers(course: Course, verdict: Verdict | None) -> dict[str, object]:
+    """Return the content of metrics.json; docs/report.md says what is what."""
     return {
         "format_version": 1,
-        "predictor_type": job.hyperparameters.predictor_type,
+        "predictor_type": course.hyperparameters.predictor_type,
         "metrics": {name: _named(metrics) for name, metrics in course.metrics.items() if metrics},
         "epochs": [
             {
@@ -139,29 +100,34 @@ def _numbers(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[
         "verdict": None if verdict is None else asdict(verdict) | {"is_better": verdict.is_better},
         "data": asdict(course.facts),
         "elapsed_s": course.elapsed_s,
-        "peak_memory_bytes": _peak_bytes(),
-        "hyperparameters": job.hyperparameters,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "hyperparameters": course.hyperparameters,
     }
 
 
-def _collect(
-    job: TrainingJob,
-    model: FMModel,
-    course: Course,
-    outcome: Outcome | None,
-    verdict: Verdict | None,
+def collect(
+    model: FMModel, course: Course, outcome: Outcome | None, verdict: Verdict | None
 ) -> ReportData:
-    chosen = job.hyperparameters
-    loss = LOSSES[chosen.predictor_type]
-    rows = course.train_rows
-    tables, details = _tables(job, course)
+    """Collect what the report shows.
+
+    Parameters
+    ----------
+    model : FMModel
+        As saved.
+    course : Course
+    outcome : Outcome or None
+        None if there are no rows to score.
+    verdict : Verdict or None
+    """
+    chosen, rows = course.hyperparameters, course.train_rows
+    tables, details = _tables(course)
     return ReportData(
         title=f"Factorization machine, {chosen.predictor_type}",
-        is_classifier=loss.is_classifier,
+        is_classifier=LOSSES[chosen.predictor_type].is_classifier,
         verdict="" if verdict is None else _sentence(str(verdict)),
         is_good=verdict is None or verdict.is_better,
         notes=[_sentence(told) for told in course.facts.told()],
-        figures=_figures(job, course, verdict),
+        figures=_figures(course, verdict),
         tables=tables,
         details=details,
         curve=_curve(chosen, course.epochs),
@@ -206,8 +172,8 @@ def _fields(
     return lambda features: firsts[np.searchsorted(firsts, features, "right") - 1].astype(np.int32)
 
 
-def _figures(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[str, str]:
-    metric = LOSSES[job.hyperparameters.predictor_type].metric
+def _figures(course: Course, verdict: Verdict | None) -> dict[str, str]:
+    metric = LOSSES[course.hyperparameters.predictor_type].metric
     short = short_name(metric)
     figures = {
         f"{name} {short}": f"{value:.4g}"
@@ -222,19 +188,19 @@ def _figures(job: TrainingJob, course: Course, verdict: Verdict | None) -> dict[
         "features": f"{facts.feature_dim:,}",
         "epochs": f"{len(course.epochs)}",
         "time": _duration(course.elapsed_s),
-        "peak memory": f"{_peak_bytes() >> 20:,} MiB",
+        "peak memory": f"{peak_memory_bytes() >> 20:,} MiB",
     }
 
 
 _Tables = dict[str, dict[str, str]]
 
 
-def _tables(job: TrainingJob, course: Course) -> tuple[_Tables, _Tables]:
+def _tables(course: Course) -> tuple[_Tables, _Tables]:
     """Return the tables that are shown, and those that are shown when asked for."""
     facts, epochs = course.facts, course.epochs
     epoch_s = statistics.median(epoch.elapsed_s for epoch in epochs) if epochs else 0.0
     num_rows = epochs[-1].num_rows if epochs else 0
-    chosen = msgspec.structs.asdict(job.hyperparameters)
+    chosen = msgspec.structs.asdict(course.hyperparameters)
     defaults = {field.name: field.default for field in msgspec.structs.fields(Hyperparameters)}
     own = {name: _show(value) for name, value in chosen.items() if value != defaults[name]}
     tables = {
@@ -256,8 +222,8 @@ def _tables(job: TrainingJob, course: Course) -> tuple[_Tables, _Tables]:
             "time": _duration(course.elapsed_s),
             "time per epoch": _duration(epoch_s),
             "rows per second": f"{num_rows / epoch_s:,.0f}" if epoch_s else "",
-            "peak memory": f"{_peak_bytes() >> 20:,} MiB",
-            "hosts": f"{len(job.resources.hosts)}",
+            "peak memory": f"{peak_memory_bytes() >> 20:,} MiB",
+            "hosts": f"{course.num_hosts}",
         },
         "Hyperparameters": own,
     }
@@ -287,8 +253,3 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min"
-
-
-def _peak_bytes() -> int:
-    """Return the most memory that this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
