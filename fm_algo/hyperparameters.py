@@ -655,13 +655,6 @@ def _wrong_columns(values: Mapping[str, Any]) -> list[str]:
         parsed = parse_columns(columns, values.get("min_count", MIN_COUNT))
     except UserError as error:
         return [*problems, error.message]
-    optimizer = values.get("optimizer", "adam")
-    if optimizer in WITHOUT_GRADIENTS:
-        problems += [
-            f"columns: {name} is a weight, which optimizer={optimizer} does not know"
-            for name, column in parsed.items()
-            if column.kind == "weight"
-        ]
     if not any(column.kind == "label" for column in parsed.values()):
         problems.append('columns: none is the label, expected one, such as "rating": "label"')
     return problems

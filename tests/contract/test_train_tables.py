@@ -278,14 +278,15 @@ def test_sweeps_learn_from_tables_too(tree, optimizer):
     assert value_at_test(outcome) < 1.5
 
 
-def test_weights_count(tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "als"])
+def test_weights_count(tmp_path, optimizer):
     columns = COLUMNS | {"times": "weight"}
     saved = {}
     for name, weights in (("none", None), ("ones", [1] * 400), ("other", [1, 3] * 200)):
         tree = TrainingTree(tmp_path / name)
-        describe(tree)
+        describe(tree, optimizer=optimizer)
         if weights is not None:
-            tree.hyperparameters(feature_dim=None, columns=json.dumps(columns), num_threads="2")
+            describe(tree, columns=columns, optimizer=optimizer)
             for channel, seed, number in (("train", 1, 400), ("test", 2, 60)):
                 table = ratings(seed, number) | {"times": weights[:number]}
                 tree.channel(channel, {"a": to_csv(table)}, CSV_TABLE)
@@ -538,7 +539,7 @@ def several(*spoils):
                     with_items=False,
                     keep_seen="true",
                 ),
-                channel_of("train", b"rating,a,b\n1,u1,i1\n"),
+                lambda tree: tree.channel("train", {"a": b"rating,a,b\n1,u1,i1\n"}, CSV_TABLE),
             ),
             "keep_seen=true: it is not clear which columns are users and items; name them user and",
         ),
@@ -546,15 +547,11 @@ def several(*spoils):
             change(columns=HASHED, with_items=False, keep_seen="true"),
             "keep_seen=true: column item is a hash, so its values have no numbers; make it a",
         ),
-        (
-            change(columns=COLUMNS | {"w": "weight"}, optimizer="als", linear_lr=None),
-            "columns: w is a weight, which optimizer=als does not know",
-        ),
     ],
 )
 def test_a_job_that_cannot_be_is_told_before_it_reads(tree, spoil, told):
     tree.hyperparameters(feature_dim=None, columns=json.dumps(COLUMNS))
-    tree.channel("train", {"a": to_csv(ratings(1, 9))}, CSV_TABLE)
+    tree.channel("train", {"ratings": to_csv(ratings(1, 9))}, CSV_TABLE)
     spoil(tree)
 
     assert told in raised(tree)
