@@ -36,7 +36,7 @@ def test_rows_without_labels_have_no_weights_either():
     [
         ([1, None, 2], "column times: a weight is missing"),
         ([1, -0.5, 2], "column times: weight -0.5, allowed are numbers from 0"),
-        (["1", "often", "2"], "column times: 'often' is no number; empty means missing"),
+        (["1", "often", "2"], "column times: often is not a number; empty means missing"),
     ],
 )
 def test_a_weight_that_is_none_is_told_with_its_row(times, message):
