@@ -19,6 +19,7 @@ def announced(body):
         b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
         announced(b"1,2\n"),
         announced(b""),
+        announced(b'{"instances": [{"user": "u7", "title": "parquet"}]}'),
         invocation(b"1", b"Content-Length: 1", path=b"/models/a%20b/invoke"),
     ],
 )
@@ -68,6 +69,7 @@ def test_the_path_is_asked_for_as_it_was_sent():
         announced(b'{"features": [1], "configuration": {"explain": true}}'),
         announced(rb'{"features": [1], "c\u006fnfiguration": {"explain": true}}'),
         announced(b"1" * MAX_BYTES),
+        invocation(b"1", b"Content-Type: application/X-Parquet", b"Content-Length: 1"),
     ],
 )
 def test_what_must_be_waited_for_or_may_take_long_is_not_quick(data):
