@@ -1,14 +1,18 @@
+import io
 import json
 import time
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.data.tables.named_model import NamedModel
+from fm_algo.data.tables.requests import parquet
 from fm_algo.data.tables.requests import rows as request_rows
 from fm_algo.data.tables.requests.factory import make_named_decoder
 from fm_algo.data.tables.tables import Tables
@@ -17,6 +21,7 @@ from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
 HEADER, CSV = "text/csv;header=present", "text/csv"
+PARQUET = "application/x-parquet"
 JSON, JSONLINES = "application/json", "application/jsonlines"
 
 
@@ -112,6 +117,24 @@ def test_short_bodies_cannot_ask_for_endless_work(names, monkeypatch, content_ty
     assert "more than 99 rows" in outcome(names, content_type, body)
     monkeypatch.setattr(request_rows, "MAX_CELLS", 200)
     assert decode(names, content_type, body).num_rows == 100
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "cause"),
+    [
+        ("_MAX_CELLS", 1999, "1000 rows, allowed: 999 for a model whose rows have 2 features"),
+        ("_MAX_UNPACKED", 99, "bytes unpacked, allowed: 99; write smaller row groups"),
+    ],
+)
+def test_short_files_cannot_ask_for_endless_work(names, monkeypatch, limit, value, cause):
+    target = io.BytesIO()
+    table = pa.table({"user": ["u1"] * 1000, "item": ["i1"] * 1000})
+    pyarrow.parquet.write_table(table, target)
+    assert decode(names, PARQUET, target.getvalue()).num_rows == 1000
+
+    monkeypatch.setattr(parquet, limit, value)
+
+    assert cause in outcome(names, PARQUET, target.getvalue())
 
 
 @pytest.mark.parametrize(
