@@ -72,14 +72,16 @@ def test_samples_are_counted_by_the_path_as_http_spells_it(registry, tmp_path):
     assert OneModel(None).num_samples(b"/invocations") == 0
 
 
-def test_a_model_of_many_columns_counts_as_if_it_had_samples(registry, tmp_path, table_encoder):
+def test_a_row_by_name_has_the_features_of_its_columns(registry, tmp_path, table_encoder):
     zeros = np.zeros((11, 2), np.float32)
     model = FMModel("regressor", zeros[0, :1], zeros[:, 0], zeros)
     save_model(tmp_path, model, {}, tables=Tables(table_encoder))
     registry.load("t", str(tmp_path))
 
-    # Two columns of the rows and one entry per row of the items table, on average: 3 // 2
-    assert ModelsByName(registry).num_samples(b"/models/t/invoke") == 1
+    # Two columns of the rows, and one entry per row of the items table, on average.
+    assert ModelsByName(registry).row_width(b"/models/t/invoke") == 3
+    assert ModelsByName(registry).row_width(b"/models/other/invoke") == 0
+    assert OneModel(model).row_width(b"/invocations") == OneModel(None).row_width(b"") == 0
 
 
 @pytest.mark.parametrize(
