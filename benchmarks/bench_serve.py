@@ -19,6 +19,10 @@ nginx and pandas. Without them, a message says that it is left out.
                not scoring (this process measures the model's time on the same rows)
     start      seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
                4 workers and their master, beside that of one copy of the model
+    names      requests per second of one row by name, in JSON and CSV, and of the same row by
+               number, to a model of 10 columns, at 1 and 16 connections, in turns
+    dictionary seconds from the start of ./serve to the first 200 of /ping, and the memory (PSS) of
+               4 workers that have looked up values all over a dictionary of 10,000,000
     samples    microseconds that a model with 0, 20 and 100 posterior samples takes for the score of
                one row and of each of 1,000, and the memory of 4 workers as in `start`
 
@@ -51,7 +55,12 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from fm_algo import write_recordio
-from fm_algo.artifacts.artifact import save_model
+from fm_algo.artifacts.artifact import MODEL_FILE, save_model
+from fm_algo.data.tables.blocks import Block, number_blocks
+from fm_algo.data.tables.columns import parse_columns
+from fm_algo.data.tables.dictionary import Dictionary
+from fm_algo.data.tables.encoder import TableEncoder
+from fm_algo.data.tables.tables import Tables
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 
@@ -114,7 +123,14 @@ http {{
 """
 
 
-def make_model(directory: Path, feature_dim: int, num_samples: int = 0) -> FMModel:
+def make_model(
+    directory: Path,
+    feature_dim: int,
+    num_samples: int = 0,
+    *,
+    num_factors: int = NUM_FACTORS,
+    tables: Tables | None = None,
+) -> FMModel:
     """Save a classifier of so many features below `directory`, as the platform mounts it."""
     rng = np.random.default_rng(0)
     model, *samples = (
@@ -122,13 +138,13 @@ def make_model(directory: Path, feature_dim: int, num_samples: int = 0) -> FMMod
             "binary_classifier",
             np.array([0.1], np.float32),
             rng.normal(0, 0.1, feature_dim).astype(np.float32),
-            rng.standard_normal((feature_dim, NUM_FACTORS), np.float32) * np.float32(0.05),
+            rng.standard_normal((feature_dim, num_factors), np.float32) * np.float32(0.05),
         )
         for _ in range(1 + num_samples)
     )
     model = dataclasses.replace(model, samples=tuple(samples))
     (directory / "model").mkdir(parents=True)
-    save_model(directory / "model", model, {})
+    save_model(directory / "model", model, {}, tables=tables)
     return model
 
 
@@ -344,6 +360,79 @@ def measure_quick(options: argparse.Namespace, base: Path) -> None:
                 )
 
 
+def measure_names(options: argparse.Namespace, base: Path) -> None:
+    """Compare requests per second of one row by name and by number."""
+    values = [b"value %d" % number for number in range(1000)]
+    encoder = make_encoder(dict.fromkeys((f"column {number}" for number in range(10)), values))
+    make_model(base / "ml", encoder.feature_dim, tables=Tables(encoder))
+    row = {block.name: f"value {7 * place}" for place, block in enumerate(encoder.blocks)}
+    keys = [block.first + 7 * place for place, block in enumerate(encoder.blocks)]
+    numbered = {"keys": keys, "shape": [encoder.feature_dim], "values": [1] * len(keys)}
+    bodies = {
+        "number, json": ({"instances": [{"features": numbered}]}, "application/json"),
+        "name, json": ({"instances": [row]}, "application/json"),
+        "name, csv": (",".join(row.values()) + "\n", "text/csv"),
+    }
+    with own_server(base / "ml", options.workers) as (port, _, _):
+        for connections in (1, 16):
+            runs: dict[str, list[dict[str, float]]] = {name: [] for name in bodies}
+            for _ in range(options.runs):
+                for name, (body, content_type) in bodies.items():
+                    text = body if isinstance(body, str) else json.dumps(body)
+                    load = wrk(port, connections, options.seconds, text.encode(), content_type)
+                    runs[name].append(load)
+            told = {name: summarize(of_one) for name, of_one in runs.items()}
+            for name, figures in told.items():
+                by_number = told["number, json"]["requests_per_second"]
+                tell(
+                    options,
+                    "names",
+                    workers=options.workers,
+                    row_by=name,
+                    connections=connections,
+                    **figures,
+                    rate_to_that_by_number=round(figures["requests_per_second"] / by_number, 2),
+                )
+
+
+def make_encoder(values: dict[str, list[bytes]]) -> TableEncoder:
+    """Return an encoder of categories with these values."""
+    columns = parse_columns(dict.fromkeys(values, "category"))
+    blocks = number_blocks(
+        [Block(column=columns[name], first=0, num_values=len(its)) for name, its in values.items()]
+    )
+    dictionaries = {name: Dictionary.of(its) for name, its in values.items()}
+    return TableEncoder(tuple(columns.values()), blocks, dictionaries)
+
+
+def measure_dictionary(options: argparse.Namespace, base: Path) -> None:
+    """Measure start and memory with a column of ten million values."""
+    num_values = 10_000_000
+    encoder = make_encoder({"user": [b"user %08d" % number for number in range(num_values)]})
+    make_model(base, encoder.feature_dim, tables=Tables(encoder), num_factors=8)
+    artifact_bytes = (base / "model" / MODEL_FILE).stat().st_size
+    del encoder
+    rng, starts = np.random.default_rng(5), []
+    for _ in range(options.runs):
+        with own_server(base, 4) as (port, pid, start_s):
+            starts.append(start_s)
+            for _ in range(24):
+                users = rng.integers(0, num_values, 20_000).tolist()
+                body = "".join(f'{{"user": "user {user:08d}"}}\n' for user in users)
+                post(port, body.encode(), "application/jsonlines")
+            pss = weigh(pid)
+    tell(
+        options,
+        "dictionary",
+        workers=4,
+        values=num_values,
+        artifact_mb=round(artifact_bytes / 1e6),
+        seconds_median=round(statistics.median(starts), 3),
+        pss_mb_of_4_workers=round(pss / 1e6),
+        pss_to_artifact=round(pss / artifact_bytes, 2),
+    )
+
+
 def has_pandas() -> bool:
     """Return whether the classic stack can run."""
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pandas') is None)"
@@ -470,6 +559,11 @@ def touch_all_and_weigh(port: int, pid: int, feature_dim: int) -> int:
     for _ in range(24):
         rows = make_rows(rng, 2000, feature_dim)
         post(port, encode("recordio", rows), "application/x-recordio-protobuf")
+    return weigh(pid)
+
+
+def weigh(pid: int) -> int:
+    """Return the bytes that a server's processes hold, shared ones divided among them."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     rollups = (Path(f"/proc/{each}/smaps_rollup").read_text() for each in (pid, *children))
     return sum(int(find(r"\nPss:\s+(\d+)", text)) * 1024 for text in rollups)
@@ -515,6 +609,8 @@ PARTS = {
     "quick": measure_quick,
     "rows": measure_rows,
     "start": measure_start,
+    "names": measure_names,
+    "dictionary": measure_dictionary,
     "samples": measure_samples,
 }
 
@@ -528,7 +624,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--large", action="store_true", help="measure a model of 2.5 GB as well")
     options = parser.parse_args()
-    if "latency" in options.parts and not shutil.which("wrk"):
+    if {"latency", "quick", "names"} & set(options.parts) and not shutil.which("wrk"):
         raise SystemExit("wrk is not on the PATH (Debian: apt-get install wrk)")
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as directory:
         for part in options.parts:

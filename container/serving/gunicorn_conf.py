@@ -55,7 +55,8 @@ logconfig_dict = {
 
 def post_worker_init(worker: PacedWorker) -> None:
     # Only the application knows how heavy a model is; it is asked before a request is read.
-    worker.num_samples = worker.wsgi.extensions[SERVED].num_samples
+    served = worker.wsgi.extensions[SERVED]
+    worker.num_samples, worker.row_width = served.num_samples, served.row_width
 
 
 def when_ready(server: Arbiter) -> None:

@@ -12,8 +12,6 @@ from fm_algo.data.tables.named_model import NamedModel
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 
-_WIDTH_OF_A_SHORT_ROW = 2
-
 _OUT_OF_RESOURCES = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
@@ -104,11 +102,11 @@ class ModelRegistry:
                 entry.num_borrowers -= 1
                 self._returned.notify_all()
 
-    def num_samples(self, name: str) -> int:
-        """Return how many samples a model has; 0 if there is no model of that name."""
+    def peek(self, name: str) -> FMModel | None:
+        """Return a model to look at for a moment; None if there is no model of that name."""
         with self._lock:
             entry = self._entries.get(name)
-            return count_samples(entry.model) if entry else 0
+            return entry.model if entry else None
 
     def url(self, name: str) -> str:
         """Return where a model was loaded from.
@@ -176,17 +174,6 @@ def load_served_model(directory: Path) -> FMModel:
     """
     stored = load_any_stored_model(directory)
     return NamedModel.of(stored.model, stored.tables) if stored.tables else stored.model
-
-
-def count_samples(model: FMModel) -> int:
-    """Return how many samples a model has, for `is_quick`.
-
-    A row by name can be shorter than its entries: a model of n columns counts as n / 2 samples.
-    """
-    num_samples = len(model.samples)
-    if isinstance(model, NamedModel):
-        return max(num_samples, 1) * (model.names.rows.width // _WIDTH_OF_A_SHORT_ROW)
-    return num_samples
 
 
 def _load(name: str, directory: Path) -> FMModel:

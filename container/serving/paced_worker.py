@@ -45,11 +45,12 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
 
     Attributes
     ----------
-    num_samples : callable
+    num_samples, row_width : callable
         What `quick_request.is_quick` asks of the models; set by who knows them.
     """
 
     num_samples: Callable[[bytes], int] = staticmethod(quick_request.no_samples)
+    row_width: Callable[[bytes], int] = staticmethod(quick_request.no_samples)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection, and a thread for it only once something has come."""
@@ -111,7 +112,8 @@ class PacedWorker(ThreadWorker):  # type: ignore[misc] # gunicorn carries no typ
     def _answer_here(self, connection: Connection) -> bool:
         """Answer a quick request; tell whether that was done, and nothing is left for a thread."""
         client = connection.sock
-        if not quick_request.is_quick(client.peek(quick_request.MAX_BYTES), self.num_samples):
+        data = client.peek(quick_request.MAX_BYTES)
+        if not quick_request.is_quick(data, self.num_samples, self.row_width):
             return False
         connection.data_ready = True
         client.hold()

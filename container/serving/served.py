@@ -8,8 +8,9 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import InternalServerError
 
-from container.serving.model_registry import ModelRegistry, count_samples
+from container.serving.model_registry import ModelRegistry
 from container.serving.reply import Reply, plain
+from fm_algo.data.tables.named_model import NamedModel
 from fm_algo.model import FMModel
 
 Borrowed = tuple[str, AbstractContextManager[FMModel]]
@@ -43,6 +44,10 @@ class Served(Protocol):
         """Return how many samples the model has that is invoked at a path of HTTP; 0 without."""
         ...
 
+    def row_width(self, path: bytes) -> int:
+        """Return how many features a row by name has at that model; 0 if it knows no names."""
+        ...
+
 
 class OneModel:
     """The model of an ordinary endpoint.
@@ -70,7 +75,11 @@ class OneModel:
 
     def num_samples(self, _path: bytes) -> int:
         """Return how many samples the model has."""
-        return count_samples(self._model) if self._model else 0
+        return _num_samples(self._model)
+
+    def row_width(self, _path: bytes) -> int:
+        """Return how many features a row by name has."""
+        return _row_width(self._model)
 
     @contextmanager
     def _borrow(self) -> Iterator[FMModel]:
@@ -103,8 +112,23 @@ class ModelsByName:
 
     def num_samples(self, path: bytes) -> int:
         """Return how many samples the model has that a path names."""
+        return _num_samples(self._peek(path))
+
+    def row_width(self, path: bytes) -> int:
+        """Return how many features a row by name has at the model that a path names."""
+        return _row_width(self._peek(path))
+
+    def _peek(self, path: bytes) -> FMModel | None:
         name = _name(unquote_to_bytes(path).decode("latin-1"))
-        return self._models.num_samples(name) if name else 0
+        return self._models.peek(name) if name else None
+
+
+def _num_samples(model: FMModel | None) -> int:
+    return len(model.samples) if model else 0
+
+
+def _row_width(model: FMModel | None) -> int:
+    return model.names.rows.width if isinstance(model, NamedModel) else 0
 
 
 def _name(path: str) -> str | None:

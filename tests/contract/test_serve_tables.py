@@ -8,6 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schemathesis.openapi import from_dict
+from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from fm_algo.artifacts.artifact import save_model
 from fm_algo.data.tables.dictionary import hash_text
@@ -341,8 +346,8 @@ BAD_INSTANCES = [
     ("u1", "expected 'object', got 'str'"),
     ({"configuration": 3}, "expected 'object | null', got 'int' at configuration"),
     ({"configuration": {"explain": 1}}, "expected 'bool', got 'int' at configuration.explain"),
-    ({"configuration": {"top": 1}}, "unknown field 'top'"),
-    ({"configuration": {"top": 1}}, "allowed: explain, uncertainty, top_k, exclude,"),
+    ({"configuration": {"top": 1}}, "configuration has the key top, allowed: explain, uncertain"),
+    ({"configuration": {"a\nb": 1}}, r"configuration has the key 'a\nb', allowed: explain, uncer"),
     ({"configuration": {"top_k": 0}}, "configuration: top_k is 0, allowed: 1 to 1000"),
     ({"configuration": {"similar": 1001}}, "configuration: similar is 1001, allowed: 1 to 1000"),
     ({"configuration": {"exclude": ["i1"]}}, "configuration has exclude without top_k"),
@@ -433,6 +438,44 @@ def test_a_wrong_table_is_400_with_its_line_and_cause(server, content_type, body
 
     assert reply.status == 400
     assert cause in reply.reason
+
+
+cells = st.none() | st.sampled_from(["u1", "i1", "i2", "i9", "War", "new", "日本", 7, True])
+named_rows = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("user", "item", "rating"), cells),
+        "genres": st.lists(cells, max_size=3),
+        "price": st.none() | st.floats(-9, 9, width=32),
+        "configuration": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "explain": st.booleans(),
+                "uncertainty": st.booleans(),
+                "top_k": st.none() | st.integers(1, 4),
+            },
+        ),
+    },
+)
+SIMILAR = {"item": "i1", "configuration": {"similar": 2, "top_k": 3, "exclude": ["i9", 7]}}
+
+
+def test_predictions_are_as_described(root, server):
+    description = yaml.safe_load((root / "docs" / "openapi.yaml").read_text())
+    operation = from_dict(description)["/invocations"]["POST"]
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(named_rows, max_size=3).map([SIMILAR].__add__))
+    def ask_as_described(instances):
+        case = operation.Case(
+            body={"instances": instances}, media_type="application/json", headers={}
+        )
+        answer = case.call(base_url=f"http://127.0.0.1:{server.port}")
+        assert answer.status_code == 200
+        case.validate_response(answer, checks=[response_schema_conformance])
+
+    ask_as_described()
 
 
 WORDS = [

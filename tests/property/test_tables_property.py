@@ -21,8 +21,12 @@ from fm_algo.data.tables.arrow.texts import Texts, find, hash_all
 from fm_algo.data.tables.columns import parse_columns
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import TableEncoder
+from fm_algo.data.tables.named_model import Names
+from fm_algo.data.tables.requests.factory import make_named_decoder
 from fm_algo.data.tables.row_encoder import RowEncoder
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
+from fm_algo.model import FMModel
 
 COLUMNS = parse_columns(
     {
@@ -113,6 +117,15 @@ def encode(reader, encoder, num_threads=1):
     return type(batches[0]).join(batches)
 
 
+def request(body, content_type, encoder):
+    """Return the rows of a request by name."""
+    zeros = np.zeros((encoder.feature_dim, 1), np.float32)
+    model = FMModel("regressor", zeros[0], zeros[:, 0], zeros)
+    decoder = make_named_decoder(content_type, Names(model, Tables(encoder)))
+    batches = [rows.batch for rows in (*decoder.feed(body), *decoder.close())]
+    return type(batches[0]).join(batches)
+
+
 def assert_same(one, other, *, labelled=True):
     for name in ("indptr", "indices", "values") + (("labels",) if labelled else ()):
         expected, found = getattr(one, name), getattr(other, name)
@@ -142,6 +155,7 @@ def test_all_sources_and_the_server_make_the_same_rows(training, serving):
         for text, content_type in sources:
             found = encode(open_table(io.BytesIO(text), content_type), encoder, num_threads=2)
             assert_same(expected, found)
+            assert_same(expected, request(text, content_type, encoder), labelled=False)
         served = RowEncoder(encoder).encode(some_rows)
         assert_same(expected, served.batch, labelled=False)
         texts = [

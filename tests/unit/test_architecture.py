@@ -23,6 +23,7 @@ def loaded_by(module):
             "container.training.train_job",
             {"torch", "triton", "flask", "gunicorn", "scipy.sparse", "sklearn"},
         ),
+        ("container.serving.app", {"torch", "numba", "pyarrow", "scipy.sparse"}),
         ("fm_algo", {"torch", "numba", "flask", "gunicorn", "container", "scipy.sparse"}),
     ],
 )

@@ -9,7 +9,7 @@ hashed column has 2^bits features.
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -23,8 +23,26 @@ Table = Literal["rows", "users", "items"]
 
 RARE, MISSING = "(rare)", "(missing)"
 
-Entries = list[tuple[int, float]]
-"""Features and their values, features ascending."""
+
+class CellEntries(NamedTuple):
+    """A cell as entries of a row.
+
+    Attributes
+    ----------
+    features : sequence of int
+        Ascending.
+    values : sequence of float
+    is_known : bool
+        False if a value stands for which `(rare)` must do.
+    """
+
+    features: Sequence[int]
+    values: Sequence[float]
+    is_known: bool
+
+
+_ONE = (1.0,)
+"""The values of almost all cells: one object, however many are remembered."""
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,7 +109,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return self.stop - 1
         return self.rare + self.has_missing
 
-    def entries(self, cell: Cell, dictionary: Dictionary | None) -> tuple[Entries, bool]:
+    def entries(self, cell: Cell, dictionary: Dictionary | None) -> CellEntries:
         """Turn one cell into entries of a row.
 
         Parameters
@@ -100,12 +118,6 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         dictionary : Dictionary or None
             Of a category or set.
 
-        Returns
-        -------
-        entries : list of (feature, value)
-        is_known : bool
-            False if a value stands for which `(rare)` must do.
-
         Raises
         ------
         UserError
@@ -113,23 +125,29 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         column = self.column
         if column.kind in {"number", "bins"}:
-            return self._number_entries(number_of(cell)), True
-        is_set = column.kind == "set" or column.separator is not None
-        texts = members_of(cell, column.separator) if is_set else [text_of(cell)]
-        features = {self._feature(text, dictionary) for text in texts}
-        scale = 1.0
-        if is_set and column.scale == "root" and features:
-            scale = 1 / math.sqrt(len(features))
-        is_known = column.kind == "hash" or self.rare not in features or texts == [None]
-        return [(feature, scale) for feature in sorted(features)], is_known
+            return self._number_entries(number_of(cell))
+        is_hashed = column.kind == "hash"
+        if column.kind != "set" and column.separator is None:
+            text = text_of(cell)
+            feature = self._feature(text, dictionary)
+            is_known = is_hashed or text is None or feature != self.rare
+            return CellEntries((feature,), _ONE, is_known)
+        texts = members_of(cell, column.separator)
+        features = sorted({self._feature(text, dictionary) for text in texts})
+        scale = 1 / math.sqrt(len(features)) if column.scale == "root" and features else 1.0
+        is_known = is_hashed or self.rare not in features
+        return CellEntries(features, [scale] * len(features), is_known)
 
-    def _number_entries(self, number: float) -> Entries:
+    def _number_entries(self, number: float) -> CellEntries:
         if self.column.kind == "bins":
-            if math.isnan(number):
-                return [(self.missing, 1.0)]
-            return [(self.first + bisect_right(self.edges, number), 1.0)]
+            is_missing = math.isnan(number)
+            place = bisect_right(self.edges, number)
+            feature = self.missing if is_missing else self.first + place
+            return CellEntries((feature,), _ONE, is_known=True)
         scaled = (number - self.mean) / self.deviation
-        return [] if math.isnan(scaled) or scaled == 0 else [(self.first, scaled)]
+        if math.isnan(scaled) or scaled == 0:
+            return CellEntries((), (), is_known=True)
+        return CellEntries((self.first,), (scaled,), is_known=True)
 
     def _feature(self, text: bytes | None, dictionary: Dictionary | None) -> int:
         if self.column.kind == "hash":

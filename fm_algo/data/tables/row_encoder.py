@@ -6,12 +6,11 @@ same for whole batches.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from fm_algo.data.formats.number import shown
-from fm_algo.data.tables.blocks import Block
+from fm_algo.data.tables.blocks import Block, CellEntries
 from fm_algo.data.tables.cells import Cell, text_of
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
 from fm_algo.errors import UserError
@@ -27,18 +26,7 @@ _LISTED_NAMES, _SHOWN_NAME = 40, 100
 """How many names of columns a message lists, and how many characters of each."""
 
 
-class _Known(NamedTuple):
-    """The entries of a cell, or of a side table's row."""
-
-    features: Sequence[int]
-    values: Sequence[float]
-    is_known: bool
-
-
-_ONE = (1.0,)
-"""The values of almost all cells: one object."""
-
-_Cache = dict[object, _Known]
+_Cache = dict[object, CellEntries]
 """By text or None, or by type and value: 1, 1.0 and True are equal, but not the same text."""
 
 
@@ -171,23 +159,21 @@ class RowEncoder:
             values += known.values
         return unknown
 
-    def _look_up(self, block: Block, cell: Cell, cache: _Cache) -> _Known:
+    def _look_up(self, block: Block, cell: Cell, cache: _Cache) -> CellEntries:
         """Return the entries of a cell, which are not remembered by its text."""
         key: object = cell if cell is None or isinstance(cell, str) else (type(cell), cell)
         is_single = not isinstance(cell, list | tuple | dict)
         if is_single and (found := cache.get(key)) is not None:
             return found
         try:
-            entries, is_known = block.entries(cell, self._encoder.dictionaries.get(block.name))
+            known = block.entries(cell, self._encoder.dictionaries.get(block.name))
         except UserError as error:
             raise UserError(f"column {block.name}: {error.message}") from error
-        features, values = zip(*entries, strict=True) if entries else ((), ())
-        known = _Known(features, _ONE if values == _ONE else values, is_known)
         if is_single:
             self._remember(cache, key, known)
         return known
 
-    def _join(self, side: SideTable, cells: Mapping[str, Cell], cache: _Cache) -> _Known:
+    def _join(self, side: SideTable, cells: Mapping[str, Cell], cache: _Cache) -> CellEntries:
         """Return the entries of the side table's row that a row names by its key."""
         text = column_text(cells, side.key)
         if (known := cache.get(text)) is not None:
@@ -195,17 +181,17 @@ class RowEncoder:
         row = side.row_of(text)
         # A key that is a column of features is told unknown as that, if it is.
         is_known = text is None or row < len(side.keys) or side.key in self._encoder.block_of
-        known = _Known(*side.entries(row), is_known)
+        known = CellEntries(*side.entries(row), is_known)
         self._remember(cache, text, known)
         return known
 
     def _replace(
         self,
-        joined: _Known,
+        joined: CellEntries,
         blocks: Sequence[tuple[str, Block, _Cache]],
         cells: Mapping[str, Cell],
         unknown: list[str],
-    ) -> _Known:
+    ) -> CellEntries:
         """Return the entries of a side table's row, with the features of some cells instead."""
         features: list[int] = []
         values: list[float] = []
@@ -221,9 +207,9 @@ class RowEncoder:
                 if block.first <= feature < block.stop:
                     features.append(feature)
                     values.append(value)
-        return _Known(features, values, is_known=True)
+        return CellEntries(features, values, is_known=True)
 
-    def _remember(self, cache: _Cache, key: object, known: _Known) -> None:
+    def _remember(self, cache: _Cache, key: object, known: CellEntries) -> None:
         is_long = isinstance(key, str | bytes) and len(key) > _CACHED_LENGTH
         if is_long or len(known.features) > _CACHED_LENGTH:
             return

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from fm_algo.data.formats.jsonio import MAX_TOP_K, explain_error
+from fm_algo.data.formats.number import shown
 from fm_algo.data.tables.cells import Cell, Scalar
 from fm_algo.data.tables.dictionary import UNKNOWN
 from fm_algo.data.tables.named_items import NamedItems
@@ -25,7 +26,7 @@ from fm_algo.errors import UserError
 from fm_algo.sparse import Int32Array
 
 
-class NamedConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NamedConfiguration(msgspec.Struct, frozen=True):
     """What a row asks for beside its score.
 
     Attributes
@@ -124,13 +125,15 @@ def find_asked(given: object, cells: Mapping[str, Cell], names: Names) -> Asked 
 
 
 def _parse(given: object) -> NamedConfiguration:
+    keys = NamedConfiguration.__struct_fields__
+    wrong = [key for key in given if key not in keys] if isinstance(given, dict) else []
+    if wrong:
+        found = shown(wrong[0].encode())
+        raise UserError(f"configuration has the key {found}, allowed: {', '.join(keys)}")
     try:
         asked = msgspec.convert({"configuration": given}, _Instance).configuration
     except msgspec.ValidationError as error:
-        allowed = ""
-        if "unknown field" in str(error):
-            allowed = f"; allowed: {', '.join(NamedConfiguration.__struct_fields__)}"
-        raise UserError(explain_error(error, 0) + allowed) from error
+        raise UserError(explain_error(error, 0)) from error
     if asked is None:
         return _NOTHING
     for name, count in (("top_k", asked.top_k), ("similar", asked.similar)):

@@ -18,6 +18,8 @@ from fm_algo.data.tables.requests.asked import Asked, find_asked
 from fm_algo.data.tables.requests.rows import NamedRows, RowCounter, encode_rows
 from fm_algo.errors import UserError
 
+_NOT_READ = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
 _Items = Sequence[bytes | msgspec.Raw]
 
 
@@ -142,7 +144,7 @@ class _Instances:
                     its = find_asked(cells.pop("configuration"), cells, self._names)
                     if its is not None:
                         asked[number] = its
-            except (msgspec.MsgspecError, RecursionError, UserError) as error:
+            except (*_NOT_READ, UserError) as error:
                 what = error.message if isinstance(error, UserError) else _explain(error, item)
                 raise UserError(f"{self._what} {first + number}: {what}") from error
             rows.append(cells)
@@ -153,10 +155,12 @@ class _Instances:
 def _is_numbered(item: bytes | msgspec.Raw) -> bool:
     try:
         kind = _kind_decoder.decode(item)
-    except (msgspec.MsgspecError, RecursionError):
+    except _NOT_READ:
         return False  # whoever decodes it says what is wrong
     return kind.features is not msgspec.UNSET or kind.data is not msgspec.UNSET
 
 
 def _explain(error: Exception, item: bytes | msgspec.Raw) -> str:
-    return explain_error(error, memoryview(item).nbytes)
+    if isinstance(error, UnicodeDecodeError):
+        return f"a text is not UTF-8: {error.reason}"
+    return explain_error(error, memoryview(item).nbytes).removesuffix(" at [...]")

@@ -13,8 +13,11 @@ from fm_algo.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MAX_UNPACKED = 1 << 30
-"""Bytes of a file's columns, unpacked: a short file can hold very many equal cells."""
+_MAX_CELLS = 1 << 25
+"""Cells of a file: a short one can hold very many that are equal. Half a minute of work."""
+
+_MAX_UNPACKED = 1 << 29
+"""Bytes of a row group, unpacked."""
 
 
 class ParquetRows:
@@ -27,7 +30,7 @@ class ParquetRows:
 
     def __init__(self, rows: RowEncoder) -> None:
         self._rows = rows
-        self._counter = RowCounter(rows)
+        self._at_once = RowCounter(rows).at_once
         self._body = bytearray()
 
     def feed(self, data: bytes) -> Iterator[RequestRows]:
@@ -51,7 +54,7 @@ class ParquetRows:
             file = pyarrow.parquet.ParquetFile(io.BytesIO(self._body))
             self._check(file.metadata, file.schema_arrow.names)
             first = 0
-            for batch in file.iter_batches(self._counter.at_once, use_threads=False):
+            for batch in file.iter_batches(self._at_once, use_threads=False):
                 yield self._encode(batch, first)
                 first += batch.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -60,12 +63,18 @@ class ParquetRows:
 
     def _check(self, metadata: Any, names: list[str]) -> None:  # noqa: ANN401 - pyarrow's
         check_header(names, self._rows)
-        self._counter.take(metadata.num_rows)
+        allowed = _MAX_CELLS // self._rows.width
+        if metadata.num_rows > allowed:
+            raise UserError(
+                f"the Parquet file has {metadata.num_rows} rows, allowed: {allowed} for a model "
+                f"whose rows have {self._rows.width} features; write several files"
+            )
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-        num_bytes = sum(group.total_byte_size for group in groups)
+        num_bytes = max((group.total_byte_size for group in groups), default=0)
         if num_bytes > _MAX_UNPACKED:
             raise UserError(
-                f"the Parquet file has {num_bytes} bytes unpacked, allowed: {_MAX_UNPACKED}"
+                f"the Parquet file has a row group of {num_bytes} bytes unpacked, allowed: "
+                f"{_MAX_UNPACKED}; write smaller row groups"
             )
 
     def _encode(self, batch: "pa.RecordBatch", first: int) -> NamedRows:

@@ -7,6 +7,7 @@ from werkzeug.exceptions import InternalServerError
 from container.serving.model_registry import ModelRegistry
 from container.serving.served import ModelsByName, OneModel
 from fm_algo.artifacts.artifact import save_model
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 
@@ -69,6 +70,18 @@ def test_samples_are_counted_by_the_path_as_http_spells_it(registry, tmp_path):
     assert OneModel(sampled).num_samples(b"/invocations") == 3
     assert OneModel(model_of(1)).num_samples(b"/invocations") == 0
     assert OneModel(None).num_samples(b"/invocations") == 0
+
+
+def test_a_row_by_name_has_the_features_of_its_columns(registry, tmp_path, table_encoder):
+    zeros = np.zeros((11, 2), np.float32)
+    model = FMModel("regressor", zeros[0, :1], zeros[:, 0], zeros)
+    save_model(tmp_path, model, {}, tables=Tables(table_encoder))
+    registry.load("t", str(tmp_path))
+
+    # Two columns of the rows, and one entry per row of the items table, on average.
+    assert ModelsByName(registry).row_width(b"/models/t/invoke") == 3
+    assert ModelsByName(registry).row_width(b"/models/other/invoke") == 0
+    assert OneModel(model).row_width(b"/invocations") == OneModel(None).row_width(b"") == 0
 
 
 @pytest.mark.parametrize(
