@@ -8,7 +8,7 @@ import msgspec
 from container.settings import Paths
 from container.training.channel import Channel, check_channels, check_tables
 from fm_algo.data.tables.moves import Move
-from fm_algo.data.tables.tables import Experience, Tables
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
 from fm_algo.training.early_stopping import judged_metric
@@ -60,8 +60,6 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
         The GPU of this process. The process of GPU 0 has all rows of the host.
     tables : Tables or None
         Of a job of tables, once they are learnt; only the process of GPU 0 has them.
-    experience : Experience or None
-        Of a job of tables that keeps what users have seen, or ranks items for them.
     moves : tuple of Move or None
         Of a job of tables that starts from a model: where its features are now.
     """
@@ -72,7 +70,6 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: Path | None = None
     gpu: int = 0
     tables: Tables | None = None
-    experience: Experience | None = None
     moves: tuple[Move, ...] | None = None
 
     def is_pipe(self, name: str) -> bool:

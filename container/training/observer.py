@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -94,23 +94,6 @@ class Observer:
     def final(self, validation: Sequence[Metric], test: Sequence[Metric]) -> None:
         """Note the saved model's metrics; no validation metrics if they are those noted last."""
         self._validation, self._test = validation, test
-
-    def rankings(self, name: str, should_stop: Callable[[], bool]) -> list[Metric]:
-        """Judge how the saved model ranks the table of items for a channel's users, if it can.
-
-        Parameters
-        ----------
-        name : str
-            The channel.
-        should_stop : callable
-            As for `read_sources`.
-        """
-        if self._job.experience is None or not self._is_leading:
-            return []
-        # Imported here: a job of numbered features does not need pyarrow.
-        from container.training.table_ranking import rank  # noqa: PLC0415
-
-        return rank(self._paths, self._job, name, load_model(self._paths.model), should_stop)
 
     def finish(self) -> None:
         """Judge the model, which is saved by now, and write the report.

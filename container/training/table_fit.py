@@ -13,16 +13,16 @@ from container.training.channel import SIDE_CHANNELS
 from container.training.channels import read_sources
 from container.training.job import TrainingJob
 from container.training.model_channel import load_start
-from container.training.table_experience import ExperienceCollector
 from container.training.table_source import check_same_columns, num_threads, open_source
 from fm_algo.data.formats.content_type import JSONLINES, parse_content_type
 from fm_algo.data.tables.arrow.fitting import EncoderFit, Side
 from fm_algo.data.tables.arrow.learnt import LearntColumn
 from fm_algo.data.tables.arrow.schema import columns_of
+from fm_algo.data.tables.arrow.seen import SeenPairs, seen_columns
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.encoder import SideName, TableEncoder
 from fm_algo.data.tables.moves import find_moves
-from fm_algo.data.tables.tables import Experience, Tables
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
 
 _log = logging.getLogger("fm_algo")
@@ -31,7 +31,7 @@ _log = logging.getLogger("fm_algo")
 def learn_tables(
     paths: Paths, job: TrainingJob, should_stop: Callable[[], bool]
 ) -> TrainingJob | None:
-    """Learn the encoder of a job of tables and, where it is asked for, what its users have seen.
+    """Learn the encoder of a job of tables, and which items its users have seen.
 
     Parameters
     ----------
@@ -58,22 +58,18 @@ def learn_tables(
     started = time.perf_counter()
     start = load_start(paths, job)
     earlier = None if start is None or start.tables is None else start.tables.encoder
-    experience = None
     if job.channels["train"].is_pipe or len(job.resources.hosts) > 1:
-        encoder, num_rows = _unlearnt(job, earlier), 0
+        tables, num_rows = Tables(_unlearnt(job, earlier)), 0
     else:
         learning = _Learning(paths, job, should_stop, earlier)
         num_rows = learning.read()
         if should_stop():
             return None
-        encoder, experience = learning.finish()
-    _log_learnt(encoder, num_rows, time.perf_counter() - started)
-    tables = Tables(encoder)
-    if experience is not None and job.hyperparameters.keep_seen:
-        tables = Tables(encoder, experience.seen)
-    moves = None if earlier is None else tuple(find_moves(earlier, encoder))
-    learnt = msgspec.structs.replace(job, tables=tables, experience=experience)
-    return learnt.with_features(encoder.feature_dim, moves)
+        tables = learning.finish()
+    _log_learnt(tables, num_rows, time.perf_counter() - started)
+    moves = None if earlier is None else tuple(find_moves(earlier, tables.encoder))
+    learnt = msgspec.structs.replace(job, tables=tables)
+    return learnt.with_features(tables.encoder.feature_dim, moves)
 
 
 def _unlearnt(job: TrainingJob, earlier: TableEncoder | None) -> TableEncoder:
@@ -107,22 +103,21 @@ class _Learning:
         self._columns = job.hyperparameters.table_columns or {}
         self._sides = [self._read_side(name) for name in SIDE_CHANNELS if name in job.channels]
         self._fit: EncoderFit | None = None
-        self._experience: ExperienceCollector | None = None
+        self._seen: SeenPairs | None = None
 
     def read(self) -> int:
         """Read the training table; return the number of rows read."""
         num_rows = 0
         for batch in self._read("train", self._read_rows):
             num_rows += batch.num_rows
-            is_learning = any(column.is_learnt for column in self._fitted.columns)
-            if not is_learning and self._experience is None:
+            if self._seen is None and not any(each.is_learnt for each in self._fitted.columns):
                 break  # all is known from the header
         return num_rows
 
-    def finish(self) -> tuple[TableEncoder, Experience | None]:
+    def finish(self) -> Tables:
         """Return what was learnt."""
         encoder = self._fitted.finish()
-        return encoder, None if self._experience is None else self._experience.finish(encoder)
+        return Tables(encoder, None if self._seen is None else self._seen.finish(encoder))
 
     @property
     def _fitted(self) -> EncoderFit:
@@ -140,7 +135,6 @@ class _Learning:
         if self._fit is None:
             reader = open_source(stream, self._job, "train", self._expected())
             self._fit = self._begin(reader)
-            self._experience = ExperienceCollector.of_job(self._job, self._fit)
         else:
             names = [column.name for column in self._fit.columns]
             reader = open_source(stream, self._job, "train", names)
@@ -150,8 +144,8 @@ class _Learning:
                 return
             with reader.naming_rows():
                 self._fit.add(batch)
-                if self._experience is not None:
-                    self._experience.add(batch)
+                if self._seen is not None:
+                    self._seen.add(batch)
             yield batch
 
     def _expected(self) -> list[str] | None:
@@ -163,7 +157,7 @@ class _Learning:
         return [name for name in self._columns if name not in of_sides]
 
     def _begin(self, reader: TableReader) -> EncoderFit:
-        return EncoderFit(
+        fit = EncoderFit(
             self._columns,
             reader.schema,
             is_typed=reader.is_typed,
@@ -171,6 +165,9 @@ class _Learning:
             earlier=self._earlier,
             num_threads=num_threads(self._job),
         )
+        if self._job.hyperparameters.keep_seen:
+            self._seen = SeenPairs(*seen_columns(fit.columns, fit.keys))
+        return fit
 
     def _read_side(self, name: SideName) -> Side:
         """Read a table to be joined to the rows as a whole, and check its cells."""
@@ -199,14 +196,15 @@ class _Learning:
             raise UserError(f"{name} channel: its files do not fit together: {what}") from error
 
 
-def _log_learnt(encoder: TableEncoder, num_rows: int, seconds: float) -> None:
+def _log_learnt(tables: Tables, num_rows: int, seconds: float) -> None:
+    blocks = tables.encoder.blocks
     _log.info(
         "learnt from tables: %d columns with %d values, feature_dim %d, %d rows, %.1f s",
-        len(encoder.blocks),
-        sum(block.num_values for block in encoder.blocks),
-        encoder.feature_dim,
+        len(blocks),
+        sum(block.num_values for block in blocks),
+        tables.encoder.feature_dim,
         num_rows,
         seconds,
     )
-    for side in encoder.sides:
+    for side in tables.encoder.sides:
         _log.info("the %s table has %d rows, its key is %s", side.name, len(side.keys), side.key)

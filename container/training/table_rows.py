@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-import pyarrow as pa
-
 from container.settings import Paths
 from container.training.channels import read_sources
 from container.training.job import TrainingJob
@@ -18,12 +16,7 @@ from fm_algo.sparse import CSRBatch
 
 
 def read_table_rows(
-    paths: Paths,
-    job: TrainingJob,
-    name: str,
-    epoch: int,
-    should_stop: Callable[[], bool],
-    watch: Callable[[pa.RecordBatch, CSRBatch], None] = lambda _cells, _rows: None,
+    paths: Paths, job: TrainingJob, name: str, epoch: int, should_stop: Callable[[], bool]
 ) -> Iterator[CSRBatch]:
     """Read the labelled rows of a channel of tables once.
 
@@ -34,8 +27,6 @@ def read_table_rows(
         With tables.
     name, epoch, should_stop
         As for `read_sources`.
-    watch : callable, optional
-        Gets some rows as cells and as features, before they are yielded.
 
     Yields
     ------
@@ -53,8 +44,6 @@ def read_table_rows(
     encoder = ArrowEncoder(tables.encoder, num_threads(job))
     known = [column.name for column in tables.encoder.columns]
     keys = {side.key for side in tables.encoder.sides}
-    if job.experience is not None:
-        keys |= {job.experience.seen.user, job.experience.seen.item}
     needed = [
         column.name
         for column in tables.encoder.columns
@@ -75,7 +64,6 @@ def read_table_rows(
                     wrong = loss.wrong_label(rows.require_labels())
                     if wrong is not None:
                         raise CellError(f"column {label}: {wrong[1]}", wrong[0])
-                watch(batch, rows)
                 yield rows
         except UserError:
             if not should_stop():  # else the stop may have cut the source short

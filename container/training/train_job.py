@@ -251,10 +251,9 @@ def _follow(
             # be read again.
             is_other = report.is_best_restored or hosts.learner.saves_another
             again = is_other and not job.is_pipe("validation")
-            should_stop = hosts.peers.is_stopping
             validation = evaluated("validation", 0) if again else []
-            log.validation([*validation, *observer.rankings("validation", should_stop)])
-            test = [*evaluated("test", 0), *observer.rankings("test", should_stop)]
+            log.validation(validation)
+            test = evaluated("test", 0)
             log.test(test)
             observer.final(validation, test)
     observer.finish()

@@ -74,51 +74,6 @@ def test_a_job_of_tables_leaves_a_model_that_knows_their_values(tree):
     assert stored.tables.candidates.V.shape == (21, 3)
 
 
-def rankings(outcome, place):
-    lines = [line for line in outcome.lines if "#quality_metric" in line and f", {place} " in line]
-    found = [line.rpartition(f"{place} ")[2] for line in lines if "@10 <score>=" in line]
-    return {name: float(value) for name, value in (line.split(" <score>=") for line in found)}
-
-
-def test_with_a_table_of_items_rankings_are_judged(tree):
-    describe(tree, epochs="20")
-    tree.channel("validation", {"a": to_csv(ratings(3, 80))}, CSV_TABLE)
-    outcome = tree.train()
-
-    assert (outcome.code, outcome.errors) == (0, ""), outcome
-    for place in ("test", "validation"):
-        found = rankings(outcome, place)
-        assert list(found) == ["ndcg@10", "recall@10", "map@10"]
-        assert all(0 < value <= 1 for value in found.values())
-    assert load_stored_model(tree.model).tables.seen is None
-
-
-def test_items_that_users_have_seen_are_no_good_recommendation(tree):
-    """In the training rows again, users have nothing else that they like."""
-    describe(tree)
-    tree.channel("test", {"a": to_csv(ratings(1, 400))}, CSV_TABLE)
-    outcome = tree.train()
-
-    assert outcome.code == 0, outcome.errors
-    assert value_at_test(outcome) > 0
-    assert rankings(outcome, "test") == {}
-
-
-def test_without_users_no_ranking_is_judged(tree):
-    describe(tree)
-    for channel, seed in (("train", 1), ("test", 2)):
-        table = ratings(seed, 60)
-        table["person"] = [int(user[1:]) for user in table.pop("user")]
-        tree.channel(channel, {"a": to_csv(table)}, CSV_TABLE)
-    columns = {("person" if name == "user" else name): kind for name, kind in COLUMNS.items()}
-    tree.hyperparameters(feature_dim=None, columns=json.dumps(columns | {"person": "number"}))
-    outcome = tree.train()
-
-    assert outcome.code == 0, outcome.errors
-    assert any("rankings are not judged: it is not clear which" in line for line in outcome.lines)
-    assert rankings(outcome, "test") == {}
-
-
 def test_every_format_gives_the_same_model(tmp_path):
     saved = []
     for number, content_type in enumerate(WRITERS):

@@ -82,21 +82,6 @@ class Seen:
         return seen
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Experience:
-    """What is known of the training rows' users when others are ranked for them.
-
-    Attributes
-    ----------
-    seen : Seen
-    label_mean : float
-        Of the training labels.
-    """
-
-    seen: Seen
-    label_mean: float
-
-
 class _SeenColumns(msgspec.Struct, frozen=True):
     user: str
     item: str

@@ -12,7 +12,6 @@ from fm_algo.data.tables.arrow.texts import hash_all
 from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import Dictionary, UInt64Array
 from fm_algo.data.tables.encoder import SideName, TableEncoder
-from fm_algo.data.tables.seen import SeenCollector
 from fm_algo.data.tables.tables import Seen
 from fm_algo.errors import UserError
 from fm_algo.sparse.matrix import Int32Array
@@ -71,10 +70,14 @@ class SeenPairs:
         """Return the pairs of items that can be candidates: those that the encoder knows."""
         pairs = self._put_together()
         items = encoder.side("items")
-        known = encoder.dictionaries[self._item] if items is None else items.keys
-        seen = SeenCollector(self._user, self._item, len(known))
-        seen.add(pairs[0], _numbers(pairs[1], known))
-        return seen.finish()
+        numbers = _numbers(
+            pairs[1], encoder.dictionaries[self._item] if items is None else items.keys
+        )
+        users, numbers = pairs[0][numbers >= 0], numbers[numbers >= 0]
+        order = np.lexsort((numbers, users))
+        different, counts = np.unique(users, return_counts=True)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Seen(self._user, self._item, different, indptr, numbers[order])
 
 
 def _words(array: pa.Array) -> _Words:
@@ -94,9 +97,7 @@ def _numbers(hashes: UInt64Array, dictionary: Dictionary) -> Int32Array:
     return numbers
 
 
-def seen_columns(
-    columns: Sequence[Column], keys: Mapping[SideName, str], why: str = "keep_seen=true"
-) -> tuple[str, str]:
+def seen_columns(columns: Sequence[Column], keys: Mapping[SideName, str]) -> tuple[str, str]:
     """Return which columns are users and items: the keys of their tables, or by their names.
 
     Parameters
@@ -105,8 +106,6 @@ def seen_columns(
         Those of the training table.
     keys : mapping of {"users", "items"} to str
         The keys of side tables, as far as there are any.
-    why : str, optional
-        What asks for it, before the message of an error.
 
     Raises
     ------
@@ -124,13 +123,13 @@ def seen_columns(
     user = users or ("user" if "user" in names else None) or _only(others)
     if user is None or item is None:
         raise UserError(
-            f"{why}: it is not clear which columns are users and items; name them user "
+            "keep_seen=true: it is not clear which columns are users and items; name them user "
             "and item, or give a table of users and one of items"
         )
     kind = next(column.kind for column in columns if column.name == item)
     if items is None and kind != "category":
         raise UserError(
-            f"{why}: column {item} is a {kind}, so its values have no numbers; make it a "
+            f"keep_seen=true: column {item} is a {kind}, so its values have no numbers; make it a "
             "category, or give a table of all items"
         )
     return user, item
