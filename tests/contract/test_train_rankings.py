@@ -2,16 +2,22 @@
 
 import dataclasses
 import json
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from training_tree import TrainingTree
+from training_tree import ROOT, TrainingTree
 
 from fm_algo.artifacts.artifact import load_stored_model
 from fm_algo.data.tables.row_encoder import RowEncoder
 from fm_algo.training.ranking_metrics import RANKING_METRICS, ranking_metrics
 
+ENVIRONMENT = {"PATH": os.defpath, "PYTHONPATH": str(ROOT)}
 TABLE = "text/csv;header=present"
 ITEMS = [f"i{number}" for number in range(25)]
 COLUMNS = {
@@ -147,3 +153,39 @@ def test_where_nobody_knows_who_is_a_user_nothing_is_ranked(tree):
 
     assert outcome.code == 0, outcome
     assert values_of(outcome, "test", "ndcg@10") == []
+
+
+def ask(*arguments):
+    """Run the command line in a process of its own; return its objects."""
+    command = [sys.executable, "-m", "fm_algo", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_trained_model_is_asked_on_the_command_line(tree, tmp_path):
+    describe(tree, {"train": 300, "test": 120}, keep_seen="true")
+    assert tree.train().code == 0
+    rows = draw(1, 120)
+    cells = [{name: cell for name, cell in row.items() if name != "rating"} for row in rows]
+    pq.write_table(pa.Table.from_pylist(cells), tmp_path / "test.parquet")
+    (tmp_path / "test.csv").write_bytes(to_csv(cells))
+
+    scored = ask("score", tree.model, tmp_path / "test.parquet")
+    best = ask("recommend", tree.model, "--user", "u7", "--column", "age=27", "--json")
+    unseen = ask("recommend", tree.model, "--user", "u7", "--exclude-seen", "--top", "30", "--json")
+    near = ask("similar", tree.model, "--item", "i3", "--top", "30", "--json")
+
+    stored = load_stored_model(tree.model)
+    expected = stored.model.score(RowEncoder(stored.tables.encoder).encode(cells).batch)
+    np.testing.assert_allclose([row["score"] for row in scored], expected, rtol=1e-5)
+    assert scored == ask("score", tree.model, tmp_path / "test.csv")
+    assert len(best) == 10
+    seen = {row["item"] for row in draw(0, 300) if row["user"] == "u7"} & set(ITEMS)
+    assert seen
+    assert {row["name"] for row in unseen} == set(ITEMS) - seen
+    assert {row["name"] for row in near} == set(ITEMS) - {"i3"}
+    told = ask("inspect", tree.model, "--json")[0]
+    assert told["hyperparameters"]["columns"] == COLUMNS
+    assert {column["name"]: column["kind"] for column in told["columns"]} == {
+        name: kind for name, kind in COLUMNS.items() if kind != "label"
+    }
