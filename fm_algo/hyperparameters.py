@@ -39,6 +39,9 @@ MetricName = Literal[
     "binary_classification_cross_entropy",
     "binary_f_1.000",
     "roc_auc_score",
+    "ndcg@10",
+    "recall@10",
+    "map@10",
 ]
 
 
@@ -331,7 +334,8 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         MetricName | None,
         _text(
             "Ours. What is judged; by default rmse of a regressor, "
-            "binary_classification_cross_entropy of a binary_classifier."
+            "binary_classification_cross_entropy of a binary_classifier. ndcg@10, recall@10 and "
+            "map@10 are of jobs with an items channel."
         ),
     ] = None
     validation_split: Annotated[

@@ -8,12 +8,16 @@ import msgspec
 from container.settings import Paths
 from container.training.channel import Channel, check_channels, check_tables
 from fm_algo.data.tables.moves import Move
-from fm_algo.data.tables.tables import Tables
+from fm_algo.data.tables.tables import Seen, Tables
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
 from fm_algo.training.early_stopping import judged_metric
+from fm_algo.training.ranking_metrics import RANKING_METRICS
 
 _T = TypeVar("_T")
+
+EVALUATED = ("validation", "test")
+"""The channels whose rows are not trained on."""
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +64,8 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
         The GPU of this process. The process of GPU 0 has all rows of the host.
     tables : Tables or None
         Of a job of tables, once they are learnt; only the process of GPU 0 has them.
+    seen : Seen or None
+        The items that users have in the training rows, where that is kept or rankings are judged.
     moves : tuple of Move or None
         Of a job of tables that starts from a model: where its features are now.
     """
@@ -70,11 +76,19 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: Path | None = None
     gpu: int = 0
     tables: Tables | None = None
+    seen: Seen | None = None
     moves: tuple[Move, ...] | None = None
 
     def is_pipe(self, name: str) -> bool:
         """Whether there is such a channel and it comes through FIFOs."""
         return name in self.channels and self.channels[name].is_pipe
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether there are all items, and rows by which to judge how they are ranked."""
+        return "items" in self.channels and any(
+            name in self.channels and not self.is_pipe(name) for name in EVALUATED
+        )
 
     def with_features(self, feature_dim: int, moves: tuple[Move, ...] | None) -> Self:
         """Return a job of tables whose features are known."""
@@ -163,7 +177,12 @@ def _check_rows_fit(hyperparameters: Hyperparameters, channels: dict[str, Channe
 
 def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:
     """Check that validation rows exist if they are needed, and come from only one source."""
-    judged_metric(hyperparameters)
+    judged = judged_metric(hyperparameters)
+    if judged in RANKING_METRICS and not {"items", "validation"} <= channels.keys():
+        raise UserError(
+            f"early_stopping_metric={judged} needs an items channel and a validation channel; "
+            f"channels found: {', '.join(sorted(channels))}"
+        )
     split = hyperparameters.validation_split
     if split is not None and "validation" in channels:
         raise UserError(

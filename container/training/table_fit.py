@@ -1,5 +1,6 @@
 """Learn from the tables of a job what their values are among the features: one pass over them."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -44,8 +45,8 @@ def learn_tables(
     Returns
     -------
     TrainingJob or None
-        With tables, the feature_dim that they have and, if it starts from a model, moves. None
-        after a stop was requested.
+        With tables, the items seen if they are needed, the feature_dim that they have and, if it
+        starts from a model, moves. None after a stop was requested.
 
     Raises
     ------
@@ -68,7 +69,8 @@ def learn_tables(
         tables = learning.finish()
     _log_learnt(tables, num_rows, time.perf_counter() - started)
     moves = None if earlier is None else tuple(find_moves(earlier, tables.encoder))
-    learnt = msgspec.structs.replace(job, tables=tables)
+    kept = tables if job.hyperparameters.keep_seen else dataclasses.replace(tables, seen=None)
+    learnt = msgspec.structs.replace(job, tables=kept, seen=tables.seen)
     return learnt.with_features(tables.encoder.feature_dim, moves)
 
 
@@ -165,8 +167,14 @@ class _Learning:
             earlier=self._earlier,
             num_threads=num_threads(self._job),
         )
-        if self._job.hyperparameters.keep_seen:
-            self._seen = SeenPairs(*seen_columns(fit.columns, fit.keys))
+        if self._job.hyperparameters.keep_seen or self._job.is_ranked:
+            try:
+                self._seen = SeenPairs(*seen_columns(fit.columns, fit.keys))
+            except UserError as error:
+                if self._job.hyperparameters.keep_seen:
+                    raise
+                what = error.message.removeprefix("keep_seen=true: ")
+                _log.warning("rankings are not judged: %s", what)
         return fit
 
     def _read_side(self, name: SideName) -> Side:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from container.settings import Paths
 from container.training.channels import read_sources
 from container.training.job import TrainingJob
@@ -16,7 +18,12 @@ from fm_algo.sparse import CSRBatch
 
 
 def read_table_rows(
-    paths: Paths, job: TrainingJob, name: str, epoch: int, should_stop: Callable[[], bool]
+    paths: Paths,
+    job: TrainingJob,
+    name: str,
+    epoch: int,
+    should_stop: Callable[[], bool],
+    take: Callable[[pa.RecordBatch, CSRBatch], None] = lambda _batch, _rows: None,
 ) -> Iterator[CSRBatch]:
     """Read the labelled rows of a channel of tables once.
 
@@ -27,6 +34,8 @@ def read_table_rows(
         With tables.
     name, epoch, should_stop
         As for `read_sources`.
+    take : callable, optional
+        Gets the cells of the rows, too, before they are yielded.
 
     Yields
     ------
@@ -64,6 +73,7 @@ def read_table_rows(
                     wrong = loss.wrong_label(rows.require_labels())
                     if wrong is not None:
                         raise CellError(f"column {label}: {wrong[1]}", wrong[0])
+                    take(batch, rows)
                 yield rows
         except UserError:
             if not should_stop():  # else the stop may have cut the source short

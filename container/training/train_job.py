@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
 import msgspec
@@ -32,6 +32,8 @@ from fm_algo.training.initialization import draw_initial, start_at_mean
 from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.progress_bar import with_progress_bar
+from fm_algo.training.ranking import Queries, evaluate_ranking
+from fm_algo.training.ranking_metrics import RANKING_METRICS
 from fm_algo.training.report import BatchReport, EpochReport
 from fm_algo.training.state import ParameterStore
 from fm_algo.training.warm_start import start_from
@@ -199,7 +201,8 @@ def _train(paths: Paths, job: TrainingJob, hosts: Cluster, stop: threading.Event
     )
     learner.take_rows(train_rows)
     keeper.begin()
-    _follow(hosts, job, keeper, channels, observer)
+    queries = _load_queries(paths, job, channels, peers, stop)
+    _follow(hosts, job, keeper, channels, observer, queries)
 
 
 def _follow(
@@ -208,6 +211,7 @@ def _follow(
     keeper: Keeper,
     channels: dict[str, ChannelRows],
     observer: Observer,
+    queries: Mapping[str, Queries],
 ) -> None:
     """Write the log of the training, and score the rows that are not trained on."""
     log = logs.JobLog(
@@ -217,17 +221,22 @@ def _follow(
         keeper.notes.batches_seen,
     )
 
-    def evaluated(name: str, epoch: int) -> list[Metric]:
+    def evaluated(name: str, epoch: int, *, is_end: bool = True) -> list[Metric]:
         if name not in channels:
             return []
-        return _evaluate(hosts, job, name, observer.held_out(name, channels[name].blocks(epoch)))
+        blocks = observer.held_out(name, channels[name].blocks(epoch))
+        metrics = _evaluate(hosts, job, name, blocks)
+        is_ranked = metrics and name in queries and (is_end or _ranks_each_epoch(hosts, job))
+        return metrics + (
+            evaluate_ranking(hosts.learner.model(), queries[name]) if is_ranked else []
+        )
 
     reports = fit(
         hosts.learner,
         job.hyperparameters,
         keeper,
         hosts.peers,
-        lambda epoch: evaluated("validation", epoch),
+        lambda epoch: evaluated("validation", epoch, is_end=False),
     )
     rows = channels["train"].cached
     total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
@@ -269,6 +278,33 @@ def _evaluate(
         return metrics
     _log.warning("stopped by SIGTERM: the %s channel is not scored", name)
     return []
+
+
+def _load_queries(
+    paths: Paths,
+    job: TrainingJob,
+    channels: Mapping[str, ChannelRows],
+    peers: Peers,
+    stop: threading.Event,
+) -> Mapping[str, Queries]:
+    """Return what the users of channels are asked for, where rankings are judged."""
+    if job.seen is None or not job.is_ranked:
+        return {}
+    if peers.size > 1:
+        _log.warning("rankings are not judged: the model is spread over several GPUs")
+        return {}
+    # Imported here: as in `_with_tables`.
+    from container.training.table_queries import load_queries  # noqa: PLC0415
+
+    return load_queries(paths, job, channels, stop.is_set)
+
+
+def _ranks_each_epoch(hosts: Cluster, job: TrainingJob) -> bool:
+    """Whether the model is asked for after each epoch: it may have to be made of many samples."""
+    return (
+        not hosts.learner.saves_another
+        or job.hyperparameters.early_stopping_metric in RANKING_METRICS
+    )
 
 
 def _stop_early(keeper: Keeper | None = None) -> None:

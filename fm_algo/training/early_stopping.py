@@ -8,6 +8,7 @@ from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.training.metrics import Metric, metric_names
+from fm_algo.training.ranking_metrics import RANKING_METRICS
 
 
 class BestEpoch(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ class EarlyStopping:
         if judged is None:
             raise UserError(
                 f"early_stopping_metric={self._metric} has no value on the validation rows; "
-                "roc_auc_score needs rows of both classes"
+                "roc_auc_score needs rows of both classes, and rankings an item that is relevant"
             )
         sign = 1 if judged.kind == "loss" else -1
         if self.best is None:
@@ -93,6 +94,8 @@ def judged_metric(hyperparameters: Hyperparameters) -> str:
     """
     predictor_type, chosen = hyperparameters.predictor_type, hyperparameters.early_stopping_metric
     names = metric_names(predictor_type)
+    if hyperparameters.columns is not None:
+        names += RANKING_METRICS
     if chosen is None:
         return LOSSES[predictor_type].metric
     if chosen not in names:

@@ -13,7 +13,7 @@ import numpy as np
 from fm_algo.answers.catalogue import Catalogue, item_vectors
 from fm_algo.data.tables.dictionary import UInt64Array
 from fm_algo.data.tables.encoder import TableEncoder
-from fm_algo.data.tables.seen import NOBODY
+from fm_algo.data.tables.hashing import hash_text
 from fm_algo.data.tables.tables import Seen, item_rows
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
@@ -24,6 +24,9 @@ from fm_algo.training.ranking_metrics import CUTOFF, ranking_metrics
 _MOST_USERS, _FEWEST_USERS = 10_000, 100
 _EVALUATION_S, _SEARCH_S, _PRODUCTS_PER_S = 3.0, 1e-4, 5e9
 """How long an evaluation may take, and what a search takes, measured on one core of 2025."""
+
+_NOBODY = np.uint64(hash_text(b""))
+"""The hash of a missing user."""
 
 _LAST = np.uint64(2**64 - 1)
 
@@ -88,6 +91,8 @@ class QueryCollector:
         Of how many users memory is kept for, twice as many while rows are added.
     least_label : float
         From this label on, an item is relevant.
+    seen : Seen
+        The items that users have in the training rows.
 
     Raises
     ------
@@ -95,7 +100,9 @@ class QueryCollector:
         If there is no table of items.
     """
 
-    def __init__(self, encoder: TableEncoder, most_users: int, least_label: float) -> None:
+    def __init__(
+        self, encoder: TableEncoder, most_users: int, least_label: float, seen: Seen
+    ) -> None:
         side, rows = encoder.side("items"), item_rows(encoder)
         if side is None or rows is None:
             raise UserError("rankings need a table of items: an items channel")
@@ -104,7 +111,7 @@ class QueryCollector:
         self._is_of_items = np.array(
             [block.table == "items" or block.name == side.key for block in encoder.blocks]
         )
-        self._most_users, self._least_label = most_users, least_label
+        self._most_users, self._least_label, self._seen = most_users, least_label, seen
         self._last = _LAST
         self._users: UInt64Array = np.empty(0, np.uint64)  # sorted, as are the contexts
         self._contexts = CSRBatch.empty(encoder.feature_dim, labelled=False)
@@ -127,8 +134,10 @@ class QueryCollector:
             & (items >= 0)
             & (items < self._items.num_rows)
             & (users <= self._last)
-            & (users != NOBODY)
+            & (users != _NOBODY)
         )
+        if rows.weights is not None:
+            kept = kept[rows.weights[kept] > 0]
         if not len(kept):
             return
         users = users[kept]
@@ -141,21 +150,15 @@ class QueryCollector:
         if len(self._users) > 2 * self._most_users:
             self._thin_out()
 
-    def finish(self, seen: Seen | None) -> Queries:
-        """Return the queries.
-
-        Parameters
-        ----------
-        seen : Seen or None
-            The items of users in the training rows.
-        """
+    def finish(self) -> Queries:
+        """Return the queries."""
         if len(self._users) > self._most_users:
             self._thin_out()
         users = np.concatenate([*(users for users, _ in self._pairs), np.empty(0, np.uint64)])
         items = np.concatenate([*(items for _, items in self._pairs), np.empty(0, np.int32)])
         order = np.argsort(users)
         of_user = np.split(items[order], np.searchsorted(users[order], self._users[1:]))
-        left_out = [_seen_by(user, seen) for user in self._users]
+        left_out = [self._seen.items_of_hash(user) for user in self._users]
         relevant = [np.setdiff1d(own, out) for own, out in zip(of_user, left_out, strict=False)]
         asked = [user for user, own in enumerate(relevant) if len(own)]
         return Queries(
@@ -180,7 +183,3 @@ class QueryCollector:
         is_kept = ~self._is_of_items[self._space.field_of(rows.indices)]
         indptr = np.append(0, np.cumsum(is_kept))[rows.indptr]
         return CSRBatch(indptr, rows.indices[is_kept], rows.values[is_kept], None, rows.feature_dim)
-
-
-def _seen_by(user: np.uint64, seen: Seen | None) -> Int32Array:
-    return np.empty(0, np.int32) if seen is None else seen.items_of_hash(user)

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fm_algo.artifacts.artifact import save_model
-from fm_algo.data.tables.hashing import hash_text
+from fm_algo.data.tables.arrow.seen import SeenPairs
 from fm_algo.data.tables.row_encoder import RowEncoder
-from fm_algo.data.tables.seen import SeenCollector
 from fm_algo.data.tables.tables import Tables
 from fm_algo.model import FMModel
 
@@ -33,14 +33,14 @@ def of_tables(table_encoder, tmp_path):
     w0, w, V = (random.normal(size=shape).astype(np.float32) for shape in ((1,), (n,), (n, 3)))
     w0[0] = 0.25
     w[table_encoder.block_of["item"].first + 1] = -9
-    collector = SeenCollector("user", "item", 3)
-    collector.add(np.array([hash_text(b"u1")] * 3, np.uint64), np.array([0, 2, 2]))
+    pairs = SeenPairs("user", "item")
+    pairs.add(pa.record_batch({"user": ["u1"] * 3, "item": ["i2", "i9", "i9"]}))
     model = FMModel("regressor", w0, w, V)
     (tmp_path / "model").mkdir()
     save_model(
         tmp_path / "model",
         model,
         {"epochs": 7, "columns": {"a": 1}},
-        tables=Tables(table_encoder, collector.finish()),
+        tables=Tables(table_encoder, pairs.finish(table_encoder)),
     )
     return TableModel(str(tmp_path / "model"), model, RowEncoder(table_encoder))

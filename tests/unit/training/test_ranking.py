@@ -1,11 +1,12 @@
 """The metrics of a model's rankings, against scoring every user with every item in plain loops."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from fm_algo.data.tables.arrow.seen import SeenPairs
 from fm_algo.data.tables.hashing import hash_text
 from fm_algo.data.tables.row_encoder import RowEncoder
-from fm_algo.data.tables.seen import SeenCollector
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
@@ -46,10 +47,16 @@ def model(table_encoder):
 
 
 @pytest.fixture
-def seen():
-    collector = SeenCollector("user", "item", len(ITEMS))
-    collector.add(hashes(user for user, _ in SEEN), numbers(item for _, item in SEEN))
-    return collector.finish()
+def seen(table_encoder):
+    pairs = SeenPairs("user", "item")
+    users, items = zip(*SEEN, strict=True)
+    pairs.add(pa.record_batch({"user": users, "item": items}))
+    return pairs.finish(table_encoder)
+
+
+@pytest.fixture
+def nothing_seen(table_encoder):
+    return SeenPairs("user", "item").finish(table_encoder)
 
 
 def labelled(encoder, rows):
@@ -58,8 +65,8 @@ def labelled(encoder, rows):
     return CSRBatch(batch.indptr, batch.indices, batch.values, labels, batch.feature_dim)
 
 
-def collect(encoder, rows, most=100, block=4):
-    collector = QueryCollector(encoder, most, 3.5)
+def collect(encoder, rows, seen, most=100, block=4):
+    collector = QueryCollector(encoder, most, 3.5, seen)
     for start in range(0, len(rows), block):
         some = rows[start : start + block]
         users = hashes(user for user, _, _ in some)
@@ -84,7 +91,7 @@ def slow(model, encoder, rows, seen):
 
 @pytest.mark.parametrize("block", [1, 4, 100])
 def test_every_user_is_asked_for_the_best_of_all_items(model, table_encoder, seen, block):
-    queries = collect(table_encoder, ROWS, block=block).finish(seen)
+    queries = collect(table_encoder, ROWS, seen, block=block).finish()
 
     found = evaluate_ranking(model, queries)
 
@@ -96,11 +103,11 @@ def test_every_user_is_asked_for_the_best_of_all_items(model, table_encoder, see
     )
 
 
-def test_of_many_users_a_sample_is_asked_which_depends_on_their_names_alone(table_encoder):
+def test_a_sample_of_many_users_depends_on_their_names_alone(table_encoder, nothing_seen):
     rows = [(f"u{number}", ITEMS[number % 3], 5) for number in range(200)]
 
     queries = [
-        collect(table_encoder, some, most=20, block=block).finish(None)
+        collect(table_encoder, some, nothing_seen, most=20, block=block).finish()
         for some, block in ((rows, 7), (rows[::-1], 60))
     ]
 
@@ -111,22 +118,22 @@ def test_of_many_users_a_sample_is_asked_which_depends_on_their_names_alone(tabl
         assert each.contexts.num_rows == 20
 
 
-def test_a_context_has_no_feature_of_an_item(table_encoder):
-    queries = collect(table_encoder, ROWS).finish(None)
+def test_a_context_has_no_feature_of_an_item(table_encoder, nothing_seen):
+    queries = collect(table_encoder, ROWS, nothing_seen).finish()
     assert queries.contexts.indices.max() < 3
 
 
 def test_without_relevant_rows_there_are_no_metrics(model, table_encoder, seen):
-    assert evaluate_ranking(model, collect(table_encoder, ROWS[8:10]).finish(seen)) == []
-    assert evaluate_ranking(model, collect(table_encoder, []).finish(None)) == []
+    for rows in (ROWS[8:10], []):
+        assert evaluate_ranking(model, collect(table_encoder, rows, seen).finish()) == []
 
 
-def test_without_a_table_of_items_there_is_nothing_to_rank(table_encoder):
+def test_without_a_table_of_items_there_is_nothing_to_rank(table_encoder, seen):
     alone = type(table_encoder)(
         table_encoder.columns, table_encoder.blocks[:2], table_encoder.dictionaries
     )
     with pytest.raises(UserError, match="items channel"):
-        QueryCollector(alone, 10, 1)
+        QueryCollector(alone, 10, 1, seen)
 
 
 def test_the_more_items_the_fewer_users_are_asked():

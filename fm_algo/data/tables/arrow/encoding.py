@@ -18,6 +18,7 @@ from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.columns import Column, Kind
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
+from fm_algo.data.tables.hashing import hash_text
 from fm_algo.runtime.jit import njit
 from fm_algo.sparse import CSRBatch
 from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
@@ -121,10 +122,14 @@ class ArrowEncoder:
         return _find_words(batch, column, self._encoder.dictionaries[column])
 
     def hash_words(self, batch: pa.RecordBatch, column: str) -> NDArray[np.uint64]:
-        """Return the hash of each cell's word, uint64, (n,)."""
-        words, codes = cells.to_words(cells.plain(batch.column(column)))
-        hashes = compiled.hash_all(words)
-        return hashes if codes is None else hashes[codes]
+        """Return the hash of each cell's word, uint64, (n,); of a missing one, that of none."""
+
+        def hashed(array: pa.Array) -> NDArray[np.uint64]:
+            words, codes = cells.to_words(array)
+            hashes = compiled.hash_all(words)
+            return hashes if codes is None else np.append(hashes, _HASH_OF_NONE)[codes]
+
+        return on_column(batch, column, hashed)
 
     def _labels(self, batch: pa.RecordBatch) -> Float32Array | None:
         if self._label is None:
@@ -199,6 +204,7 @@ def encode_column(array: pa.Array, block: Block, encoder: TableEncoder) -> _Sing
     return _Singles(np.append(features, missing)[codes].astype(np.int32), _ONE)
 
 
+_HASH_OF_NONE = np.uint64(hash_text(b""))
 _NO_WORD = compiled.Texts(np.empty(0, np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int64))
 
 
