@@ -1,15 +1,19 @@
+import pytest
+
 from container.settings import Paths
 from container.training.channel_rows import load_channel
 from container.training.job import Channel, Resources, TrainingJob
+from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
+from fm_algo.sparse import CSRBatch
 
 
-def loaded(base, budget_bytes=1 << 20, gpu=0, **described):
+def loaded(base, budget_bytes=1 << 20, gpu=0, content_type="text/csv", **described):
     job = TrainingJob(
         hyperparameters=parse_hyperparameters(
             {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor"}
         ),
-        channels={"train": Channel(content_type="text/csv", **described)},
+        channels={"train": Channel(content_type=content_type, **described)},
         resources=Resources(),
         gpu=gpu,
     )
@@ -33,3 +37,41 @@ def test_the_rows_of_a_host_are_those_of_its_first_gpu(tmp_path):
     assert rows.cached.num_rows == 0
     assert len(rows.cached.require_labels()) == 0
     assert list(loaded(tmp_path, gpu=1, input_mode="Pipe").blocks(0)) == []
+
+
+def weighted_lines(*weights):
+    return b"".join(
+        b'{"features": [1, %d], "label": %d, "weight": %g}\n' % (number, number, weight)
+        for number, weight in enumerate(weights)
+    )
+
+
+@pytest.fixture
+def of_weights(tmp_path):
+    """Load a channel of two files of JSON Lines with these weights."""
+
+    def load(*weights, **options):
+        directory = tmp_path / "input" / "data" / "train"
+        directory.mkdir(parents=True)
+        for number, each in enumerate(weights):
+            (directory / str(number)).write_bytes(weighted_lines(*each))
+        return loaded(tmp_path, content_type="application/jsonlines", **options)
+
+    return load
+
+
+@pytest.mark.parametrize("budget_bytes", [1 << 20, -1], ids=["in memory", "read again"])
+def test_rows_of_weight_0_are_left_out(of_weights, budget_bytes):
+    rows = of_weights((1, 0, 2.5), (0, 0), budget_bytes=budget_bytes)
+    batch = CSRBatch.join(list(rows.blocks(0)))
+
+    assert batch.labels.tolist() == [0, 2]
+    assert batch.weights.tolist() == [1, 2.5]
+
+
+def test_a_channel_whose_rows_all_have_weight_0_is_refused(of_weights):
+    with pytest.raises(UserError) as caught:
+        of_weights((0, 0), (0,))
+    assert caught.value.message == (
+        "train channel: all 3 rows have weight 0, allowed is a sum above 0"
+    )
