@@ -10,7 +10,7 @@ import logging
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,6 +124,36 @@ def _model(**changes: int) -> Callable[[Path], None]:
         directory.mkdir()
         model = FMModel("regressor", np.zeros(1, np.float32), factors[:, 0].copy(), factors)
         save_model(directory, model, {})
+
+    return spoil
+
+
+def _with_model(base: Path) -> None:
+    _table(RATINGS)(base)
+    described(base, train={"ContentType": "text/csv;header=present"}, model={})
+
+
+COLUMNS = {"rating": "label", "user": "category", "age": "number"}
+RATINGS = "rating,user,age\n3,u1,40\n5,u2,\n"
+
+
+def _table(
+    content: str,
+    columns: Mapping[str, object] | None = COLUMNS,
+    items: str | None = None,
+    mode: str = "File",
+    **changes: str | None,
+) -> Callable[[Path], None]:
+    """Describe a job of tables: CSV with a header."""
+
+    def spoil(base: Path) -> None:
+        given = {} if columns is None else {"feature_dim": None, "columns": json.dumps(columns)}
+        chosen(base, **given | changes)
+        tables = {"train": content} | ({} if items is None else {"items": items})
+        entry = {"ContentType": "text/csv;header=present", "TrainingInputMode": mode}
+        described(base, **dict.fromkeys(tables, entry))
+        for name, text in tables.items():
+            write(base, f"input/data/{name}/rows.csv", text)
 
     return spoil
 
@@ -242,10 +272,34 @@ BAD_JOBS = [
     BadJob("Rows", "an unsupported content type", _rows(GOOD, "image/png")),
     BadJob("Rows", "JSON, which is for requests", _rows("{}", "application/json")),
     BadJob("Rows", "damaged gzip", _rows(_GZIP)),
+    BadJob("Tables", "a table, but no columns", _table(RATINGS, columns=None, feature_dim="2")),
+    BadJob("Tables", "columns, but no table",
+           _chosen(feature_dim=None, columns=json.dumps(COLUMNS))),
+    BadJob("Tables", "feature_dim, which follows", _table(RATINGS, feature_dim="9")),
+    BadJob("Tables", "a kind that there is not",
+           _table(RATINGS, columns=COLUMNS | {"age": "integer"})),
+    BadJob("Tables", "no label in columns", _table(RATINGS, columns={"user": "category"})),
+    BadJob("Tables", "no label in the table", _table("user,age\nu1,40\n")),
+    BadJob("Tables", "a column that columns does not name",
+           _table("rating,user,age,day\n1,2,3,4\n")),
+    BadJob("Tables", "no header", _table("3,u1,40\n5,u2,\n")),
+    BadJob("Tables", "two columns of one name", _table("rating,user,user\n3,u1,u2\n")),
+    BadJob("Tables", "a row that is too short", _table(RATINGS + "1,u3\n")),
+    BadJob("Tables", "a number that is none", _table(RATINGS + "1,u3,n/a\n")),
+    BadJob("Tables", "a label that is missing", _table(RATINGS + ",u3,1\n")),
+    BadJob("Tables", "no key in the table of items",
+           _table(RATINGS, columns=COLUMNS | {"genre": "category"}, items="genre\nWar\n")),
+    BadJob("Tables", "an item that stands twice",
+           _table(RATINGS, columns=COLUMNS | {"genre": "category"},
+                  items="user,genre\nu1,War\nu1,Drama\n")),
+    BadJob("Tables", "a pipe, where all rows must be seen first", _table(RATINGS, mode="Pipe")),
+    BadJob("Tables", "nobody knows what the items are", _table(RATINGS, keep_seen="true")),
     BadJob("A model to start from", "none", _no_model),
     BadJob("A model to start from", "a damaged archive", _damaged_model),
     BadJob("A model to start from", "other factors", _model(num_factors=3)),
     BadJob("A model to start from", "more features", _model(feature_dim=3)),
+    BadJob("A model to start from", "numbered features, and a job of tables",
+           _both(_model(), _with_model)),
     BadJob("Checkpoints", "those of another job", _other_checkpoint),
     BadJob("Checkpoints", "those of other rows", _other_rows),
     BadJob("Training", "it diverges", _chosen(linear_lr="1e38", epochs="9")),

@@ -7,6 +7,7 @@ import numpy as np
 from fm_algo.answers.report.plots import label_distribution
 from fm_algo.answers.report.theme import draw
 from fm_algo.data.bulk import warm_up as bulk
+from fm_algo.data.tables.arrow import warm_up as tables
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes import warm_up as bayes
@@ -41,6 +42,7 @@ def main() -> None:
     for _report in train(learner, hyperparameters):
         pass
     bulk.main()
+    tables.main()
     bayes.main()
     if importlib.util.find_spec("matplotlib") is not None:
         draw(lambda: label_distribution(rows.require_labels()))  # matplotlib lists its fonts

@@ -154,12 +154,12 @@ def _check_unlearnt(
     learnt = [name for name, column in columns.items() if column.is_learnt]
     problems = []
     if learnt:
-        problems.append(f'columns {", ".join(learnt)} must be {{"hash": BITS}}')
+        problems.append(f'{", ".join(learnt)} as {{"hash": BITS}}')
     problems += [f"no {name} channel" for name in SIDE_CHANNELS if name in channels]
     if hyperparameters.keep_seen:
         problems.append("keep_seen=false")
     if problems:
         raise UserError(
-            f"{what}: no host sees all rows beforehand, to learn from them what the values are; "
-            f"this needs {', '.join(problems)}; or one host and File or FastFile mode"
+            f"{what}: nobody sees all rows beforehand, to learn what the values are; allowed with "
+            f"{', '.join(problems)}; else use one host and File or FastFile mode"
         )

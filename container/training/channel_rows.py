@@ -12,7 +12,6 @@ from container.settings import Paths
 from container.training.channels import describe_files, read_channel
 from container.training.job import Resources, TrainingJob
 from fm_algo.data.row_buffer import RowBuffer
-from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.rows import Rows
 
@@ -76,8 +75,7 @@ def load_channel(
     Raises
     ------
     UserError, PlatformError
-        As from `read_channel`, or if all rows have weight 0. Rows beyond the budget are not
-        checked yet.
+        As from `read_channel`. Rows beyond the budget are not checked yet.
     """
     passes = itertools.count()
 
@@ -86,7 +84,6 @@ def load_channel(
             return iter(())
         # FIFOs are numbered from 0 at each start of the container, whatever the epoch.
         blocks = _reader_of(job)(paths, job, name, next(passes), should_stop)
-        blocks = _drop_weightless(blocks, job, name, should_stop)
         return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
 
     space = None if job.tables is None else job.tables.encoder.space
@@ -113,28 +110,6 @@ def _reader_of(job: TrainingJob) -> _Reader:
     from container.training.table_rows import read_table_rows  # noqa: PLC0415
 
     return read_table_rows
-
-
-def _drop_weightless(
-    blocks: Iterator[CSRBatch], job: TrainingJob, name: str, should_stop: Callable[[], bool]
-) -> Iterator[CSRBatch]:
-    """Leave out rows of weight 0.
-
-    Raises
-    ------
-    UserError
-        If no other rows are there, unless the files are divided among several hosts.
-    """
-    num_rows = num_left = 0
-    for block in blocks:
-        kept = block.drop_weightless()
-        num_rows, num_left = num_rows + block.num_rows, num_left + kept.num_rows
-        yield kept
-    may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
-    if num_rows and not num_left and not may_be_empty and not should_stop():
-        raise UserError(
-            f"{name} channel: all {num_rows} rows have weight 0, allowed is a sum above 0"
-        )
 
 
 def _own_rows(blocks: Iterator[CSRBatch], resources: Resources) -> Iterator[CSRBatch]:

@@ -55,11 +55,12 @@ def read_channel(
     Raises
     ------
     UserError, PlatformError
-        As from `read_sources`.
+        As from `read_sources`, or if all rows have weight 0.
     """
-    return read_sources(
+    rows = read_sources(
         paths, job, name, epoch, should_stop, lambda stream: _read(stream, job, name, should_stop)
     )
+    return drop_weightless(rows, job, name, should_stop)
 
 
 def read_sources(
@@ -126,6 +127,28 @@ def read_sources(
     if not num_rows and not may_be_empty and not should_stop():
         what = "pipe" if job.channels[name].is_pipe else f"{num_sources} files"
         raise UserError(f"{place} is empty: no rows in {what} below {paths.input_data / name}")
+
+
+def drop_weightless(
+    blocks: Iterator[CSRBatch], job: TrainingJob, name: str, should_stop: Callable[[], bool]
+) -> Iterator[CSRBatch]:
+    """Leave out rows of weight 0 from those of a channel.
+
+    Raises
+    ------
+    UserError
+        If no other rows are there, unless the files are divided among several hosts.
+    """
+    num_rows = num_left = 0
+    for block in blocks:
+        kept = block.drop_weightless()
+        num_rows, num_left = num_rows + block.num_rows, num_left + kept.num_rows
+        yield kept
+    may_be_empty = job.channels[name].is_sharded and len(job.resources.hosts) > 1
+    if num_rows and not num_left and not may_be_empty and not should_stop():
+        raise UserError(
+            f"{name} channel: all {num_rows} rows have weight 0, allowed is a sum above 0"
+        )
 
 
 def describe_files(paths: Paths, name: str) -> str:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from container.settings import Paths
-from container.training.channels import read_sources
+from container.training.channels import drop_weightless, read_sources
 from container.training.job import TrainingJob
 from container.training.table_source import check_same_columns, num_threads, open_source
 from fm_algo.data.tables.arrow.columns import CellError
@@ -79,7 +79,8 @@ def read_table_rows(
             if not should_stop():  # else the stop may have cut the source short
                 raise
 
-    return read_sources(paths, job, name, epoch, should_stop, read)
+    rows = read_sources(paths, job, name, epoch, should_stop, read)
+    return drop_weightless(rows, job, name, should_stop)
 
 
 def tables_of(job: TrainingJob) -> Tables:

@@ -520,13 +520,13 @@ def several(*spoils):
                 channel_of("train", b"", CSV_TABLE, TrainingInputMode="Pipe"),
                 channel_of("items", b"", CSV_TABLE),
             ),
-            "a train channel in Pipe mode: no host sees all rows beforehand, to learn from them "
-            "what the values are; this needs columns user, item, genres, age, price must be "
-            '{"hash": BITS}, no items channel; or one host and File or FastFile mode',
+            "a train channel in Pipe mode: nobody sees all rows beforehand, to learn what the "
+            'values are; allowed with user, item, genres, age, price as {"hash": BITS}, no items '
+            "channel; else use one host and File or FastFile mode",
         ),
         (
             lambda tree: tree.config("resourceconfig", {"current_host": "a", "hosts": ["a", "b"]}),
-            "2 hosts: no host sees all rows beforehand",
+            "2 hosts: nobody sees all rows beforehand",
         ),
         (
             lambda tree: tree.hyperparameters(),

@@ -35,7 +35,7 @@ def test_rows_without_labels_have_no_weights_either():
     ("times", "message"),
     [
         ([1, None, 2], "column times: a weight is missing"),
-        ([1, -0.5, 2], "column times: weight -0.5, allowed are numbers from 0"),
+        ([1, -0.5, 2], "column times: the weight -0.5 is below 0"),
         (["1", "often", "2"], "column times: often is not a number; empty means missing"),
     ],
 )
