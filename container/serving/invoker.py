@@ -12,6 +12,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from container.serving.reply import Reply
 from container.serving.request_body import PIECE_BYTES, RequestBody
 from container.serving.scoring import Scorer
+from container.serving.turns import Turns
 from container.settings import Settings
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
@@ -48,7 +49,7 @@ class Invoker:
         # More at a time than there are processors are no faster, and keep /ping from them. Where
         # there are as many workers as processors, that is one each.
         num_scored = -(-usable_processors() // settings.num_workers)
-        self._scored = threading.BoundedSemaphore(num_scored)
+        self._scored = Turns(num_scored)
         # What a request has waited, it no longer has for being scored.
         self._longest_wait_s = settings.worker_timeout_s / 2
 
@@ -105,7 +106,7 @@ class Invoker:
         """Return the answer, in pieces, and its length."""
         announced = body.num_announced
         held.take(announced or 0)  # a single row may be as long, and is kept until it ends
-        if announced is not None and announced <= PIECE_BYTES:
+        if announced is not None and announced <= PIECE_BYTES and not scorer.is_packed:
             data = b"".join(body.pieces())
             with self._turn():
                 answer = b"".join([*scorer.feed(data), *scorer.close()])
@@ -116,14 +117,21 @@ class Invoker:
             spool = unless_done.enter_context(SpooledTemporaryFile(_MAX_ANSWER_IN_MEMORY))
             for data in body.pieces():
                 held.take(len(data) if announced is None else 0)
-                with self._turn():
-                    spool.writelines(scorer.feed(data))
-            with self._turn():
-                spool.writelines(scorer.close())
+                spool.writelines(self._in_turns(scorer.feed(data)))
+            spool.writelines(self._in_turns(scorer.close()))
             num_bytes = spool.tell()
             spool.seek(0)
             unless_done.pop_all()
         return _read_out(spool), num_bytes
+
+    def _in_turns(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Make the pieces of an answer, each in a turn of its own: others get theirs in between."""
+        while True:
+            with self._turn():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -131,12 +139,12 @@ class Invoker:
         if threading.current_thread() is threading.main_thread():
             yield
             return
-        if not self._scored.acquire(timeout=self._longest_wait_s):
+        if not self._scored.take(self._longest_wait_s):
             raise _unavailable(f"no turn came within {self._longest_wait_s:g} s")
         try:
             yield
         finally:
-            self._scored.release()
+            self._scored.give_back()
 
 
 class _AnswerBody:

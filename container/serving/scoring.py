@@ -60,6 +60,8 @@ class Scorer:
         MIME type of the answer, without parameters.
     num_rows : int
         How many rows have been scored.
+    is_packed : bool
+        Whether a short request can have a very long answer.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Scorer:
             settings.default_accept
             or default_answer_type(request_type.name, is_batch=settings.is_batch),
         )
+        self.is_packed = request_type.name == PARQUET
         self.num_rows = 0
         self._model = model
         if isinstance(model, NamedModel):

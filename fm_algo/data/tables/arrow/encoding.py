@@ -20,7 +20,7 @@ from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
 from fm_algo.data.tables.hashing import hash_text
 from fm_algo.runtime.jit import njit
-from fm_algo.sparse import CSRBatch
+from fm_algo.sparse import CSRBatch, to_float32
 from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
 
 _Result = TypeVar("_Result")
@@ -228,7 +228,7 @@ def _encode_numbers(numbers: NDArray[np.float64], block: Block) -> _Singles:
         return _Singles(features.astype(np.int32), _ONE)
     scaled = (numbers - block.mean) / block.deviation
     features = np.where(missing | (scaled == 0), _NONE, block.first)
-    return _Singles(features.astype(np.int32), scaled.astype(np.float32))
+    return _Singles(features.astype(np.int32), to_float32(scaled))
 
 
 def _find_words(batch: pa.RecordBatch, name: str, dictionary: Dictionary) -> Int32Array:

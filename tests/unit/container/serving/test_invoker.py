@@ -17,7 +17,7 @@ ROW = b"1,0,2\n"
 @pytest.fixture
 def invoke():
     """Answer a body in CSV, by a worker that takes bodies of up to 4 MiB."""
-    limits = {"MAX_CONTENT_LENGTH": str(1 << 22), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    limits = {"MAX_CONTENT_LENGTH": str(1 << 22), "SAGEMAKER_MODEL_SERVER_WORKERS": "64"}
     invoker = Invoker(Settings.from_environment(limits))
     zeros = np.zeros((3, 1), np.float32)
     model = FMModel("regressor", np.array([1], np.float32), np.ones(3, np.float32), zeros)
@@ -102,3 +102,32 @@ def test_bodies_of_more_than_a_workers_memory_are_refused(invoke):
         thread.join()
 
     assert invoke(io.BytesIO(ROW), len(ROW))[1] == 1
+
+
+def test_a_short_request_has_its_turn_between_the_pieces_of_a_long_one(invoke):
+    num_rows = (4 << 20) // 32
+    long = b'{"instances": [%b]}' % b", ".join([b'{"features": [1, 0, 2]}'] * (num_rows - 1))
+    answered, is_decoding = [], threading.Event()
+
+    class Body(io.BytesIO):
+        def read(self, size):
+            if self.tell() + size >= len(long):
+                is_decoding.set()
+            return super().read(size)
+
+    def ask(name, body, stream, content_type):
+        reply, _ = invoke(stream, len(body), content_type)
+        answered.append(name)
+        assert len(b"".join(reply.body)) == reply.num_bytes
+
+    threads = [
+        threading.Thread(target=ask, args=("long", long, Body(long), "application/json")),
+        threading.Thread(target=ask, args=("short", ROW, io.BytesIO(ROW), "text/csv")),
+    ]
+    for thread in threads:
+        thread.start()
+        is_decoding.wait(10)
+    for thread in threads:
+        thread.join()
+
+    assert answered == ["short", "long"]
