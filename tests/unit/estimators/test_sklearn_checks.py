@@ -29,7 +29,6 @@ DRAWS_BY_ROW = (
 EXPECTED_TO_FAIL = {
     "check_sample_weight_equivalence_on_dense_data": DRAWS_BY_ROW,
     "check_sample_weight_equivalence_on_sparse_data": DRAWS_BY_ROW,
-    "check_sample_weight_equivalence": DRAWS_BY_ROW,  # its name before scikit-learn 1.7
 }
 
 
