@@ -1,4 +1,7 @@
-"""scikit-learn's own checks of an estimator, all of them, for both ways of learning."""
+"""scikit-learn's own checks of an estimator, all of them, for each way of learning.
+
+One is skipped by scikit-learn itself: check_array_api_input, unless SCIPY_ARRAY_API is set.
+"""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
