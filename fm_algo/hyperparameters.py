@@ -350,6 +350,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "Ours. Whether the job writes report.html and metrics.json to output/data.",
             shapes_model=False,
+            is_of_a_job=True,
         ),
     ] = True
     tensorboard: Annotated[
@@ -358,6 +359,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "Ours. Whether the job writes TensorBoard's event files to output/tensorboard; by "
             "default where that directory exists.",
             shapes_model=False,
+            is_of_a_job=True,
         ),
     ] = None
 

@@ -16,7 +16,7 @@ from fm_algo.sparse import CSRBatch
 from fm_algo.training.early_stopping import judged_metric
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit
-from fm_algo.training.initialization import draw_initial
+from fm_algo.training.initialization import draw_initial, start_at_mean
 from fm_algo.training.learner import Learner
 from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Alone
@@ -63,12 +63,13 @@ class Learning:
         draw_initial(learner.writable_model(), hyperparameters)
         if earlier is not None:
             start_from(earlier, learner.writable_model(), hyperparameters, moves)
+        self._is_to_start_at_mean = earlier is None
         self._learner: Learner | None = learner
         self._state: dict[str, np.ndarray[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, object]:
         state = {name: np.array(array) for name, array in self._resumed().state().items()}
-        return {"hyperparameters": self.hyperparameters, "_state": state, "_learner": None}
+        return self.__dict__ | {"_state": state, "_learner": None}
 
     def _resumed(self) -> Learner:
         """Return the learner; of a copy, make it only now: who predicts does not need it."""
@@ -116,7 +117,11 @@ class Learning:
         if epochs is not None:
             chosen = msgspec.structs.replace(chosen, epochs=epochs.stop)
         start = Progress(epoch=0 if epochs is None else epochs.start)
-        learner.take_rows(dataclasses.replace(Rows.in_memory(rows), space=space))
+        training_rows = dataclasses.replace(Rows.in_memory(rows), space=space)
+        if self._is_to_start_at_mean:
+            start_at_mean(learner.writable_model(), chosen, training_rows)
+            self._is_to_start_at_mean = False
+        learner.take_rows(training_rows)
 
         def validate(_epoch: int) -> list[Metric]:
             if validation is None:

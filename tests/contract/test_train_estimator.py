@@ -10,6 +10,7 @@ from fm_algo import FMClassifier, FMRegressor, load_model, write_recordio
 SHARED = {"seed": 7, "num_factors": 5, "epochs": 6, "device": "cpu"}
 CASES = {
     "adam": {"optimizer": "adam", "mini_batch_size": 64, "factors_lr": 0.01},
+    "adam from the mean": {"optimizer": "adam", "bias_init_method": "mean"},
     "adagrad, early": {
         "optimizer": "adagrad",
         "mini_batch_size": 64,

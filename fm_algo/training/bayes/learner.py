@@ -62,7 +62,7 @@ class BayesLearner(Learner):
         self._hyperparameters = hyperparameters
         self._draws = hyperparameters.optimizer == "mcmc"
         most = MOST_FACTORS if self._draws else hyperparameters.num_factors
-        self._rank = min(hyperparameters.num_factors, most)
+        self._rank = min(hyperparameters.num_factors, hyperparameters.feature_dim, most)
         self._num_threads = threads.set_up(hyperparameters.num_threads)
         self._start: FMModel | None = zero_model(hyperparameters)
         self._saved_state: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
@@ -95,7 +95,8 @@ class BayesLearner(Learner):
             )
         _log.info("optimizer=%s plans %d MiB, rows included", optimizer, needed >> 20)
         self._warn_of_few_samples()
-        self._units = Units.of(rows.cached)
+        chosen = self._hyperparameters
+        self._units = Units.of(rows.cached, may_move=chosen.use_bias and chosen.use_linear)
         self._chain = self._make_chain(self._units.rows(rows.cached), rows.space)
         own = self._chain.state()
         for name, array in self._saved_state.items():

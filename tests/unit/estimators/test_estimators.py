@@ -2,6 +2,7 @@
 
 import copy
 import pickle  # noqa: TID251 - what users do with estimators
+import tracemalloc
 
 import joblib
 import numpy as np
@@ -83,6 +84,25 @@ def test_entries_of_the_right_type_are_not_copied(ratings):
 
     assert np.shares_memory(rows.values, ratings.X.data)
     assert np.shares_memory(rows.indices, ratings.X.indices)
+
+
+@pytest.mark.parametrize(("dtype", "num_copies"), [(np.float32, 0), (np.float64, 1)])
+def test_entries_are_copied_once_at_most(dtype, num_copies, ratings):
+    X = scipy.sparse.vstack([ratings.X] * 100, format="csr").astype(dtype)
+    copy_bytes = 8 * X.nnz  # float32 and int32
+    if num_copies:
+        X.indices = X.indices.astype(np.int64)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    rows = FMRegressor()._to_batch(X, is_first=True)
+    after, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert rows.num_entries == X.nnz
+    of_rows_bytes = 8 * rows.num_rows
+    assert after - before < num_copies * copy_bytes + of_rows_bytes + 10_000
+    # A mask of the entries, or two, is needed while they are checked.
+    assert most - before < (num_copies + 0.5) * copy_bytes + 2 * of_rows_bytes
 
 
 def test_a_damaged_matrix_is_refused(ratings):

@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import clone
 
 from fm_algo import FMClassifier, FMRegressor
+from fm_algo.data.tables.columns import MIN_COUNT
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 
@@ -16,10 +17,16 @@ OF_A_JOB = {
     "batch_metrics_publish_interval",
     "checkpoint_interval",
     "checkpoint_keep",
+    "columns",
+    "keep_seen",
     "memory_budget_mb",
+    "min_count",
+    "report",
+    "tensorboard",
 }
 FROM_ELSEWHERE = {"feature_dim", "predictor_type"}
-OURS = {"warm_start": False, "verbose": False}
+OF_TABLES = {"columns": None, "min_count": MIN_COUNT, "keep_seen": False}
+OURS = {"warm_start": False, "verbose": False} | OF_TABLES
 OTHER_DEFAULTS = {"num_factors": 64, "optimizer": "mcmc"}
 BY_OPTIMIZER = {
     "epochs", "linear_wd", "factors_wd",

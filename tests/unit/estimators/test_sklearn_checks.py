@@ -1,4 +1,7 @@
-"""scikit-learn's own checks of an estimator, all of them, for both ways of learning."""
+"""scikit-learn's own checks of an estimator, all of them, for each way of learning.
+
+One is skipped by scikit-learn itself: check_array_api_input, unless SCIPY_ARRAY_API is set.
+"""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -29,7 +32,6 @@ DRAWS_BY_ROW = (
 EXPECTED_TO_FAIL = {
     "check_sample_weight_equivalence_on_dense_data": DRAWS_BY_ROW,
     "check_sample_weight_equivalence_on_sparse_data": DRAWS_BY_ROW,
-    "check_sample_weight_equivalence": DRAWS_BY_ROW,  # its name before scikit-learn 1.7
 }
 
 
