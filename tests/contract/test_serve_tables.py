@@ -141,7 +141,7 @@ def test_what_the_model_does_not_know_is_told(server):
     odd, both = ask(server, {"user": "u1", "genres": "Drama|Opera"}, {"user": "x", "item": "y"})
 
     assert "unknown" not in known
-    assert new["unknown"] == ["user"]  # nobody rated i9, but it is an item
+    assert new["unknown"] == ["user", "item"]
     assert "unknown" not in missing
     assert odd["unknown"] == ["genres"]
     assert both["unknown"] == ["user", "item"]
@@ -215,7 +215,7 @@ def test_every_format_and_answer_has_the_same_scores(server, scores, content_typ
         return
     else:
         predictions = predictions_of(reply)
-        assert predictions[2]["unknown"] == ["user"]
+        assert predictions[2]["unknown"] == ["user", "item"]
         found = told(predictions)
     assert found == pytest.approx(scores, rel=1e-6)
 

