@@ -114,17 +114,24 @@ def residuals(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" =
     return _named(ax, "Residuals", "score", "label − score")
 
 
-def calibration(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" = None) -> "Axes":
+def calibration(
+    scores: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Plot how often label 1 came among rows of about the same probability.
 
     Parameters
     ----------
     scores, labels : float32, shape (n,)
         One row at least.
+    weights : float32, shape (n,), optional
     ax : matplotlib axes, optional
     """
     ax = ax or new_axes()
-    score, share, weight = rates.calibration(scores, labels)
+    score, share, weight = rates.calibration(scores, labels, weights)
     error = 1.64 * np.sqrt(share * (1 - share) / weight)
     ax.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle="--", label="perfect")
     ax.errorbar(score, share, error, color=BLUE, marker="o", markersize=4, label="model, ± 90 %")
@@ -136,23 +143,32 @@ def calibration(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None"
 
 
 def roc(
-    scores: Float32Array, labels: Float32Array, *, area: float, ax: "Axes | None" = None
+    scores: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+    *,
+    area: float,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Plot the ROC curve of rows of both labels; `area` is the area below it."""
     ax = ax or new_axes()
-    ax.plot(*rates.roc(scores, labels), color=BLUE, label=f"area {area:.3f}")
+    ax.plot(*rates.roc(scores, labels, weights), color=BLUE, label=f"area {area:.3f}")
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="chance")
     ax.legend(loc="lower right")
     return _named(ax, "ROC curve", "false positive rate", "true positive rate")
 
 
 def precision_recall(
-    scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" = None
+    scores: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+    *,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Plot precision by recall, of rows of both labels."""
     ax = ax or new_axes()
-    ax.plot(*rates.precision_recall(scores, labels), color=BLUE, label="model")
-    base = float((labels == 1).mean())
+    ax.plot(*rates.precision_recall(scores, labels, weights), color=BLUE, label="model")
+    base = float(np.average(labels == 1, weights=weights))
     ax.axhline(base, color=MUTED, linewidth=1, linestyle="--", label=f"chance: {base:.3g}")
     ax.set_ylim(0, 1.02)
     ax.legend(loc="upper right")
