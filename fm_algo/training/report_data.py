@@ -190,7 +190,7 @@ def _figures(course: Course, verdict: Verdict | None) -> dict[str, str]:
         for name, metrics in course.metrics.items()
         for value in _values(metrics, metric)
     }
-    if verdict is not None:
+    if verdict is not None and verdict.positive_weight == 1:
         figures[f"{short} of the mean label"] = f"{verdict.constant_loss:.4g}"
     facts = course.facts
     return figures | {
@@ -250,7 +250,9 @@ def _named(metrics: Sequence[Metric]) -> dict[str, float]:
 
 
 def _show(value: object) -> str:
-    return "not set" if value is None else str(value)
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _sentence(text: str) -> str:

@@ -39,8 +39,9 @@ svg text{font-family:"DejaVu Sans",Verdana,sans-serif!important}
 figcaption{color:var(--c1);font-size:.85rem;padding:0 .3rem .2rem}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;font-weight:normal;padding:.2rem .5rem .2rem 0;vertical-align:top}
-th,td{border-bottom:1px solid var(--c2);overflow-wrap:anywhere}
-td{font-variant-numeric:tabular-nums}
+th,td{border-bottom:1px solid var(--c2)}
+th{overflow-wrap:break-word}
+td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 h3{font-size:1rem;margin:.5rem 0}
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_BARS = 40
-_MOST_FIELDS = len(SERIES)
+_MOST_FIELDS = 5
 _NUM_BANDS = 12
 
 
@@ -171,7 +171,7 @@ def precision_recall(
     base = float(np.average(labels == 1, weights=weights))
     ax.axhline(base, color=MUTED, linewidth=1, linestyle="--", label=f"chance: {base:.3g}")
     ax.set_ylim(0, 1.02)
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower left")
     return _named(ax, "Precision and recall", "recall", "precision")
 
 
@@ -237,13 +237,21 @@ def factor_map(
     """
     ax = ax or new_axes()
     of_features = np.zeros(len(places), np.int32) if fields is None else fields
-    known = np.unique(of_features)
-    is_told = fields is not None and 1 < len(known) <= _MOST_FIELDS
-    groups = [(field, of_features == field) for field in known] if is_told else [(0, slice(None))]
-    for (field, chosen), colour in zip(groups, SERIES, strict=False):
-        label = field_names(int(field)) if is_told else None
-        x, y = places[chosen].T
-        ax.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.6, label=label)
+    known, counts = np.unique(of_features, return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:_MOST_FIELDS]
+    # Where every column is a field of its own, as with numbers, colours would tell nothing.
+    is_told = len(known) > 1 and 2 * counts[largest].sum() > len(places)
+    rest = ~np.isin(of_features, known[largest]) if is_told else np.ones(len(places), np.bool_)
+    groups = [(rest, "others", MUTED if is_told else BLUE)]
+    if is_told:
+        groups += [
+            (of_features == field, field_names(int(field)), colour)
+            for field, colour in zip(np.sort(known[largest]), SERIES, strict=False)
+        ]
+    for chosen, label, colour in groups:
+        if chosen.any():
+            x, y = places[chosen].T
+            ax.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.6, label=label)
     if is_told:
         ax.legend(loc="best", markerscale=1.5)
     first, second = ("", "") if shares is None else (f" ({share:.0%})" for share in shares)
