@@ -252,7 +252,8 @@ def _named(metrics: Sequence[Metric]) -> dict[str, float]:
 def _show(value: object) -> str:
     if value is None:
         return "not set"
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    encoded = msgspec.json.encode(value)
+    return value if isinstance(value, str) else msgspec.json.format(encoded, indent=0).decode()
 
 
 def _sentence(text: str) -> str:
