@@ -123,6 +123,7 @@ class Observer:
             elapsed_s=time.monotonic() - self._started,
             facts=facts,
             train_rows=train_rows,
+            encoder=None if self._job.tables is None else self._job.tables.encoder,
         )
         verdict, outcome = None, None
         if rows is not None and train_rows is not None:

@@ -102,7 +102,7 @@ class Facts:
             sentences[-1] += f" (features counted in the first {self.num_counted} rows)"
         if self.num_duplicates:
             sentences.append(
-                f"{self.num_duplicates} of the first {self.num_compared} rows are as an earlier one"
+                f"{self.num_duplicates} of the first {self.num_compared} rows repeat an earlier one"
             )
         return sentences
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from fm_algo.answers.report.data import Curve, Learnt, ReportData, Scored
 from fm_algo.answers.report.plots import short_name
+from fm_algo.data.tables.encoder import TableEncoder
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.runtime.machine import peak_memory_bytes
-from fm_algo.sparse import CSRBatch, Int32Array
+from fm_algo.sparse import CSRBatch, Int64Array
 from fm_algo.training.bayes.groups import find_runs
 from fm_algo.training.census import Facts
 from fm_algo.training.metrics import Metric, metrics_for
@@ -43,6 +44,8 @@ class Course:
     facts : Facts
     train_rows : CSRBatch or None
         A sample.
+    encoder : TableEncoder or None
+        Of a model of tables; it names features.
     """
 
     hyperparameters: Hyperparameters
@@ -53,6 +56,7 @@ class Course:
     elapsed_s: float
     facts: Facts
     train_rows: CSRBatch | None
+    encoder: TableEncoder | None = None
 
     @property
     def metrics(self) -> dict[str, Sequence[Metric]]:
@@ -119,7 +123,7 @@ def collect(
         None if there are no rows to score.
     verdict : Verdict or None
     """
-    chosen, rows = course.hyperparameters, course.train_rows
+    chosen, rows, encoder = course.hyperparameters, course.train_rows, course.encoder
     tables, details = _tables(course)
     return ReportData(
         title=f"Factorization machine, {chosen.predictor_type}",
@@ -133,7 +137,9 @@ def collect(
         curve=_curve(chosen, course.epochs),
         scored=None if outcome is None else _scored(model, outcome),
         train_labels=None if rows is None else rows.require_labels(),
-        learnt=None if rows is None else Learnt.of(model, rows, _fields(chosen, rows)),
+        learnt=None if rows is None else Learnt.of(model, rows, _first_features(course, rows)),
+        feature_name="feature {}".format if encoder is None else encoder.feature_name,
+        field_name=None if encoder is None else _field_name(encoder),
     )
 
 
@@ -156,20 +162,24 @@ def _scored(model: FMModel, outcome: Outcome) -> Scored:
     with np.errstate(all="ignore"):
         sums.update(outcome.margin, outcome.labels, outcome.weights)
     area = next(iter(_values(sums.results(), "roc_auc_score")), None)
-    return Scored(outcome.place, model.link(outcome.margin), outcome.labels, area)
+    scores = model.link(outcome.margin)
+    return Scored(outcome.place, scores, outcome.labels, area, outcome.weights)
 
 
-def _fields(
-    hyperparameters: Hyperparameters, rows: CSRBatch
-) -> Callable[[Int32Array], Int32Array] | None:
-    """Return what tells the first feature of a feature's field, if fields can be told."""
-    if hyperparameters.feature_groups is not None:
-        firsts = np.union1d([0], hyperparameters.feature_groups)
-    elif hyperparameters.feature_dim <= _MOST_FEATURES:
-        firsts = find_runs(rows)
-    else:
-        return None
-    return lambda features: firsts[np.searchsorted(firsts, features, "right") - 1].astype(np.int32)
+def _field_name(encoder: TableEncoder) -> Callable[[int], str]:
+    """Return what names the field of a feature."""
+    space = encoder.space
+    return lambda feature: space.fields[int(space.field_of(np.array([feature], np.int32))[0])]
+
+
+def _first_features(course: Course, rows: CSRBatch) -> Int64Array | None:
+    """Return the first feature of each field, ascending, as far as fields can be told."""
+    chosen = course.hyperparameters
+    if course.encoder is not None:
+        return course.encoder.space.firsts
+    if chosen.feature_groups is not None:
+        return np.union1d([0], chosen.feature_groups)
+    return find_runs(rows) if chosen.feature_dim <= _MOST_FEATURES else None
 
 
 def _figures(course: Course, verdict: Verdict | None) -> dict[str, str]:
@@ -180,7 +190,7 @@ def _figures(course: Course, verdict: Verdict | None) -> dict[str, str]:
         for name, metrics in course.metrics.items()
         for value in _values(metrics, metric)
     }
-    if verdict is not None:
+    if verdict is not None and verdict.positive_weight == 1:
         figures[f"{short} of the mean label"] = f"{verdict.constant_loss:.4g}"
     facts = course.facts
     return figures | {
@@ -240,7 +250,10 @@ def _named(metrics: Sequence[Metric]) -> dict[str, float]:
 
 
 def _show(value: object) -> str:
-    return "not set" if value is None else str(value)
+    if value is None:
+        return "not set"
+    encoded = msgspec.json.encode(value)
+    return value if isinstance(value, str) else msgspec.json.format(encoded, indent=0).decode()
 
 
 def _sentence(text: str) -> str:

@@ -69,6 +69,8 @@ class Verdict:
         Of how many rows.
     loss, constant_loss : float
         The model's, and that of the mean of the training labels.
+    positive_weight : float
+        By what the weights of rows with label 1 are multiplied, as in training.
     reason, advice : str
         Why the model is no better, most likely, and what to set; empty if it is better.
     """
@@ -78,6 +80,7 @@ class Verdict:
     num_rows: int
     loss: float
     constant_loss: float
+    positive_weight: float = 1.0
     reason: str = ""
     advice: str = ""
 
@@ -87,8 +90,10 @@ class Verdict:
         return self.loss < self.constant_loss
 
     def __str__(self) -> str:
+        is_weighed = self.positive_weight != 1
+        weighed = f" with positive_weight={self.positive_weight:g}" if is_weighed else ""
         compared = (
-            f"{self.metric} {self.loss:.4g} on {self.num_rows} {self.place} rows, against "
+            f"{self.metric} {self.loss:.4g} on {self.num_rows} {self.place} rows{weighed}, against "
             f"{self.constant_loss:.4g} of the training labels' mean"
         )
         if self.is_better:
@@ -118,13 +123,21 @@ def judge(hyperparameters: Hyperparameters, facts: Facts, outcome: Outcome) -> V
         mean_loss(predictor_type, margin, outcome.labels, outcome.weights)
         for margin in (outcome.margin, same)
     )
-    compared = (loss.metric, outcome.place, len(outcome.labels), own, of_constant)
+    compared = Verdict(
+        metric=loss.metric,
+        place=outcome.place,
+        num_rows=len(outcome.labels),
+        loss=own,
+        constant_loss=of_constant,
+        positive_weight=hyperparameters.positive_weight,
+    )
     if own < of_constant:
-        return Verdict(*compared)
+        return compared
     for find in _REASONS:
         found = find(hyperparameters, facts, outcome)
         if found is not None:
-            return Verdict(*compared, *found)
+            reason, advice = found
+            return dataclasses.replace(compared, reason=reason, advice=advice)
     raise RuntimeError("the last reason always holds")
 
 

@@ -86,6 +86,34 @@ def test_a_classifier_is_reported(tree):
     assert all(f">{title}<" in page(tree) for title in ("Calibration", "ROC curve"))
 
 
+def test_features_of_tables_are_named(tree):
+    random = np.random.default_rng(8)
+    users, films = random.choice(["ann", "bob", "cy"], 300), random.choice(["Alien", "Brazil"], 300)
+    labels = (users == "bob") * 2.0 + (films == "Alien") + random.normal(0, 0.1, 300)
+    lines = ["rating,user,film", *map("{:.3f},{},{}".format, labels, users, films)]
+    tree.channel("train", {"a.csv": "\n".join(lines).encode()}, "text/csv;header=present")
+    columns = {"rating": "label", "user": "category", "film": "category"}
+    tree.hyperparameters(feature_dim=None, columns=json.dumps(columns), **LEARNS)
+    outcome = tree.train()
+
+    assert outcome.code == 0
+    assert warnings(outcome) == []
+    for text in ("user=bob", "film=Alien", "user=bob × film=Alien", "user", "film"):
+        assert f">{text}<" in page(tree)
+
+
+def test_positives_that_weigh_more_make_no_bad_model(tree):
+    """Their probabilities are too high for the rows as they are, and the log loss tells so."""
+    tree.hyperparameters(
+        predictor_type="binary_classifier", positive_weight="20", validation_split="0.2", **LEARNS
+    )
+    tree.channel("train", {"a.csv": CLASSES.csv})
+    outcome = tree.train()
+
+    assert warnings(outcome) == []
+    assert numbers(tree)["verdict"]["positive_weight"] == 20
+
+
 def test_the_best_epochs_metrics_are_reported(tree):
     tree.hyperparameters(early_stopping_patience="2", epochs="300", linear_lr="0.2")
     tree.channel("validation", {"a.csv": HELD_OUT.csv})
@@ -122,7 +150,7 @@ def test_data_are_told_once_in_log_and_report(tree):
         "4 of 6 features never occur",
         "1 features have one value in all rows: 0",
         "1 features have values beyond 100: 1 (4900)",
-        "50 of the first 100 rows are as an earlier one",
+        "50 of the first 100 rows repeat an earlier one",
     ):
         assert text in line
     assert "4 of 6 features never occur." in page(tree)

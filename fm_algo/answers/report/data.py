@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fm_algo.answers.report.helpful import (
     FactorMap,
     Parts,
@@ -12,7 +14,7 @@ from fm_algo.answers.report.helpful import (
     largest_pairs,
 )
 from fm_algo.model import FMModel
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 
 _MOST_PARTS = 12
 
@@ -49,12 +51,15 @@ class Scored:
     scores, labels : float32, shape (n,)
     area : float, optional
         Area under the ROC curve, of rows of both labels.
+    weights : float32, shape (n,), optional
+        Of the rows.
     """
 
     place: str
     scores: Float32Array
     labels: Float32Array
     area: float | None = None
+    weights: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +81,7 @@ class Learnt:
     fields: Int32Array | None = None
 
     @classmethod
-    def of(
-        cls, model: FMModel, rows: CSRBatch, fields: Callable[[Int32Array], Int32Array] | None
-    ) -> "Learnt":
+    def of(cls, model: FMModel, rows: CSRBatch, firsts: Int64Array | None) -> "Learnt":
         """Look at the features that a sample of rows has.
 
         Parameters
@@ -86,16 +89,19 @@ class Learnt:
         model : FMModel
         rows : CSRBatch
             A sample of the training rows; its feature_dim is the model's.
-        fields : callable or None
-            Returns the first feature of the field of each of some features, int32, same shape.
+        firsts : int64, shape (F,), or None
+            The first feature of each field, ascending, 0 the first; None if fields are not known.
         """
         presence = Presence(rows)
-        mapped = factor_map(model, presence)
+        mapped, fields = factor_map(model, presence), None
+        if mapped is not None and firsts is not None:
+            places = np.searchsorted(firsts, mapped.features, side="right") - 1
+            fields = firsts[places].astype(np.int32)
         return cls(
             linear=largest_linear(model, presence, _MOST_PARTS),
             pairs=largest_pairs(model, presence, _MOST_PARTS),
             map=mapped,
-            fields=None if mapped is None or fields is None else fields(mapped.features),
+            fields=fields,
         )
 
 
@@ -125,6 +131,8 @@ class ReportData:
     learnt : Learnt or None
     feature_name : callable
         Names a feature, by default with its number.
+    field_name : callable, optional
+        Names the field that begins with a feature.
     """
 
     title: str
@@ -140,3 +148,4 @@ class ReportData:
     train_labels: Float32Array | None = None
     learnt: Learnt | None = None
     feature_name: Callable[[int], str] = "feature {}".format
+    field_name: Callable[[int], str] | None = None

@@ -39,8 +39,9 @@ svg text{font-family:"DejaVu Sans",Verdana,sans-serif!important}
 figcaption{color:var(--c1);font-size:.85rem;padding:0 .3rem .2rem}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:left;font-weight:normal;padding:.2rem .5rem .2rem 0;vertical-align:top}
-th,td{border-bottom:1px solid var(--c2);overflow-wrap:anywhere}
-td{font-variant-numeric:tabular-nums}
+th,td{border-bottom:1px solid var(--c2)}
+th{overflow-wrap:break-word}
+td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 h3{font-size:1rem;margin:.5rem 0}
 """
 
@@ -83,7 +84,8 @@ def _plots(data: ReportData) -> Iterator[tuple[_Plot, str]]:
     if data.scored is not None and len(data.scored.scores):
         yield from _of_scores(data.scored, is_classifier=data.is_classifier)
     if data.learnt is not None:
-        yield from _of_learnt(data.learnt, data.feature_name)
+        field_name = data.field_name or (lambda first: f"from {data.feature_name(first)} on")
+        yield from _of_learnt(data.learnt, data.feature_name, field_name)
     if data.train_labels is not None and len(data.train_labels):
         labels = data.train_labels
         yield (
@@ -105,7 +107,7 @@ def _of_curve(curve: Curve) -> Iterator[tuple[_Plot, str]]:
 
 
 def _of_scores(scored: Scored, *, is_classifier: bool) -> Iterator[tuple[_Plot, str]]:
-    scores, labels = scored.scores, scored.labels
+    scores, labels, weights = scored.scores, scored.labels, scored.weights
     which = f"{len(scores):,} {scored.place} rows"
     if not is_classifier:
         yield (
@@ -114,14 +116,14 @@ def _of_scores(scored: Scored, *, is_classifier: bool) -> Iterator[tuple[_Plot, 
         )
     else:
         yield (
-            functools.partial(plots.calibration, scores, labels),
+            functools.partial(plots.calibration, scores, labels, weights),
             f"Whether a probability means what it says, on {which} in ten groups.",
         )
         if scored.area is not None:
-            roc = functools.partial(plots.roc, scores, labels, area=scored.area)
+            roc = functools.partial(plots.roc, scores, labels, weights, area=scored.area)
             yield roc, f"How well the labels of {which} are told apart."
             yield (
-                functools.partial(plots.precision_recall, scores, labels),
+                functools.partial(plots.precision_recall, scores, labels, weights),
                 "Rows above a threshold: how many have label 1, and how many of those are found.",
             )
     distribution = functools.partial(
@@ -130,7 +132,9 @@ def _of_scores(scored: Scored, *, is_classifier: bool) -> Iterator[tuple[_Plot, 
     yield distribution, f"What the model says of {which}."
 
 
-def _of_learnt(learnt: Learnt, feature_name: Callable[[int], str]) -> Iterator[tuple[_Plot, str]]:
+def _of_learnt(
+    learnt: Learnt, feature_name: Callable[[int], str], field_name: Callable[[int], str]
+) -> Iterator[tuple[_Plot, str]]:
     if len(learnt.linear.features):
         names = [feature_name(feature) for feature in learnt.linear.features.tolist()]
         yield (
@@ -155,7 +159,7 @@ def _of_learnt(learnt: Learnt, feature_name: Callable[[int], str]) -> Iterator[t
             plots.factor_map,
             learnt.map.places,
             fields=learnt.fields,
-            field_names=lambda first: f"from {feature_name(first)} on",
+            field_names=field_name,
             shares=learnt.map.shares,
         )
         count = len(learnt.map.features)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_BARS = 40
-_MOST_FIELDS = len(SERIES)
+_MOST_FIELDS = 5
 _NUM_BANDS = 12
 
 
@@ -114,17 +114,24 @@ def residuals(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" =
     return _named(ax, "Residuals", "score", "label − score")
 
 
-def calibration(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" = None) -> "Axes":
+def calibration(
+    scores: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Plot how often label 1 came among rows of about the same probability.
 
     Parameters
     ----------
     scores, labels : float32, shape (n,)
         One row at least.
+    weights : float32, shape (n,), optional
     ax : matplotlib axes, optional
     """
     ax = ax or new_axes()
-    score, share, weight = rates.calibration(scores, labels)
+    score, share, weight = rates.calibration(scores, labels, weights)
     error = 1.64 * np.sqrt(share * (1 - share) / weight)
     ax.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle="--", label="perfect")
     ax.errorbar(score, share, error, color=BLUE, marker="o", markersize=4, label="model, ± 90 %")
@@ -136,26 +143,35 @@ def calibration(scores: Float32Array, labels: Float32Array, *, ax: "Axes | None"
 
 
 def roc(
-    scores: Float32Array, labels: Float32Array, *, area: float, ax: "Axes | None" = None
+    scores: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+    *,
+    area: float,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Plot the ROC curve of rows of both labels; `area` is the area below it."""
     ax = ax or new_axes()
-    ax.plot(*rates.roc(scores, labels), color=BLUE, label=f"area {area:.3f}")
+    ax.plot(*rates.roc(scores, labels, weights), color=BLUE, label=f"area {area:.3f}")
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="chance")
     ax.legend(loc="lower right")
     return _named(ax, "ROC curve", "false positive rate", "true positive rate")
 
 
 def precision_recall(
-    scores: Float32Array, labels: Float32Array, *, ax: "Axes | None" = None
+    scores: Float32Array,
+    labels: Float32Array,
+    weights: Float32Array | None = None,
+    *,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Plot precision by recall, of rows of both labels."""
     ax = ax or new_axes()
-    ax.plot(*rates.precision_recall(scores, labels), color=BLUE, label="model")
-    base = float((labels == 1).mean())
+    ax.plot(*rates.precision_recall(scores, labels, weights), color=BLUE, label="model")
+    base = float(np.average(labels == 1, weights=weights))
     ax.axhline(base, color=MUTED, linewidth=1, linestyle="--", label=f"chance: {base:.3g}")
     ax.set_ylim(0, 1.02)
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower left")
     return _named(ax, "Precision and recall", "recall", "precision")
 
 
@@ -221,13 +237,21 @@ def factor_map(
     """
     ax = ax or new_axes()
     of_features = np.zeros(len(places), np.int32) if fields is None else fields
-    known = np.unique(of_features)
-    is_told = fields is not None and 1 < len(known) <= _MOST_FIELDS
-    groups = [(field, of_features == field) for field in known] if is_told else [(0, slice(None))]
-    for (field, chosen), colour in zip(groups, SERIES, strict=False):
-        label = field_names(int(field)) if is_told else None
-        x, y = places[chosen].T
-        ax.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.6, label=label)
+    known, counts = np.unique(of_features, return_counts=True)
+    largest = np.argsort(-counts, kind="stable")[:_MOST_FIELDS]
+    # Where every column is a field of its own, as with numbers, colours would tell nothing.
+    is_told = len(known) > 1 and 2 * counts[largest].sum() > len(places)
+    rest = ~np.isin(of_features, known[largest]) if is_told else np.ones(len(places), np.bool_)
+    groups = [(rest, "others", MUTED if is_told else BLUE)]
+    if is_told:
+        groups += [
+            (of_features == field, field_names(int(field)), colour)
+            for field, colour in zip(np.sort(known[largest]), SERIES, strict=False)
+        ]
+    for chosen, label, colour in groups:
+        if chosen.any():
+            x, y = places[chosen].T
+            ax.plot(x, y, "o", color=colour, markersize=3.5, alpha=0.6, label=label)
     if is_told:
         ax.legend(loc="best", markerscale=1.5)
     first, second = ("", "") if shares is None else (f" ({share:.0%})" for share in shares)

@@ -63,6 +63,29 @@ def test_the_constant_is_that_of_the_training_rows():
     assert verdict.constant_loss == pytest.approx(math.hypot(LABELS.std(), 3), rel=0.01)
 
 
+def test_weights_decide_as_they_do_in_training():
+    """A model that is right about the rows that weigh, and wrong about many that do not."""
+    margin, weights = LABELS.copy(), np.ones(500, np.float32)
+    margin[:400] += 20
+    weights[:400] = 0.001
+    hyperparameters = parse_hyperparameters(
+        {"feature_dim": 2, "num_factors": 1, "predictor_type": "regressor"}
+    )
+
+    def verdict(weights):
+        outcome = Outcome("training", margin, LABELS, [], 2000, weights)
+        return judge(hyperparameters, facts_of(), outcome)
+
+    assert verdict(weights).is_better
+    assert not verdict(None).is_better
+
+
+def test_weighed_positives_are_told():
+    verdict = judged(np.where(CLASSES == 1, 1, -2), CLASSES, positive_weight="2")
+
+    assert " on 500 training rows with positive_weight=2, against " in str(verdict)
+
+
 REASONS = {
     "the bias is far from the labels' mean: scores average 4, labels 24.": (
         "set bias_init_method=mean",

@@ -25,7 +25,7 @@ def learnt(feature_dim=6):
     rows = CSRBatch.of(RANDOM.integers(0, 2, (50, feature_dim)), np.zeros(50))
     w, V = RANDOM.normal(size=(2, feature_dim)).astype(np.float32)
     model = FMModel("regressor", w[:1], w, np.stack([w, V], axis=1))
-    return Learnt.of(model, rows, lambda features: (features >= 3).astype(np.int32) * 3)
+    return Learnt.of(model, rows, np.array([0, 3]))
 
 
 def data_of(**changes):
@@ -155,6 +155,21 @@ def test_a_plot_draws_into_axes_that_are_given():
     assert plots.residuals(SCORES, CLASSES, ax=ax) is ax
     assert plots.factor_map(RANDOM.normal(size=(9, 2)), ax=ax) is ax
     assert ax.get_title(loc="center") == "Map of the factors"
+
+
+def test_of_many_fields_the_largest_have_colours():
+    from matplotlib.figure import Figure
+
+    places = RANDOM.normal(size=(100, 2))
+    fields = np.repeat(np.arange(20), [30, 20, 10, 10, 10, *[1] * 10, *[2] * 5])
+
+    def labels(fields):
+        ax = plots.factor_map(places, fields=fields.astype(np.int32), ax=Figure().add_subplot())
+        return [text.get_text() for text in ax.get_legend().get_texts()] if ax.get_legend() else []
+
+    assert labels(fields) == ["others", *(f"field {number}" for number in range(5))]
+    assert labels(np.arange(100)) == []
+    assert labels(np.zeros(100)) == []
 
 
 def test_scores_out_of_bounds_are_drawn():
