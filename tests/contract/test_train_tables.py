@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import os
 import signal
 import threading
 import time
@@ -177,6 +178,29 @@ def test_a_mistake_in_a_pipe_names_the_fifo_and_the_line(tree):
         "ClientError: train channel, train_0, line 3: column rating: bad is not a number; empty "
         "means missing"
     )
+
+
+def test_a_stop_while_a_pipe_is_read_leaves_the_model_so_far(tree):
+    changes = {"mini_batch_size": "50000", "shuffle": "false"}
+    tree.hyperparameters(feature_dim=None, columns=json.dumps(HASHED), **changes)
+    directory = tree.channel("train", {}, CSV_TABLE, TrainingInputMode="Pipe")
+    directory.rmdir()
+    os.mkfifo(directory.with_name("train_0"))
+    process = tree.start()
+    with directory.with_name("train_0").open("wb") as fifo:  # waits for the reader
+        # Two blocks and more, and the end of what is there is in the middle of a line.
+        fifo.write((to_csv(ratings(1, 4000)) + b"2,u1,i2,\n" * 2_000_000)[:-5])
+        fifo.flush()
+        for line in process.stdout:
+            if "epoch=0, batch=0 train" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        outcome = finish(process)
+
+    assert outcome.code == 0, outcome
+    assert tree.failure is None
+    assert any("stopped by SIGTERM" in line for line in outcome.lines)
+    assert np.isfinite(load_stored_model(tree.model).model.V).all()
 
 
 def test_a_stopped_job_goes_on_where_it_was(tree, tmp_path):
@@ -391,6 +415,14 @@ def drop(table, *names):
     return {name: cells for name, cells in table.items() if name not in names}
 
 
+def change(**described):
+    return lambda tree: describe(tree, **described)
+
+
+def several(*spoils):
+    return lambda tree: [spoil(tree) for spoil in spoils]
+
+
 WRONG_AGE = ratings(1, 8)
 WRONG_AGE["age"][5] = "n/a"
 TWICE = items()
@@ -416,6 +448,13 @@ TWICE["item"][7] = "i3"
         (
             channel_of("test", to_csv(ratings(1, 8) | {"ago": [1] * 8})),
             "test channel, ratings, column ago is not in the training table, which has rating, ",
+        ),
+        (
+            several(
+                change(predictor_type="binary_classifier"),
+                channel_of("train", b"rating,user,item,age\n1,u1,i1,4\n3,u1,i1,4\n"),
+            ),
+            "train channel, ratings, line 3: column rating: label 3 is not 0 or 1, the labels of a",
         ),
         (
             channel_of("train", to_csv(drop(ratings(1, 8), "rating"))),
@@ -484,14 +523,6 @@ def test_a_table_that_is_wrong_is_told(tree, spoil, told):
     (directory / "items" / "ratings").exists() and (directory / "items" / "items").unlink()
 
     assert told in raised(tree)
-
-
-def change(**described):
-    return lambda tree: describe(tree, **described)
-
-
-def several(*spoils):
-    return lambda tree: [spoil(tree) for spoil in spoils]
 
 
 @pytest.mark.parametrize(
