@@ -114,7 +114,7 @@ def fill_regression(tree):
 
 @pytest.fixture(scope="module")
 def regression(tmp_path_factory):
-    tree = TrainingTree(tmp_path_factory.mktemp("regression") / "ml")
+    tree = TrainingTree(tmp_path_factory.mktemp("regression") / "ml", has_report=True)
     fill_regression(tree)
     data = tree.base / "input" / "data"
     set_writable(data, writable=False)
@@ -126,7 +126,7 @@ def regression(tmp_path_factory):
 def classification(tmp_path_factory):
     """As the SDK's `record_set` and script mode describe a job: no content type, JSON strings."""
     folder = tmp_path_factory.mktemp("classification")
-    tree = TrainingTree(folder / "ml")
+    tree = TrainingTree(folder / "ml", has_report=True)
     tree.hyperparameters(
         predictor_type='"binary_classifier"',
         epochs="2",
@@ -328,7 +328,7 @@ def test_a_classifier_has_its_area_under_the_curve(classification):
 
 
 def test_the_same_job_gives_the_same_bytes(regression, tmp_path):
-    tree = TrainingTree(tmp_path / "again")
+    tree = TrainingTree(tmp_path / "again", has_report=True)
     shutil.copytree(regression.tree.base / "input", tree.base / "input", dirs_exist_ok=True)
     tree.run()
 

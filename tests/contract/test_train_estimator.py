@@ -34,7 +34,7 @@ def test_the_estimators_model_is_the_jobs(case, kind, tmp_path):
     margin = X.sum(axis=1) - 2 + random.normal(0, 0.2, 600)
     y = margin if kind is FMRegressor else (margin > 0)
     chosen = SHARED | CASES[case]
-    tree = TrainingTree(tmp_path / "ml")
+    tree = TrainingTree(tmp_path / "ml", has_report=True)
     tree.hyperparameters(
         feature_dim="50",
         predictor_type="regressor" if kind is FMRegressor else "binary_classifier",

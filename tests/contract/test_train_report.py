@@ -19,7 +19,7 @@ LEARNS = {"epochs": "20", "linear_lr": "0.02", "factors_lr": "0.02"}
 
 @pytest.fixture
 def tree(tmp_path):
-    tree = TrainingTree(tmp_path / "ml")
+    tree = TrainingTree(tmp_path / "ml", has_report=True)
     tree.hyperparameters(**LEARNS)
     tree.channel("train", {"a.csv": TRAIN.csv})
     return tree
@@ -256,7 +256,7 @@ def test_a_start_at_the_mean_survives_an_interruption(tmp_path):
     """The bias comes from a checkpoint then, and rows that are read again start there too."""
     models = []
     for name, epochs in (("whole", ["4"]), ("parts", ["2", "4"])):
-        tree = TrainingTree(tmp_path / name)
+        tree = TrainingTree(tmp_path / name, has_report=True)
         tree.channel("train", {"a.csv": TRAIN.csv})
         (tree.base / "checkpoints").mkdir()
         for number in epochs:

@@ -38,7 +38,9 @@ class TrainingTree:
         What /opt/ml would be.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, has_report: bool = False) -> None:
+        # A report takes longer than most of these jobs.
+        self._report = None if has_report else "false"
         self.base = base
         self._channels: dict[str, dict[str, object]] = {}
         self.hyperparameters()
@@ -70,6 +72,7 @@ class TrainingTree:
             "mini_batch_size": "20",
             "linear_lr": "0.01",
             "factors_lr": "0.01",
+            "report": self._report,
             **changes,
         }
         given = {name: value for name, value in chosen.items() if value is not None}
