@@ -385,3 +385,16 @@ def test_an_archive_with_other_files_is_refused(tmp_path):
 def test_there_is_no_model_where_there_is_no_file(tmp_path):
     with pytest.raises(UserError, match="no model of the built-in algorithm at"):
         load_builtin_model(tmp_path / "model_algo-1")
+
+
+def test_the_hyperparameters_of_tables_are_left_out(tmp_path):
+    zeros = np.zeros((3, 1), np.float32)
+    model = FMModel("regressor", zeros[0], zeros[:, 0], zeros)
+    of_tables = {"columns": {"y": "label", "u": "category"}, "min_count": 3, "keep_seen": True}
+
+    path = save_builtin_model(tmp_path, model, {"epochs": 3, **of_tables})
+    _, hyperparameters = read_builtin_model(path)
+
+    assert hyperparameters["epochs"] == "3"
+    assert hyperparameters["feature_dim"] == "3"
+    assert not of_tables.keys() & hyperparameters.keys()
