@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -24,12 +24,15 @@ from fm_algo.artifacts.location import write_to
 from fm_algo.data.tables.cells import Scalar
 from fm_algo.errors import UserError
 from fm_algo.estimators.frames import Frame, encode_frame
-from fm_algo.estimators.learning import Learning, split_off
+from fm_algo.estimators.learning import Learning, history_of, split_off
 from fm_algo.estimators.names import KnowsNames, RowsLike
 from fm_algo.estimators.parameters import complete, hyperparameters_for, takes_parameters
 from fm_algo.hyperparameters import OF_TABLES, WITHOUT_GRADIENTS, Hyperparameters
 from fm_algo.model import PredictorType
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+
+if TYPE_CHECKING:
+    from fm_algo.estimators.model_report import ModelReport
 
 EvalSet = Sequence[Any]
 """``(X, y)`` or ``(X, y, sample_weight)``, or a list with one of these."""
@@ -106,10 +109,11 @@ class FMEstimator(KnowsNames):
         chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
         rows, validation = split_off(rows, self._validation_rows(eval_set), chosen)
         learning = Learning(chosen, earlier, moves)
-        self.history_ = learning.train(
+        self._epochs = learning.train(
             rows, validation, space=self._space(), is_shown=bool(self.verbose)
         )
         self.model_, self.hyperparameters_ = learning.model().copy(), self._described(chosen)
+        self.history_ = history_of(self._epochs)
         self.n_iter_ = len(self.history_)
         self._learning = None
         return self
@@ -152,14 +156,15 @@ class FMEstimator(KnowsNames):
         if learning is None or learning.hyperparameters != chosen:
             learning = Learning(chosen, None if is_first else self.model_)
         num_done = getattr(self, "n_iter_", 0)
-        history = learning.train(
+        epochs = learning.train(
             rows,
             space=self._space(),
             epochs=range(num_done, num_done + 1),
             is_shown=bool(self.verbose),
         )
         self.model_, self.hyperparameters_ = learning.model(), self._described(chosen)
-        self.history_ = [*getattr(self, "history_", []), *history]
+        self._epochs = [*getattr(self, "_epochs", []), *epochs]
+        self.history_ = history_of(self._epochs)
         self.n_iter_ = num_done + 1
         self._learning = learning
         return self
@@ -246,6 +251,37 @@ class FMEstimator(KnowsNames):
             top_k=top_k,
         )
         return features, self.model_.link(margin)
+
+    def report(
+        self, X: RowsLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> "ModelReport":
+        """Report on the model as a training job does: plots, numbers and a verdict.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Rows to judge it by, as for `fit`; best such as it was not trained on.
+
+        Returns
+        -------
+        ModelReport
+            A notebook shows it; `save` writes the page.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed: ``pip install 'fm-algo[report]'``.
+        ValueError, UserError
+            As `fit` does, for the rows.
+        """
+        from fm_algo.estimators.model_report import make_report  # noqa: PLC0415 - needs matplotlib
+
+        check_is_fitted(self, "model_")
+        X, y, sample_weight = self._take_apart(X, y, sample_weight)
+        rows = self._labelled(X, y, sample_weight, is_first=False)
+        chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
+        encoder = None if self.tables_ is None else self.tables_.encoder
+        return make_report(self.model_, chosen, getattr(self, "_epochs", []), rows, encoder)
 
     def save(self, location: str | os.PathLike[str]) -> None:
         """Write the artifact that a training job would write, and a server serves.

@@ -93,7 +93,7 @@ class Learning:
         space: FeatureSpace | None = None,
         epochs: range | None = None,
         is_shown: bool = False,
-    ) -> History:
+    ) -> list[EpochReport]:
         """Train on rows that are all in memory.
 
         Parameters
@@ -107,6 +107,10 @@ class Learning:
             hyperparameters want.
         is_shown : bool, optional
             Whether to show a progress bar.
+
+        Returns
+        -------
+        list of EpochReport
 
         Raises
         ------
@@ -131,7 +135,12 @@ class Learning:
         reports = fit(learner, chosen, MemoryStore(learner, start), Alone(), validate)
         num_rows = (chosen.epochs - start.epoch) * rows.num_rows
         shown = with_progress_bar(reports, num_rows, is_hidden=not is_shown)
-        return [_describe(report) for report in shown if isinstance(report, EpochReport)]
+        return [report for report in shown if isinstance(report, EpochReport)]
+
+
+def history_of(reports: Sequence[EpochReport]) -> History:
+    """Return what each epoch reached, as plain numbers."""
+    return [_describe(report) for report in reports]
 
 
 def _describe(report: EpochReport) -> dict[str, float]:

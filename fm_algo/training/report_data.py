@@ -194,7 +194,7 @@ def _figures(course: Course, verdict: Verdict | None) -> dict[str, str]:
         figures[f"{short} of the mean label"] = f"{verdict.constant_loss:.4g}"
     facts = course.facts
     return figures | {
-        "training rows": f"{facts.num_rows:,}",
+        "rows": f"{facts.num_rows:,}",
         "features": f"{facts.feature_dim:,}",
         "epochs": f"{len(course.epochs)}",
         "time": _duration(course.elapsed_s),

@@ -94,7 +94,7 @@ class Verdict:
         weighed = f" with positive_weight={self.positive_weight:g}" if is_weighed else ""
         compared = (
             f"{self.metric} {self.loss:.4g} on {self.num_rows} {self.place} rows{weighed}, against "
-            f"{self.constant_loss:.4g} of the training labels' mean"
+            f"{self.constant_loss:.4g} of the labels' mean"
         )
         if self.is_better:
             return f"the model is better than a constant: {compared}"

@@ -90,7 +90,7 @@ def _plots(data: ReportData) -> Iterator[tuple[_Plot, str]]:
         labels = data.train_labels
         yield (
             functools.partial(plots.label_distribution, labels),
-            f"What the model was to learn ({len(labels):,} rows of the training data).",
+            f"The labels of {len(labels):,} rows.",
         )
 
 

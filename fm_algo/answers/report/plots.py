@@ -187,7 +187,7 @@ def label_distribution(labels: Float32Array, *, ax: "Axes | None" = None) -> "Ax
         low, high = _bounds(labels)
         counts, edges = np.histogram(np.clip(labels, low, high), _MOST_BARS, (low, high))
         ax.stairs(counts / len(labels), edges, color=BLUE, fill=True)
-    return _named(ax, "Labels of the training rows", "label", "share of rows")
+    return _named(ax, "Labels", "label", "share of rows")
 
 
 def largest_parts(

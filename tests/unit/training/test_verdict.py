@@ -44,7 +44,7 @@ def test_a_model_that_beats_the_mean_is_good():
     assert verdict.constant_loss == pytest.approx(LABELS.std(), rel=1e-4)
     assert str(verdict) == (
         "the model is better than a constant: rmse 1 on 500 validation rows, against "
-        f"{verdict.constant_loss:.4g} of the training labels' mean"
+        f"{verdict.constant_loss:.4g} of the labels' mean"
     )
 
 

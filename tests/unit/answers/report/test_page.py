@@ -91,7 +91,7 @@ def test_the_plots_of_a_regressor():
         "Largest linear weights",
         "Largest pairs",
         "Map of the factors",
-        "Labels of the training rows",
+        "Labels",
     } <= titles
     assert "ROC curve" not in titles
     assert {"from feature 0 on", "from feature 3 on"} <= titles
