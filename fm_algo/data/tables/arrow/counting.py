@@ -95,10 +95,13 @@ class ValueCounter:
         is_kept = counts >= min_count
         if earlier is not None:
             is_kept &= find(texts, earlier) < 0
-        by_hash = np.flatnonzero(is_kept).astype(np.int32)
-        by_hash = by_hash[np.argsort(hashes[by_hash])]
-        hashes, counts = hashes[by_hash], counts[by_hash]
+        kept = np.flatnonzero(is_kept).astype(np.int32)
+        hashes, counts = hashes[kept], counts[kept]  # the arrays of all values are given back here
+        order = np.argsort(hashes).astype(np.int32)
+        by_hash, hashes, counts = kept[order], hashes[order], counts[order]
+        del kept, order
         by_count = np.argsort(~counts, kind="stable").astype(np.int32)
+        del counts
         numbers = np.empty(len(by_count), np.int32)
         numbers[by_count] = np.arange(len(by_count), dtype=np.int32)
         new_offsets, text = gather_texts(texts, by_hash[by_count])

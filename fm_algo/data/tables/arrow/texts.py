@@ -207,10 +207,17 @@ def _search(texts: Texts, start: int, stop: int, known: _Arrays, first: int, las
 def gather_texts(texts: Texts, order: Int32Array) -> tuple[Int64Array, UInt8Array]:
     """Return the texts numbered `order` as offsets, int64 (n + 1,), and one buffer."""
     offsets = np.zeros(len(order) + 1, np.int64)
-    np.cumsum((texts.stops - texts.starts)[order], out=offsets[1:])
+    _measure(texts, order, offsets)
     gathered = np.empty(offsets[-1], np.uint8)
     _gather(texts, order, offsets, gathered)
     return offsets, gathered
+
+
+@njit(nogil=True, cache=True)
+def _measure(texts: Texts, order: Int32Array, offsets: Int64Array) -> None:
+    for place in range(len(order)):
+        length = texts.stops[order[place]] - texts.starts[order[place]]
+        offsets[place + 1] = offsets[place] + length
 
 
 @njit(nogil=True, cache=True)
