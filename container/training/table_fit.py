@@ -112,7 +112,7 @@ class _Learning:
         num_rows = 0
         for batch in self._read("train", self._read_rows):
             num_rows += batch.num_rows
-            if self._seen is None and not any(each.is_learnt for each in self._fitted.columns):
+            if self._seen is None and not self._fitted.needs_rows:
                 break  # all is known from the header
         return num_rows
 

@@ -2,7 +2,8 @@
 
 The same value must be the same feature from CSV, JSON, Parquet and a data frame. So a word is its
 text, and a whole number is the word that writes it without a point: 7, 7.0 and "7" are one user.
-An empty text is a missing cell, because CSV cannot tell the two apart.
+Blanks around a word do not count, since CSV is often written with a blank after each comma. An
+empty text is a missing cell, because CSV cannot tell the two apart.
 """
 
 import math
@@ -15,6 +16,9 @@ from fm_algo.errors import UserError
 Scalar: TypeAlias = "str | int | float | bool | None"
 Cell: TypeAlias = "Scalar | Sequence[Scalar]"
 """A value of a table; a sequence only in a column of sets."""
+
+BLANKS = " \t\r\n"
+"""What does not count around a word or a number."""
 
 _WHOLE_BELOW = 2.0**63
 
@@ -29,7 +33,7 @@ def text_of(cell: Cell) -> bytes | None:
     """
     if isinstance(cell, str):
         try:
-            return cell.encode() or None
+            return cell.strip(BLANKS).encode() or None
         except UnicodeEncodeError as error:
             raise UserError(f"{cell[:40]!a} is no Unicode text") from error
     if cell is None:
@@ -61,6 +65,8 @@ def number_of(cell: Cell) -> float:
     UserError
         If it is not a number that a float32 can hold.
     """
+    if isinstance(cell, str):
+        cell = cell.strip(BLANKS)
     if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         return math.nan
     if not isinstance(cell, str | int | float):

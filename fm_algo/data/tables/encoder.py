@@ -77,7 +77,7 @@ class TableEncoder:
         The columns that have features, of the table and then of the side tables; features
         ascending without gaps.
     dictionaries : mapping of str to Dictionary
-        Of categories and sets, by name of the column.
+        Of categories, sets and labels that are words, by name of the column.
     sides : tuple of SideTable
         Those of users and of items, as far as there are any, in this order.
     """
@@ -171,6 +171,11 @@ class TableEncoder:
                 block.name: Dictionary.of_arrays(below(f"dictionary.{block.name}", arrays))
                 for block in known.blocks
                 if block.column.kind in {"category", "set"}
+            }
+            dictionaries |= {
+                column.name: Dictionary.of_arrays(below(f"dictionary.{column.name}", arrays))
+                for column in known.columns
+                if column.positive is not None and f"dictionary.{column.name}.text" in arrays
             }
             sides = tuple(_side_of(name, key, arrays) for name, key in known.sides.items())
         except (msgspec.ValidationError, KeyError) as error:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fm_algo.data.tables.arrow.sets import split
-from fm_algo.data.tables.arrow.texts import Texts
-from fm_algo.data.tables.cells import Cell, number_of, text_of
+from fm_algo.data.tables.arrow.texts import Texts, trim
+from fm_algo.data.tables.cells import BLANKS, Cell, number_of, text_of
 from fm_algo.errors import UserError
 from fm_algo.sparse.matrix import Int64Array
 
@@ -154,7 +154,7 @@ def text_per_row(texts: Texts, codes: NDArray[np.int64] | None) -> Texts:
 
 
 def _texts(array: Array) -> Texts:
-    """Look into the buffers of a column of texts, without a copy."""
+    """Look into the buffers of a column of texts, without a copy and without blanks around them."""
     wide = pa.types.is_large_string(array.type)
     _, offsets_buffer, data_buffer = array.buffers()
     if len(array) == 0 or offsets_buffer is None:
@@ -163,9 +163,10 @@ def _texts(array: Array) -> Texts:
     offsets = np.frombuffer(offsets_buffer, np.int64 if wide else np.int32)
     bounds = offsets[array.offset : array.offset + len(array) + 1].astype(np.int64)
     data = np.empty(0, np.uint8) if data_buffer is None else np.frombuffer(data_buffer, np.uint8)
-    starts, stops = bounds[:-1], bounds[1:]
+    starts, stops = bounds[:-1].copy(), bounds[1:].copy()
     if array.null_count:
         stops = np.where(np.asarray(pc.is_valid(array)), stops, starts)
+    trim(data, starts, stops)
     return Texts(data, starts, stops)
 
 
@@ -199,13 +200,24 @@ def _parsed(array: Array) -> NDArray[np.float64]:
     try:
         numbers = _float64(pc.cast(array, pa.float64()))
     except pa.ArrowInvalid:
-        numbers = np.full(len(array), math.nan)
+        numbers = _parsed_trimmed(array)
     doubtful = ~(np.abs(numbers) < _FLOAT32_LIMIT)
     if array.null_count:
         doubtful &= np.asarray(pc.is_valid(array))
+    if doubtful.any():
+        numbers = numbers.copy()  # it may be Arrow's own
     for row in np.flatnonzero(doubtful).tolist():
         numbers[row] = _number(array[row].as_py(), row)
     return numbers
+
+
+def _parsed_trimmed(array: Array) -> NDArray[np.float64]:
+    """Return the numbers in texts that may have blanks around them, all nan if one is no number."""
+    text = pc.utf8_trim(array, BLANKS)
+    try:
+        return _float64(pc.cast(pc.if_else(pc.equal(text, ""), None, text), pa.float64()))
+    except pa.ArrowInvalid:
+        return np.full(len(array), math.nan)
 
 
 def _checked(numbers: NDArray[np.float64], array: Array) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import pyarrow.csv
 
 from fm_algo.data.formats.lines import BYTE_ORDER_MARK
 from fm_algo.data.tables.arrow.table_reader import TableReader, check_names
+from fm_algo.data.tables.cells import BLANKS
 from fm_algo.errors import UserError
 
 _BLOCK_BYTES = 1 << 23
@@ -134,7 +135,7 @@ def _header(text: _ReadAhead) -> list[str]:
         line = text.header().removeprefix(BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         raise UserError(f"line 1: the header is not UTF-8 (byte {error.start})") from error
-    names = next(csv.reader(io.StringIO(line, newline="")), [])
+    names = [name.strip(BLANKS) for name in next(csv.reader(io.StringIO(line, newline="")), [])]
     if not any(names):
         raise UserError("line 1: no header, expected the names of the columns")
     return names

@@ -15,6 +15,7 @@ from fm_algo.data.tables.arrow.columns import CellError
 from fm_algo.data.tables.arrow.sets import collect_sets
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block
+from fm_algo.data.tables.cells import BLANKS
 from fm_algo.data.tables.columns import Column, Kind
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
@@ -56,6 +57,9 @@ class _Joined(NamedTuple):
 _Part: TypeAlias = _Singles | _Sets | _Joined
 
 _ONE = np.ones(1, np.float32)
+
+_SHOWN = 5
+"""Words that an error lists."""
 
 
 class ArrowEncoder:
@@ -136,11 +140,20 @@ class ArrowEncoder:
             return None
         if self._label.positive is None:
             return _all_numbers(batch, self._label)
-        words, codes = on_column(batch, self._label.name, cells.to_words)
-        found = compiled.find(words, Dictionary.of([self._label.positive.encode()]))
-        found = found if codes is None else np.append(found, np.int32(compiled.MISSING))[codes]
+        positive = self._label.positive.strip(BLANKS).encode()
+        known = self._encoder.dictionaries.get(self._label.name)
+        is_learnt = known is not None and len(known) > 0
+        known = known if known is not None and is_learnt else Dictionary.of([positive])
+        found = _find_words(batch, self._label.name, known)
         _check_all_there(found == compiled.MISSING, self._label)
-        is_positive: NDArray[np.bool_] = found == 0
+        if is_learnt and (found == compiled.UNKNOWN).any():
+            row = int((found == compiled.UNKNOWN).argmax())
+            raise CellError(
+                f"column {self._label.name}: {batch.column(self._label.name)[row].as_py()!r} is no "
+                f"label of the training rows: {listed_words(known)}",
+                row,
+            )
+        is_positive: NDArray[np.bool_] = found == known.find(positive)
         return is_positive.astype(np.float32)
 
     def _weights(self, batch: pa.RecordBatch) -> Float32Array | None:
@@ -229,6 +242,12 @@ def _encode_numbers(numbers: NDArray[np.float64], block: Block) -> _Singles:
     scaled = (numbers - block.mean) / block.deviation
     features = np.where(missing | (scaled == 0), _NONE, block.first)
     return _Singles(features.astype(np.int32), to_float32(scaled))
+
+
+def listed_words(known: Dictionary) -> str:
+    """List the most frequent words of a column."""
+    some = [repr(known.value(number).decode()) for number in range(min(len(known), _SHOWN))]
+    return ", ".join([*some, "…"] if len(known) > _SHOWN else some)
 
 
 def _find_words(batch: pa.RecordBatch, name: str, dictionary: Dictionary) -> Int32Array:

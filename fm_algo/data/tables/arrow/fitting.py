@@ -11,7 +11,7 @@ import pyarrow as pa
 from fm_algo.data.tables.arrow import columns as cells
 from fm_algo.data.tables.arrow.counting import ValueCounter
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder, on_column
-from fm_algo.data.tables.arrow.learnt import LearntColumn
+from fm_algo.data.tables.arrow.learnt import LabelWords, LearntColumn
 from fm_algo.data.tables.arrow.schema import columns_of
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block, Table, number_blocks
@@ -89,7 +89,15 @@ class EncoderFit:
         self.keys = {side.name: self._key_of(side) for side in sides}
         self._check_all_named(columns)
         self._learnt = [LearntColumn(column) for column in self.columns if column.is_learnt]
+        self._labels = [
+            LabelWords(column) for column in self.columns if column.positive is not None
+        ]
         self._pool = ThreadPoolExecutor(num_threads)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether there is something to learn from the rows."""
+        return bool(self._learnt or self._labels)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows of the training table.
@@ -99,7 +107,7 @@ class EncoderFit:
         CellError
             If a cell is not what its column holds.
         """
-        list(self._pool.map(lambda learnt: learnt.add(batch), self._learnt))
+        list(self._pool.map(lambda learnt: learnt.add(batch), [*self._learnt, *self._labels]))
 
     def finish(self) -> TableEncoder:
         """Return the encoder of the rows so far.
@@ -107,9 +115,15 @@ class EncoderFit:
         Raises
         ------
         UserError
-            If no column has features, or the keys of a side table are not all different.
+            If no column has features, no row has the positive label, or the keys of a side table
+            are not all different.
         """
+        before = {} if self._earlier is None else self._earlier.dictionaries
+        labels = {
+            words.column.name: words.finish(before.get(words.column.name)) for words in self._labels
+        }
         blocks, dictionaries = self._blocks_of(self.columns, "rows", self._learnt)
+        dictionaries |= labels
         for side in self._sides:
             own = [
                 column

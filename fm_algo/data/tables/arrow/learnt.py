@@ -6,11 +6,13 @@ import pyarrow as pa
 
 from fm_algo.data.tables.arrow import columns as cells
 from fm_algo.data.tables.arrow.counting import ValueCounter
-from fm_algo.data.tables.arrow.encoding import on_column
+from fm_algo.data.tables.arrow.encoding import listed_words, on_column
 from fm_algo.data.tables.arrow.moments import NumberSketch
 from fm_algo.data.tables.blocks import Block
+from fm_algo.data.tables.cells import BLANKS
 from fm_algo.data.tables.columns import Column
-from fm_algo.data.tables.dictionary import Dictionary
+from fm_algo.data.tables.dictionary import UNKNOWN, Dictionary
+from fm_algo.errors import UserError
 
 
 class LearntColumn:
@@ -81,3 +83,45 @@ class LearntColumn:
             msgspec.structs.replace(block, num_values=len(dictionary), has_missing=has_missing),
             dictionary,
         )
+
+
+class LabelWords:
+    """Takes a column of labels that are words, and checks that the positive one is among them.
+
+    Parameters
+    ----------
+    column : Column
+        With `positive`.
+    """
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+        self._counter = ValueCounter()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the cells of the next rows.
+
+        Raises
+        ------
+        CellError
+            If one is no single value.
+        """
+        words, codes = on_column(batch, self.column.name, cells.to_words)
+        self._counter.add(cells.text_per_row(words, codes))
+
+    def finish(self, earlier: Dictionary | None) -> Dictionary:
+        """Return the words, those of an earlier model first.
+
+        Raises
+        ------
+        UserError
+            If no row has the positive label.
+        """
+        positive = (self.column.positive or "").strip(BLANKS)
+        known = self._counter.dictionary(1, earlier)
+        if len(known) and known.find(positive.encode()) == UNKNOWN:
+            raise UserError(
+                f"column {self.column.name}: no row has the label {positive!r}, which would be "
+                f"label 1; found are {listed_words(known)}"
+            )
+        return known

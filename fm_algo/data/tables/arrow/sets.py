@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fm_algo.data.tables.arrow.texts import Texts, is_same
+from fm_algo.data.tables.arrow.texts import Texts, is_same, trim
 from fm_algo.data.tables.dictionary import UInt8Array
 from fm_algo.runtime.jit import njit
 from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
@@ -16,7 +16,7 @@ def split(texts: Texts, separator: bytes) -> tuple[Int64Array, Texts]:
     indptr : int64, shape (n + 1,)
         The members of text i stand at ``indptr[i]:indptr[i + 1]``.
     members : Texts
-        None is empty.
+        Without blanks around them; what is empty then does not count.
     """
     indptr = np.zeros(len(texts.starts) + 1, np.int64)
     separators = np.frombuffer(separator, np.uint8)
@@ -25,6 +25,7 @@ def split(texts: Texts, separator: bytes) -> tuple[Int64Array, Texts]:
     np.cumsum(indptr, out=indptr)
     starts, stops = np.empty(indptr[-1], np.int64), np.empty(indptr[-1], np.int64)
     _split(texts, separators, indptr.copy(), starts, stops)
+    trim(texts.data, starts, stops)
     return indptr, Texts(texts.data, starts, stops)
 
 

@@ -204,6 +204,21 @@ def _search(texts: Texts, start: int, stop: int, known: _Arrays, first: int, las
     return UNKNOWN
 
 
+@njit(nogil=True, cache=True)
+def trim(data: UInt8Array, starts: Int64Array, stops: Int64Array) -> None:
+    """Leave out blanks around texts, in place: those of `cells.BLANKS`."""
+    for row in range(len(starts)):
+        while starts[row] < stops[row] and _is_blank(data[starts[row]]):
+            starts[row] += 1
+        while starts[row] < stops[row] and _is_blank(data[stops[row] - 1]):
+            stops[row] -= 1
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _is_blank(byte: int) -> bool:
+    return byte == 32 or byte == 9 or byte == 10 or byte == 13  # noqa: PLR1714 - compiled
+
+
 def gather_texts(texts: Texts, order: Int32Array) -> tuple[Int64Array, UInt8Array]:
     """Return the texts numbered `order` as offsets, int64 (n + 1,), and one buffer."""
     offsets = np.zeros(len(order) + 1, np.int64)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from fm_algo.data.formats.content_type import ContentType
 from fm_algo.data.formats.lines import BYTE_ORDER_MARK
 from fm_algo.data.formats.request import RequestRows
+from fm_algo.data.tables.cells import BLANKS
 from fm_algo.data.tables.requests.header import check_header, columns_by_number
 from fm_algo.data.tables.requests.rows import NamedRows, RowCounter, encode_rows
 from fm_algo.data.tables.row_encoder import RowEncoder, listed
@@ -149,8 +150,9 @@ class CSVRows:
     def _learn_names(self, line: int, cells: Sequence[str]) -> None:
         try:
             if self._has_header:
-                check_header(cells, self._rows)
-                self._names = tuple(cells)
+                names = [name.strip(BLANKS) for name in cells]
+                check_header(names, self._rows)
+                self._names = tuple(names)
             else:
                 self._names = columns_by_number(cells, self._rows)
         except UserError as error:

@@ -211,6 +211,40 @@ def test_a_label_can_be_a_word_and_rows_can_have_weights():
     assert rows_of(in_codes, columns).labels.tolist() == [0, 1, 0]
 
 
+def test_blanks_around_words_and_numbers_do_not_count():
+    table = pa.table(
+        {
+            "job": [" clerk", "clerk ", "\tclerk", " "],
+            "age": [" 18", "20 ", " ", "22"],
+            "y": [1, 0, 1, 0],
+        }
+    )
+    encoder = fit(table, {"job": "category", "age": "number", "y": "label"})
+    assert encoder.get_feature_names_out().tolist() == [
+        "job=clerk",
+        "job=(rare)",
+        "job=(missing)",
+        "age",
+    ]
+    assert encoder.block_of["age"].mean == 20
+    assert RowEncoder(encoder).encode([{"job": "clerk  "}]).unknown == {}
+    words = pa.table({"x": [1.0, 2.0], "paid": [" >50K", " <=50K"]})
+    assert rows_of(words, {"x": "number", "paid": {"label": ">50K"}}).labels.tolist() == [1, 0]
+
+
+def test_a_label_that_training_does_not_have_is_refused():
+    table = pa.table({"x": [1.0, 2.0, 3.0], "paid": ["no", "yes", "no"]})
+
+    with pytest.raises(UserError, match="column paid: no row has the label 'Yes', which would be"):
+        rows_of(table, {"x": "number", "paid": {"label": "Yes"}})
+    encoder = fit(table, {"x": "number", "paid": {"label": "yes"}})
+    encoder = type(encoder).of_arrays(encoder.describe(), encoder.arrays())
+    other = read_frame(pa.table({"x": [1.0, 2.0], "paid": ["yes ", "yes."]}))
+    message = "row 1 (from 0): column paid: 'yes.' is no label of the training rows: 'no', 'yes'"
+    with pytest.raises(UserError, match=re.escape(message)):
+        list(encode_table(other, ArrowEncoder(encoder), labelled=True))
+
+
 @pytest.mark.parametrize(
     ("name", "cells", "message"),
     [

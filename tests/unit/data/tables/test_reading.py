@@ -45,6 +45,7 @@ def test_cells_of_text_are_text_and_empty_ones_are_missing():
         {"a": None, "b, c": "2", "d": "3"},
     ]
     assert read(b"\xef\xbb\xbfa,b\n1,2\n") == [{"a": "1", "b": "2"}]
+    assert read(b" a, b \n1, 2\n") == [{"a": "1", "b": " 2"}], "cells are trimmed where they count"
     assert read(b"a,b\n") == []
     assert read(b"a,b\n1,2\n\r\n\n") == [{"a": "1", "b": "2"}], "blank lines at the end"
     assert read(b"a\n1\n\n2\n") == [{"a": "1"}, {"a": None}, {"a": "2"}]
