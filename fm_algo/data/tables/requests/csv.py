@@ -68,10 +68,10 @@ class CSVRows:
         self._pending += data
         end = self._pending.rfind(b"\n") + 1
         if end and len(self._pending) >= self._enough:
-            lines = self._cut(end, is_all=False)
+            lines, wrong = self._cut(end, is_all=False)
             # A row of many lines that goes on is not read again with each piece.
             self._enough = 2 * len(self._pending)
-            yield from self._encode(lines)
+            yield from self._encode_before(lines, wrong)
 
     def close(self) -> Iterator[RequestRows]:
         """End the request; yield the last rows.
@@ -81,12 +81,21 @@ class CSVRows:
         UserError
             As from `feed`, or if it ends within quotes.
         """
-        yield from self._encode(self._cut(len(self._pending), is_all=True))
+        yield from self._encode_before(*self._cut(len(self._pending), is_all=True))
         if self._has_header and not self._names:
             raise UserError("line 1: no header, expected the names of the columns")
 
-    def _cut(self, end: int, *, is_all: bool) -> list[_Line]:
-        """Cut the rows out of the pending bytes before `end`; leave a row that goes on."""
+    def _encode_before(self, lines: list[_Line], wrong: UserError | None) -> Iterator[RequestRows]:
+        """Yield the rows of lines; then raise the error of the line behind them, if it has one."""
+        yield from self._encode(lines)
+        if wrong is not None:
+            raise wrong
+
+    def _cut(self, end: int, *, is_all: bool) -> tuple[list[_Line], UserError | None]:
+        """Cut the rows out of the pending bytes before `end`; leave a row that goes on.
+
+        The second result is the error of the line behind them, if it is none of CSV.
+        """
         is_marked = self._next_line == 1 and self._pending.startswith(BYTE_ORDER_MARK)
         start = len(BYTE_ORDER_MARK) if is_marked else 0
         text = self._decode(self._pending[start:end])
@@ -98,11 +107,12 @@ class CSVRows:
                 num_read = reader.line_num
         except csv.Error as error:
             if is_all or reader.line_num < text.count("\n"):
-                raise UserError(f"line {self._next_line + num_read}: {_explain(error)}") from error
+                place = f"line {self._next_line + num_read}"
+                return lines, UserError(f"{place}: {_explain(error)}")
             end -= len(text.split("\n", num_read)[-1].encode())
         self._next_line += num_read
         del self._pending[: end if num_read else 0]
-        return lines
+        return lines, None
 
     def _decode(self, text: bytearray) -> str:
         try:
