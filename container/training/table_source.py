@@ -8,6 +8,7 @@ from container.training.job import TrainingJob
 from fm_algo.data.formats.content_type import CSV, JSONLINES, PARQUET, parse_content_type
 from fm_algo.data.tables.arrow.reading import open_table
 from fm_algo.data.tables.arrow.table_reader import TableReader
+from fm_algo.data.tables.cells import listed
 from fm_algo.errors import UserError
 from fm_algo.runtime.machine import usable_processors
 
@@ -42,8 +43,8 @@ def open_source(
     known = job.hyperparameters.columns or {}
     if content_type.name == CSV and not known.keys() & set(reader.names):
         raise UserError(
-            f"line 1: {', '.join(map(repr, reader.names))} are no names of columns; expected a "
-            f"header with {', '.join(known)}"
+            f"line 1: {listed([repr(name) for name in reader.names])} are no names of columns; "
+            f"expected a header with {listed(list(known))}"
         )
     return reader
 
@@ -78,13 +79,12 @@ def check_same_columns(
     content_type = parse_content_type(job.channels[name].content_type)
     if absent and content_type.name != JSONLINES:
         raise UserError(
-            f"no column {', '.join(absent)}, which the training table has; found are "
-            f"{', '.join(reader.names)}"
+            f"no column {listed(absent)}, which the training table has; found are "
+            f"{listed(reader.names)}"
         )
     if unknown:
         raise UserError(
-            f"column {', '.join(unknown)} is not in the training table, which has "
-            f"{', '.join(known)}"
+            f"column {listed(unknown)} is not in the training table, which has {listed([*known])}"
         )
 
 

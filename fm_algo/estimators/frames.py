@@ -10,7 +10,7 @@ from fm_algo.data.tables.arrow.encoding import ArrowEncoder, encode_table
 from fm_algo.data.tables.arrow.fitting import EncoderFit, Side
 from fm_algo.data.tables.arrow.reading import read_frame
 from fm_algo.data.tables.arrow.seen import SeenPairs, seen_columns
-from fm_algo.data.tables.cells import Cell
+from fm_algo.data.tables.cells import Cell, listed
 from fm_algo.data.tables.columns import parse_columns
 from fm_algo.data.tables.encoder import SideName, TableEncoder
 from fm_algo.data.tables.row_encoder import RowEncoder
@@ -113,8 +113,8 @@ def encode_frame(frame: Frame, encoder: TableEncoder, *, labelled: bool) -> CSRB
     absent = [name for name in needed if name not in reader.names]
     if absent:
         raise UserError(
-            f"no column {', '.join(absent)}, which the training rows have; found are "
-            f"{', '.join(reader.names)}"
+            f"no column {listed(absent)}, which the training rows have; found are "
+            f"{listed(reader.names)}"
         )
     batches = list(
         encode_table(reader, ArrowEncoder(encoder, usable_processors()), labelled=labelled)

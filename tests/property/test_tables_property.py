@@ -133,7 +133,7 @@ def assert_same(one, other, *, labelled=True):
         np.testing.assert_array_equal(expected, found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(rows, min_size=1, max_size=8), st.lists(rows, min_size=1, max_size=4))
 def test_all_sources_and_the_server_make_the_same_rows(training, serving):
     sides = [Side("items", ITEMS)]

@@ -20,6 +20,9 @@ Cell: TypeAlias = "Scalar | Sequence[Scalar]"
 BLANKS = " \t\r\n"
 """What does not count around a word or a number."""
 
+_LISTED_NAMES, _SHOWN_NAME = 40, 100
+"""How many names of columns a message lists, and how many characters of each."""
+
 _WHOLE_BELOW = 2.0**63
 
 
@@ -105,3 +108,14 @@ def describe(cell: object) -> str:
     if isinstance(cell, dict):
         return "an object"
     return "a list" if isinstance(cell, list | tuple) else f"a {type(cell).__name__}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names in one line, the first of very many."""
+    first = ", ".join(map(_in_one_line, names[:_LISTED_NAMES])) or "none"
+    others = len(names) - _LISTED_NAMES
+    return f"{first} and {others} more" if others > 0 else first
+
+
+def _in_one_line(name: str) -> str:
+    return name if len(name) <= _SHOWN_NAME and name.isprintable() else repr(name[:_SHOWN_NAME])

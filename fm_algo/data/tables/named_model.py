@@ -6,9 +6,9 @@ from typing import Self
 
 from fm_algo.answers.catalogue import Catalogue
 from fm_algo.data.formats.number import shown
-from fm_algo.data.tables.cells import Cell
+from fm_algo.data.tables.cells import Cell, listed
 from fm_algo.data.tables.named_items import NamedItems
-from fm_algo.data.tables.row_encoder import RowEncoder, column_text, listed
+from fm_algo.data.tables.row_encoder import RowEncoder, column_text
 from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel

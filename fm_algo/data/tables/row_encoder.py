@@ -11,7 +11,7 @@ import numpy as np
 
 from fm_algo.data.formats.number import shown
 from fm_algo.data.tables.blocks import Block, CellEntries
-from fm_algo.data.tables.cells import Cell, text_of
+from fm_algo.data.tables.cells import BLANKS, Cell, listed, text_of
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch, to_float32
@@ -21,9 +21,6 @@ _CACHED_CELLS = 1 << 15
 
 _CACHED_LENGTH = 256
 """Longer texts, and cells of more entries, are not remembered."""
-
-_LISTED_NAMES, _SHOWN_NAME = 40, 100
-"""How many names of columns a message lists, and how many characters of each."""
 
 
 _Cache = dict[object, CellEntries]
@@ -246,13 +243,8 @@ def column_text(row: Mapping[str, Cell], column: str) -> bytes | None:
         raise UserError(f"column {column}: {error.message}") from error
 
 
-def listed(names: Sequence[str]) -> str:
-    """Write names in one line, the first of very many."""
-    first = ", ".join(name[:_SHOWN_NAME] for name in names[:_LISTED_NAMES])
-    others = len(names) - _LISTED_NAMES
-    return f"{first} and {others} more" if others > 0 else first
-
-
 def _is_given(cell: Cell) -> bool:
     """Tell whether a side column's cell counts before the side table's: a missing one does not."""
-    return cell is not None and cell != "" and cell == cell  # noqa: PLR0124 - a NaN is missing
+    if isinstance(cell, str):
+        return cell.strip(BLANKS) != ""
+    return cell is not None and cell == cell  # noqa: PLR0124 - a NaN is missing

@@ -75,6 +75,11 @@ def plain(array: Array) -> Array:
     return array
 
 
+def _check_single(kind: pa.DataType) -> None:
+    if not is_single(kind):
+        raise CellError(f"{kind} holds no single values, which this kind of column needs", 0)
+
+
 def to_words(array: Array) -> tuple[Texts, NDArray[np.int64] | None]:
     """Return the words of a column of single values.
 
@@ -85,6 +90,7 @@ def to_words(array: Array) -> tuple[Texts, NDArray[np.int64] | None]:
         The text of each row, or -1 for a missing one; None if texts are the rows' own.
     """
     kind = array.type
+    _check_single(kind)
     if pa.types.is_dictionary(kind):
         codes = pc.fill_null(pc.cast(array.indices, pa.int64()), -1).to_numpy(zero_copy_only=False)
         return _texts(array.dictionary), codes
@@ -179,6 +185,7 @@ def to_numbers(array: Array) -> NDArray[np.float64]:
         At the first cell that is not a number that a float32 can hold; does not name the column.
     """
     kind = array.type
+    _check_single(kind)
     if pa.types.is_dictionary(kind):
         array = array.dictionary_decode()
         kind = array.type

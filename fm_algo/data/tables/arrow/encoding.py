@@ -15,7 +15,7 @@ from fm_algo.data.tables.arrow.columns import CellError
 from fm_algo.data.tables.arrow.sets import collect_sets
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block
-from fm_algo.data.tables.cells import BLANKS
+from fm_algo.data.tables.cells import BLANKS, listed
 from fm_algo.data.tables.columns import Column, Kind
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideTable, TableEncoder
@@ -58,8 +58,8 @@ _Part: TypeAlias = _Singles | _Sets | _Joined
 
 _ONE = np.ones(1, np.float32)
 
-_SHOWN = 5
-"""Words that an error lists."""
+_SHOWN, _SHOWN_WORD = 5, 100
+"""How many words an error lists, and how many characters of each."""
 
 
 class ArrowEncoder:
@@ -149,7 +149,7 @@ class ArrowEncoder:
         if is_learnt and (found == compiled.UNKNOWN).any():
             row = int((found == compiled.UNKNOWN).argmax())
             raise CellError(
-                f"column {self._label.name}: {batch.column(self._label.name)[row].as_py()!r} is no "
+                f"column {self._label.name}: {_shown(batch, self._label.name, row)} is no "
                 f"label of the training rows: {listed_words(known)}",
                 row,
             )
@@ -244,9 +244,16 @@ def _encode_numbers(numbers: NDArray[np.float64], block: Block) -> _Singles:
     return _Singles(features.astype(np.int32), to_float32(scaled))
 
 
+def _shown(batch: pa.RecordBatch, name: str, row: int) -> str:
+    return repr(str(batch.column(name)[row].as_py())[:_SHOWN_WORD])
+
+
 def listed_words(known: Dictionary) -> str:
     """List the most frequent words of a column."""
-    some = [repr(known.value(number).decode()) for number in range(min(len(known), _SHOWN))]
+    some = [
+        repr(known.value(number).decode()[:_SHOWN_WORD])
+        for number in range(min(len(known), _SHOWN))
+    ]
     return ", ".join([*some, "…"] if len(known) > _SHOWN else some)
 
 
@@ -264,6 +271,8 @@ def on_column(batch: pa.RecordBatch, name: str, work: Callable[[pa.Array], _Resu
     CellError
         As from `work`; or if the type of the column is none that can be encoded.
     """
+    if name not in batch.schema.names:
+        raise CellError(f"there is no column {name}; found are {listed(batch.schema.names)}", 0)
     array = cells.plain(batch.column(name))
     kind = array.type
     if not (cells.is_single(kind) or (cells.is_list(kind) and cells.is_single(kind.value_type))):

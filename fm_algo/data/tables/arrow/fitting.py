@@ -15,6 +15,7 @@ from fm_algo.data.tables.arrow.learnt import LabelWords, LearntColumn
 from fm_algo.data.tables.arrow.schema import columns_of
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block, Table, number_blocks
+from fm_algo.data.tables.cells import listed
 from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideName, SideTable, TableEncoder
@@ -167,10 +168,10 @@ class EncoderFit:
         own = {column.name for column in self.columns}
         shared = [name for name in side.table.schema.names if name in own]
         if len(shared) != 1:
-            found = "no column" if not shared else f"the columns {' and '.join(shared)}"
+            found = "no column" if not shared else f"the columns {listed(shared)}"
             raise UserError(
                 f"the {side.name} table shares {found} with the training table, expected one, "
-                f"its key; it has {', '.join(side.table.schema.names)}"
+                f"its key; it has {listed(side.table.schema.names)}"
             )
         return str(shared[0])
 
@@ -184,8 +185,8 @@ class EncoderFit:
         absent = [name for name in columns if name not in names]
         if absent:
             raise UserError(
-                f"columns names {', '.join(absent)}, which no table has; there are "
-                f"{', '.join(sorted(names))}"
+                f"columns names {listed(absent)}, which no table has; there are "
+                f"{listed(sorted(names))}"
             )
 
     def _join(self, side: Side, encoder: TableEncoder) -> SideTable:
@@ -205,7 +206,7 @@ class EncoderFit:
         keys = counter.in_order()
         num_rows = side.table.num_rows
         if len(keys) != num_rows:
-            again = counter.most_frequent().decode()
+            again = counter.most_frequent().decode()[:100]
             raise UserError(
                 f"the {side.name} table: column {key}: {again!r} stands in more than one row, "
                 "expected each key once"

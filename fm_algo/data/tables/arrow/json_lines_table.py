@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fm_algo.data.formats.lines import LineCutter
 from fm_algo.data.tables.arrow.table_reader import ROWS_AT_ONCE, TableReader
-from fm_algo.data.tables.cells import Cell, describe, text_of
+from fm_algo.data.tables.cells import Cell, describe, listed, text_of
 from fm_algo.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
@@ -77,7 +77,8 @@ def _to_batch(rows: list[dict[str, Cell]], done: int, names: list[str]) -> pa.Re
     if new is not None:
         line = 1 + done + next(place for place, row in enumerate(rows) if new in row)
         raise UserError(
-            f"line {line}: {new!r} is no key of the first {ROWS_AT_ONCE} lines: {', '.join(names)}"
+            f"line {line}: {listed([new])} is no key of the first {ROWS_AT_ONCE} lines: "
+            f"{listed(names)}"
         )
     arrays = [_to_array([row.get(name) for row in rows], name, done) for name in names]
     return pa.record_batch(arrays, names=names)

@@ -90,14 +90,16 @@ def _open_parquet(source: Source, wanted: Collection[str] | None) -> TableReader
             source.seek(0)
         # Texts as numbers into a dictionary, where the file has one: each is looked up once.
         file = pyarrow.parquet.ParquetFile(source, read_dictionary=words, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"this is no Parquet file: {_first_line(error)}") from error
     columns = None if wanted is None else [name for name in names if name in wanted]
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            yield from file.iter_batches(ROWS_AT_ONCE, columns=columns)
-        except (pa.ArrowException, OSError) as error:
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+                batch.validate(full=True)  # compiled code trusts offsets and numbers of words
+                yield batch
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"the Parquet file is damaged: {_first_line(error)}") from error
 
     return TableReader(file.schema_arrow, batches())

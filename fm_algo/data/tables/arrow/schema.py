@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from fm_algo.data.tables.arrow import columns as cells
+from fm_algo.data.tables.cells import listed
 from fm_algo.data.tables.columns import Column, Kind
 from fm_algo.errors import UserError
 
@@ -30,7 +31,7 @@ def columns_of(columns: Mapping[str, Column], schema: pa.Schema, *, is_typed: bo
     if unnamed:
         why = ", because a whole number can be a category or a number" if is_typed else ""
         raise UserError(
-            f"columns does not say what {', '.join(unnamed)} is{why}: name it, "
+            f"columns does not say what {listed(unnamed)} is{why}: name it, "
             'as "category", "number" or "ignore", for example'
         )
     return found

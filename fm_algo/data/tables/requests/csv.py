@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from fm_algo.data.formats.content_type import ContentType
 from fm_algo.data.formats.lines import BYTE_ORDER_MARK
 from fm_algo.data.formats.request import RequestRows
-from fm_algo.data.tables.cells import BLANKS
+from fm_algo.data.tables.cells import BLANKS, listed
 from fm_algo.data.tables.requests.header import check_header, columns_by_number
 from fm_algo.data.tables.requests.rows import NamedRows, RowCounter, encode_rows
-from fm_algo.data.tables.row_encoder import RowEncoder, listed
+from fm_algo.data.tables.row_encoder import RowEncoder
 from fm_algo.errors import UserError
 
 csv.field_size_limit(2**31 - 1)  # a body has a limit of its own; 128 KiB are no cell's

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from fm_algo.data.formats.number import shown
-from fm_algo.data.tables.row_encoder import RowEncoder, listed
+from fm_algo.data.tables.cells import listed
+from fm_algo.data.tables.row_encoder import RowEncoder
 from fm_algo.errors import UserError
 
 _WITHOUT = ("label", "weight")
