@@ -1,5 +1,6 @@
 """Read CSV with a header as a table: all cells are texts, and an empty one is missing."""
 
+import contextlib
 import csv
 import io
 import re
@@ -54,16 +55,23 @@ def open_csv(stream: BinaryIO, wanted: Collection[str] | None = None) -> TableRe
             if "Empty CSV file" in str(error):
                 return
             raise UserError(_told_by_csv(error)) from error
-        while True:
-            try:
-                yield reader.read_next_batch()
-            except StopIteration:
-                return
-            except pa.ArrowException as error:
-                raise UserError(_told_by_csv(error)) from error
+        try:
+            yield from reader
+        except pa.ArrowException as error:
+            raise UserError(_told_by_csv(error)) from error
+        finally:
+            _finish(reader, text)
 
     schema = pa.schema([(name, pa.string()) for name in names])
     return TableReader(schema, batches(), first_line=2, text=text)
+
+
+def _finish(reader: pyarrow.csv.CSVStreamingReader, text: "_ReadAhead") -> None:
+    """Let a reader's thread end, also where nobody wants its rows: it calls Python's `read`."""
+    text.end()
+    with contextlib.suppress(pa.ArrowException):
+        for _ in reader:
+            pass
 
 
 class _ReadAhead(io.RawIOBase):
@@ -84,6 +92,7 @@ class _ReadAhead(io.RawIOBase):
         self._rest = b""
         self._breaks = b""  # kept back until something follows them
         self.has_quotes = False
+        self._has_ended = False
 
     def header(self) -> bytes:
         """Read the lines that the header stands in: quotes may hold line breaks."""
@@ -99,7 +108,7 @@ class _ReadAhead(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes; blank lines at the end are left out."""
-        while True:
+        while not self._has_ended:
             room = size if size < 0 else max(size - len(self._breaks), 1)
             data, self._rest = self._take(room)
             if not data:
@@ -110,6 +119,11 @@ class _ReadAhead(io.RawIOBase):
             self._breaks = data[len(text) :]
             if text:
                 return text
+        return b""
+
+    def end(self) -> None:
+        """Let nothing more be read."""
+        self._has_ended = True
 
     def _take(self, size: int) -> tuple[bytes, bytes]:
         """Return what comes next, and what is left of the bytes behind the header."""

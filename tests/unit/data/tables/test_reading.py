@@ -153,7 +153,7 @@ def test_nested_types_are_refused_where_they_are_used(array, message):
         ({"item": ["i1", "i1"], "year": [1, 2]}, "the items table: column item: 'i1' stands in"),
         ({"item": ["i1", None], "year": [1, 2]}, "the items table: column item: 1 keys are"),
         ({"id": ["i1"], "year": [1]}, "the items table shares no column with the training table"),
-        ({"item": ["i1"], "user": ["u"]}, "the items table shares the columns item and user with"),
+        ({"item": ["i1"], "user": ["u"]}, "the items table shares the columns item, user with"),
         (
             {"item": ["i1", "i2"], "year": ["1990", "?"]},
             "the items table, row 1 (from 0): column year: '?' is not a number; empty means",
