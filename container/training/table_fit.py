@@ -21,6 +21,7 @@ from fm_algo.data.tables.arrow.learnt import LearntColumn
 from fm_algo.data.tables.arrow.schema import columns_of
 from fm_algo.data.tables.arrow.seen import SeenPairs, seen_columns
 from fm_algo.data.tables.arrow.table_reader import TableReader
+from fm_algo.data.tables.columns import OTHERS
 from fm_algo.data.tables.encoder import SideName, TableEncoder
 from fm_algo.data.tables.moves import find_moves
 from fm_algo.data.tables.tables import Tables
@@ -76,7 +77,13 @@ def learn_tables(
 
 def _unlearnt(job: TrainingJob, earlier: TableEncoder | None) -> TableEncoder:
     """Return the encoder of columns that need no rows: the same on every host."""
-    columns = job.hyperparameters.table_columns or {}
+    columns = dict(job.hyperparameters.table_columns or {})
+    others = columns.pop(OTHERS, None)
+    if others is not None and others.kind != "ignore":
+        raise UserError(
+            f'columns: "{OTHERS}" is {others.kind}, allowed is ignore: in Pipe mode and on several '
+            "hosts nobody sees the names of all columns beforehand"
+        )
     schema = pa.schema([(name, pa.string()) for name in columns])
     return EncoderFit(columns, schema, is_typed=False, earlier=earlier).finish()
 
@@ -156,7 +163,7 @@ class _Learning:
         if content_type.name != JSONLINES:
             return None
         of_sides = {name for side in self._sides for name in side.table.schema.names}
-        return [name for name in self._columns if name not in of_sides]
+        return [name for name in self._columns if name not in of_sides and name != OTHERS]
 
     def _begin(self, reader: TableReader) -> EncoderFit:
         fit = EncoderFit(

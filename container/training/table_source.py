@@ -9,6 +9,7 @@ from fm_algo.data.formats.content_type import CSV, JSONLINES, PARQUET, parse_con
 from fm_algo.data.tables.arrow.reading import open_table
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.cells import listed
+from fm_algo.data.tables.columns import OTHERS
 from fm_algo.errors import UserError
 from fm_algo.runtime.machine import usable_processors
 
@@ -64,7 +65,7 @@ def check_same_columns(
     needed : collection of str
         Columns that it must have. In JSON Lines, one that is in no line is missing in all.
     known : collection of str
-        All that it may have.
+        All that it may have, unless `columns` says what all others are.
     job : TrainingJob
     name : str
         The table's channel.
@@ -75,7 +76,8 @@ def check_same_columns(
         If one is lacking or unknown.
     """
     absent = [column for column in needed if column not in reader.names]
-    unknown = [column for column in reader.names if column not in known]
+    takes_any = OTHERS in (job.hyperparameters.columns or {})
+    unknown = [] if takes_any else [column for column in reader.names if column not in known]
     content_type = parse_content_type(job.channels[name].content_type)
     if absent and content_type.name != JSONLINES:
         raise UserError(

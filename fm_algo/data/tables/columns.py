@@ -4,6 +4,7 @@
 
 A column is a word, or an object for a kind with options. `{"set": "|"}`, `{"bins": 8}`,
 `{"hash": 18}` and `{"label": "yes"}` are short for `{"kind": "set", "separator": "|"}` and so on.
+`"*": "ignore"` says what all other columns are.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 MIN_COUNT = 2
 """Default of `min_count`. A value seen once teaches more of rare values than of itself, and with 1
 nothing would be learnt of them, although all values that are new in serving stand for one."""
+
+OTHERS = "*"
+"""Stands for all columns that are not named."""
 
 RESERVED = ("configuration", "data", "features")
 """Keys that mean something else in a JSON instance; no column can have them as its name."""
@@ -132,6 +136,8 @@ def parse_columns(described: Mapping[str, object], min_count: int = MIN_COUNT) -
 
 
 def _parse_column(name: str, given: object, min_count: int) -> Column:
+    if name == OTHERS and _options_of(given)["kind"] in {"label", "weight"}:
+        raise UserError("other columns cannot all be labels or weights; name the one that is")
     if name in RESERVED:
         raise UserError(f"a column cannot have this name; not allowed are {', '.join(RESERVED)}")
     options = _options_of(given)

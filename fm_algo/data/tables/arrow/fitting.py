@@ -16,7 +16,7 @@ from fm_algo.data.tables.arrow.schema import columns_of
 from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.blocks import Block, Table, number_blocks
 from fm_algo.data.tables.cells import listed
-from fm_algo.data.tables.columns import Column
+from fm_algo.data.tables.columns import OTHERS, Column
 from fm_algo.data.tables.dictionary import Dictionary
 from fm_algo.data.tables.encoder import SideName, SideTable, TableEncoder
 from fm_algo.errors import UserError
@@ -182,7 +182,7 @@ class EncoderFit:
                 if column.name in names and column.name != self.keys[side.name]:
                     raise UserError(f"column {column.name} is in both side tables")
                 names.add(column.name)
-        absent = [name for name in columns if name not in names]
+        absent = [name for name in columns if name not in names and name != OTHERS]
         if absent:
             raise UserError(
                 f"columns names {listed(absent)}, which no table has; there are "

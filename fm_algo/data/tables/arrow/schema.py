@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import msgspec
 import pyarrow as pa
 
 from fm_algo.data.tables.arrow import columns as cells
 from fm_algo.data.tables.cells import listed
-from fm_algo.data.tables.columns import Column, Kind
+from fm_algo.data.tables.columns import OTHERS, Column, Kind
 from fm_algo.errors import UserError
 
 
@@ -24,6 +25,8 @@ def columns_of(columns: Mapping[str, Column], schema: pa.Schema, *, is_typed: bo
         kind = _kind_of(field.type) if is_typed else None
         if field.name in columns:
             found.append(columns[field.name])
+        elif OTHERS in columns:
+            found.append(msgspec.structs.replace(columns[OTHERS], name=field.name))
         elif kind is not None:
             found.append(Column(name=field.name, kind=kind))
         else:
@@ -32,7 +35,7 @@ def columns_of(columns: Mapping[str, Column], schema: pa.Schema, *, is_typed: bo
         why = ", because a whole number can be a category or a number" if is_typed else ""
         raise UserError(
             f"columns does not say what {listed(unnamed)} is{why}: name it, "
-            'as "category", "number" or "ignore", for example'
+            'as "category", "number" or "ignore", for example; or all others by "*": "ignore"'
         )
     return found
 

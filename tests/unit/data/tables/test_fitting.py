@@ -192,6 +192,16 @@ def test_more_threads_learn_the_same():
         assert array.tobytes() == two.arrays()[name].tobytes()
 
 
+def test_a_star_says_what_all_other_columns_are():
+    table = pa.table({"user": ["a", "a"], "age": [1, 2], "ts": [5, 6], "rating": [1, 0]})
+    ignoring = fit(table, {"rating": "label", "user": "category", "*": "ignore"})
+    hashing = fit(table, {"rating": "label", "*": {"hash": 3}})
+
+    assert [column.kind for column in ignoring.columns] == ["category", "ignore", "ignore", "label"]
+    assert ignoring.feature_dim == 2
+    assert [block.name for block in hashing.blocks] == ["user", "age", "ts"]
+
+
 def rows_of(table, columns):
     (rows,) = encode_table(read_frame(table), ArrowEncoder(fit(table, columns)), labelled=True)
     return rows

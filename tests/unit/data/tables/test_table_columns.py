@@ -48,6 +48,7 @@ def test_every_kind_has_a_word_or_an_object():
         ({"a": {"kind": "number", "bins": 3}}, "number has no option bins; allowed: none"),
         ({"": "number"}, "columns: : name='': expected str of length >= 1"),
         ({"features": "number"}, "columns: features: a column cannot have this name; not allowed"),
+        ({"*": "label"}, "columns: *: other columns cannot all be labels or weights"),
         ({"a": "label", "b": "label"}, "columns: a and b are label columns, allowed is one"),
         ({"a": "x", "b": {"bins": 0}}, "; b: bins=0: expected int >= 2"),
     ],
