@@ -30,6 +30,10 @@ def copies(tmp_path: Path) -> Path:
     return tmp_path / FOLDER
 
 
+def run(path: Path) -> nbformat.NotebookNode:
+    return runpy.run_path(str(ROOT / FOLDER / "renew.py"))["run"](path)
+
+
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
@@ -45,7 +49,8 @@ def texts(cell: nbformat.NotebookNode) -> str:
 
 
 @each_notebook
-def test_it_runs_and_gives_what_is_kept(path, copies):
+def test_it_runs_and_gives_what_is_kept(path, copies, monkeypatch):
+    monkeypatch.delenv("FM_IMAGE", raising=False)
     kept = nbformat.read(path, nbformat.NO_CONVERT)
     if "movielens" in str(kept):
         try:
@@ -53,7 +58,6 @@ def test_it_runs_and_gives_what_is_kept(path, copies):
         except subprocess.CalledProcessError:
             pytest.skip("MovieLens-100k cannot be downloaded here")
 
-    run = runpy.run_path(str(ROOT / FOLDER / "renew.py"))["run"]
     new = run(copies / path.name)
 
     assert [cell.source for cell in code_cells(new)] == [cell.source for cell in code_cells(kept)]
@@ -61,6 +65,13 @@ def test_it_runs_and_gives_what_is_kept(path, copies):
     assert sorted(file.name for file in copies.iterdir()) == sorted(
         file.name for file in (ROOT / FOLDER).iterdir()
     ), "it leaves files beside itself"
+
+
+@pytest.mark.docker
+def test_from_table_to_endpoint_in_the_image(image, copies):
+    new = run(copies / "table_to_endpoint.ipynb")
+
+    assert "in Docker" in texts(code_cells(new)[0])
 
 
 @each_notebook
@@ -88,4 +99,4 @@ def test_its_links_lead_somewhere(path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["ratings"]
+    assert [path.stem for path in NOTEBOOKS] == ["ratings", "table_to_endpoint"]
