@@ -44,7 +44,8 @@ def kinds(cell: nbformat.NotebookNode) -> list[tuple[str, str | None]]:
 
 def texts(cell: nbformat.NotebookNode) -> str:
     shown = [output.get("text", "") for output in cell.outputs]
-    shown += [output.data.get("text/html", "") for output in cell.outputs if "data" in output]
+    for output in cell.outputs:
+        shown += [text for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
     return "\n".join(shown)
 
 

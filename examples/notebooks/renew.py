@@ -1,4 +1,7 @@
-"""Run the notebooks beside this file and keep their outputs; `make notebooks` runs this."""
+"""Run the notebooks beside this file and keep their outputs; `make notebooks` runs this.
+
+One cell needs mlflow, which is too large to be asked for. Without it, the cell says so.
+"""
 
 from pathlib import Path
 
