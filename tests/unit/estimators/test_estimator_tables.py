@@ -68,6 +68,16 @@ def test_a_table_is_learnt_from_and_scored_whoever_holds_it(model):
     assert model.n_features_in_ == 3
 
 
+def test_row_labels_of_pandas_are_no_column():
+    def shuffled(frame):
+        return frame.sample(frac=1, random_state=0)
+
+    again = make().fit(shuffled(RATINGS), users=shuffled(USERS), items=shuffled(ITEMS.to_pandas()))
+
+    assert again.feature_names_in_.tolist() == ["user", "item", "rating"]
+    np.testing.assert_array_equal(again.predict(MORE[::2]), again.predict(MORE)[::2])
+
+
 def test_y_and_weights_may_come_beside_the_table(model):
     columns = {name: kind for name, kind in COLUMNS.items() if name != "rating"}
     beside = make(columns=columns).fit(

@@ -3,6 +3,7 @@
 Cells of text formats arrive as text, so that nothing is guessed: `columns` says what they mean.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -26,6 +27,8 @@ from fm_algo.data.tables.cells import describe
 from fm_algo.errors import UserError
 
 Source: TypeAlias = "Path | BinaryIO"
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__$")
 
 
 def open_table(
@@ -77,6 +80,8 @@ def read_frame(frame: Any) -> TableReader:  # noqa: ANN401 - any library's
             "__arrow_c_stream__, such as those of pandas, polars and pyarrow"
         )
     table = pa.table(frame)
+    # How pandas hands over row labels that have no name; they number rows, and say nothing of them.
+    table = table.drop_columns([name for name in table.column_names if _UNNAMED_INDEX.match(name)])
     return TableReader(table.schema, iter(table.to_batches(ROWS_AT_ONCE)))
 
 
