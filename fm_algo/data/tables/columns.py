@@ -7,7 +7,8 @@ A column is a word, or an object for a kind with options. `{"set": "|"}`, `{"bin
 `"*": "ignore"` says what all other columns are.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -26,6 +27,8 @@ OTHERS = "*"
 
 RESERVED = ("configuration", "data", "features")
 """Keys that mean something else in a JSON instance; no column can have them as its name."""
+
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__$")
 
 _SHORT_FORMS = {"label": "positive", "set": "separator", "bins": "bins", "hash": "bits"}
 _ALLOWED = (
@@ -96,6 +99,14 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "bins": ("bins",),
     "hash": ("bits", "separator"),
 }
+
+
+def without_index(names: Sequence[str]) -> list[str]:
+    """Leave out the row labels that pandas adds as columns.
+
+    They number rows, and say nothing of them.
+    """
+    return [name for name in names if not _UNNAMED_INDEX.match(name)]
 
 
 def parse_columns(described: Mapping[str, object], min_count: int = MIN_COUNT) -> dict[str, Column]:

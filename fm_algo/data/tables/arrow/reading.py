@@ -3,7 +3,6 @@
 Cells of text formats arrive as text, so that nothing is guessed: `columns` says what they mean.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -24,11 +23,10 @@ from fm_algo.data.tables.arrow.csv_table import open_csv
 from fm_algo.data.tables.arrow.json_lines_table import open_json_lines
 from fm_algo.data.tables.arrow.table_reader import ROWS_AT_ONCE, TableReader, check_names
 from fm_algo.data.tables.cells import describe
+from fm_algo.data.tables.columns import without_index
 from fm_algo.errors import UserError
 
 Source: TypeAlias = "Path | BinaryIO"
-
-_UNNAMED_INDEX = re.compile(r"__index_level_\d+__$")
 
 
 def open_table(
@@ -80,15 +78,14 @@ def read_frame(frame: Any) -> TableReader:  # noqa: ANN401 - any library's
             "__arrow_c_stream__, such as those of pandas, polars and pyarrow"
         )
     table = pa.table(frame)
-    # How pandas hands over row labels that have no name; they number rows, and say nothing of them.
-    table = table.drop_columns([name for name in table.column_names if _UNNAMED_INDEX.match(name)])
+    table = table.select(without_index(table.column_names))
     return TableReader(table.schema, iter(table.to_batches(ROWS_AT_ONCE)))
 
 
 def _open_parquet(source: Source, wanted: Collection[str] | None) -> TableReader:
     try:
         file = pyarrow.parquet.ParquetFile(source)
-        names = file.schema_arrow.names
+        names = without_index(file.schema_arrow.names)
         check_names(names)
         words = [field.name for field in file.schema_arrow if is_words(field.type)]
         if not isinstance(source, Path):
@@ -97,7 +94,7 @@ def _open_parquet(source: Source, wanted: Collection[str] | None) -> TableReader
         file = pyarrow.parquet.ParquetFile(source, read_dictionary=words, pre_buffer=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"this is no Parquet file: {_first_line(error)}") from error
-    columns = None if wanted is None else [name for name in names if name in wanted]
+    columns = names if wanted is None else [name for name in names if name in wanted]
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
@@ -107,7 +104,7 @@ def _open_parquet(source: Source, wanted: Collection[str] | None) -> TableReader
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"the Parquet file is damaged: {_first_line(error)}") from error
 
-    return TableReader(file.schema_arrow, batches())
+    return TableReader(pa.schema([file.schema_arrow.field(name) for name in names]), batches())
 
 
 def _first_line(error: Exception) -> str:

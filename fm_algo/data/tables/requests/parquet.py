@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fm_algo.data.formats.request import RequestRows
+from fm_algo.data.tables.columns import without_index
 from fm_algo.data.tables.requests.header import check_header
 from fm_algo.data.tables.requests.rows import NamedRows, RowCounter, encode_rows
 from fm_algo.data.tables.row_encoder import RowEncoder
@@ -52,9 +53,10 @@ class ParquetRows:
 
         try:
             file = pyarrow.parquet.ParquetFile(io.BytesIO(self._body))
-            self._check(file.metadata, file.schema_arrow.names)
+            names = without_index(file.schema_arrow.names)
+            self._check(file.metadata, names)
             first = 0
-            for batch in file.iter_batches(self._at_once, use_threads=False):
+            for batch in file.iter_batches(self._at_once, columns=names, use_threads=False):
                 yield self._encode(batch, first)
                 first += batch.num_rows
         except (pa.ArrowException, OSError, ValueError) as error:

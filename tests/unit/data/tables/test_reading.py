@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -166,6 +167,16 @@ def test_a_side_table_that_cannot_be_joined(items, message):
     columns |= {"id": "category"} if "id" in items else {}
     with pytest.raises(UserError, match=re.escape(message)):
         train(b"user,item,rating\nu,i1,1\n", CSV, columns, [Side("items", pa.table(items))])
+
+
+def test_the_row_labels_of_pandas_are_no_column(tmp_path):
+    frame = pd.DataFrame({"user": ["a", "a"], "rating": [1, 0]}, index=[7, 3])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    text = (tmp_path / "rows.parquet").read_bytes()
+
+    assert "__index_level_0__" in pyarrow.parquet.read_schema(io.BytesIO(text)).names
+    assert read(text, PARQUET) == [{"user": "a", "rating": 1}, {"user": "a", "rating": 0}]
+    assert read_frame(frame).names == ["user", "rating"]
 
 
 def test_what_is_no_data_frame_is_refused():
