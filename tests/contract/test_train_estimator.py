@@ -1,5 +1,9 @@
 """An estimator and the real program, given the same, leave the same model, bit for bit."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -52,5 +56,10 @@ def test_the_estimators_model_is_the_jobs(case, kind, tmp_path):
     mine = (tmp_path / "mine" / "model.safetensors").read_bytes()
     assert mine == (tree.model / "model.safetensors").read_bytes()
     assert np.array_equal(load_model(tree.model).predict(X), estimator.predict(X).astype(float))
+    command = ["-m", "fm_algo", "score", tree.model, channel / "rows.pbr"]
+    told = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+    scores = [json.loads(line)["score"] for line in told.stdout.splitlines()]
+    predict = estimator.predict if kind is FMRegressor else estimator.predict_proba
+    assert np.array_equal(np.float32(scores), np.reshape(predict(X).T, (-1, 600))[-1])
     epochs = {line.split("epoch=")[1].split(",")[0] for line in outcome.lines if "epoch=" in line}
     assert len(epochs) == estimator.n_iter_

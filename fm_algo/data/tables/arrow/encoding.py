@@ -271,7 +271,7 @@ def on_column(batch: pa.RecordBatch, name: str, work: Callable[[pa.Array], _Resu
     CellError
         As from `work`; or if the type of the column is none that can be encoded.
     """
-    if name not in batch.schema.names:
+    if batch.schema.get_field_index(name) < 0:
         raise CellError(f"there is no column {name}; found are {listed(batch.schema.names)}", 0)
     array = cells.plain(batch.column(name))
     kind = array.type

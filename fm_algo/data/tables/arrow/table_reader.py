@@ -1,5 +1,6 @@
 """`TableReader`: a table in record batches, and where a row stands in its file."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -100,8 +101,8 @@ def check_names(names: Sequence[str]) -> None:
     UserError
         If one occurs twice or is not allowed.
     """
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise UserError(f"two columns are named {twice!r}, expected different names")
     wrong = next((name for name in names if name in RESERVED), None)
     if wrong is not None:

@@ -197,3 +197,24 @@ def test_what_is_no_data_frame_is_refused():
 )
 def test_which_content_types_are_tables(text, expected):
     assert is_table(parse_content_type(text)) == expected
+
+
+def test_many_columns_and_long_texts_are_read():
+    names = [f"c{number}" for number in range(10_000)]
+    wide = ",".join(names).encode() + b"\n" + b",".join([b"1"] * 10_000) + b"\n"
+    (row,) = read(wide)
+    assert len(row) == 10_000
+    columns = {"c0": "label", "*": {"hash": 2}}
+    (rows,) = train(wide, columns=columns)
+    assert rows.num_entries == 9_999
+    with pytest.raises(UserError, match=r"c0, c1, .*c39 and 9960 more is: name it, as") as caught:
+        train(wide, columns={"c9999x": "label"})
+    assert len(caught.value.message) < 1000
+
+    long = "日本" * 200_000
+    text = f"user,rating\n{long},1\n{long},0\n".encode()
+    (rows,) = train(text, columns={"user": "category", "rating": "label"})
+    assert rows.indices.tolist() == [0, 0]
+    lines = "".join(f'{{"user": "{long}", "rating": {n}}}\n' for n in (1, 0)).encode()
+    (rows,) = train(lines, JSONLINES, {"user": {"hash": 4}, "rating": "label"})
+    assert rows.indices[0] == rows.indices[1]
