@@ -13,7 +13,7 @@ Names, ranges and defaults are those of the SageMaker built-in, except where the
 Values arrive as strings, in the spelling of any of the SDKs. All mistakes are reported at once.
 `none` means not set.
 
-`make docs` makes this page from `fm_algo/hyperparameters.py`.
+`make docs` makes this page from `fm_algo/hyperparameters/declaration.py`.
 
 | name | values | default | tuning range | meaning |
 |---|---|---|---|---|

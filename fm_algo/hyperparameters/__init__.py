@@ -1,0 +1,31 @@
+"""Every hyperparameter: what it is, and how it is read and checked.
+
+declaration    `Hyperparameters`: each one's name, type, range, default and text, once
+ranges         values of a declared type, and the words for what is allowed
+checks         which values do not go together
+parsing        hyperparameters.json to `Hyperparameters`
+"""
+
+from fm_algo.hyperparameters.checks import WITHOUT_GRADIENTS
+from fm_algo.hyperparameters.declaration import (
+    OF_TABLES,
+    Hyperparameters,
+    Optimizer,
+    is_of_a_job,
+    shapes_model,
+)
+from fm_algo.hyperparameters.parsing import has_own_default, parse_hyperparameters
+from fm_algo.hyperparameters.ranges import describe_range, value_type
+
+__all__ = [
+    "OF_TABLES",
+    "WITHOUT_GRADIENTS",
+    "Hyperparameters",
+    "Optimizer",
+    "describe_range",
+    "has_own_default",
+    "is_of_a_job",
+    "parse_hyperparameters",
+    "shapes_model",
+    "value_type",
+]

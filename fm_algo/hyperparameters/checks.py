@@ -1,0 +1,126 @@
+"""Which values do not go together; each check returns what is wrong, in words."""
+
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fm_algo.data.tables.columns import MIN_COUNT, parse_columns
+from fm_algo.errors import UserError
+from fm_algo.hyperparameters.ranges import FEATURE_LIST
+from fm_algo.sparse import MAX_FEATURE_DIM
+
+WITHOUT_GRADIENTS: tuple[Literal["als", "mcmc"], ...] = ("als", "mcmc")
+"""Optimisers that go over all rows again and again, feature by feature."""
+
+INIT_GROUPS = ("bias", "linear", "factors")
+"""The groups of parameters that have initial values of their own."""
+
+
+def check_all(problems: list[str]) -> None:
+    """Report problems, if there are any.
+
+    Raises
+    ------
+    UserError
+        Lists every one.
+    """
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UserError(f"{count} in the hyperparameters: {'; '.join(problems)}")
+
+
+def find_conflicts(values: Mapping[str, Any], problems: list[str]) -> list[str]:
+    """Find values that do not go together.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        Those that are set.
+    problems : list of str
+        What has been found already; that is not told again.
+
+    Returns
+    -------
+    list of str
+    """
+    return [
+        *_missing_init_values(values, problems),
+        *_misplaced_bayes_values(values),
+        *_wrong_columns(values),
+        *_misplaced_weight(values),
+    ]
+
+
+def mentioned(name: str, problems: list[str]) -> bool:
+    """Return whether a problem with this hyperparameter's value is already reported."""
+    return any(problem.startswith(f"{name}=") for problem in problems)
+
+
+def _misplaced_bayes_values(values: Mapping[str, Any]) -> list[str]:
+    """Find what is asked of mcmc and als in vain, and groups that are none."""
+    problems = []
+    optimizer, num_samples = values.get("optimizer", "adam"), values.get("posterior_samples", 0)
+    if num_samples and optimizer != "mcmc":
+        problems.append(f"posterior_samples={num_samples} needs optimizer=mcmc, not {optimizer}")
+    if optimizer in WITHOUT_GRADIENTS and values.get("device") == "gpu":
+        problems.append(f"device=gpu: optimizer={optimizer} trains on processors, use auto or cpu")
+    if optimizer == "als":
+        problems += [
+            f"{name}=0.0 is not a finite number > 0, which optimizer=als needs"
+            for name in ("linear_wd", "factors_wd")
+            if values.get(name) == 0
+        ]
+    groups = values.get("feature_groups")
+    if groups is not None and optimizer != "mcmc":
+        problems.append(
+            f"feature_groups={json.dumps(groups)} needs optimizer=mcmc, not {optimizer}"
+        )
+    elif groups is not None and (
+        not groups
+        or any(second <= first for first, second in itertools.pairwise(groups))
+        or groups[-1] >= values.get("feature_dim", MAX_FEATURE_DIM)
+    ):
+        problems.append(f"feature_groups={json.dumps(groups)} is not {FEATURE_LIST}")
+    return problems
+
+
+def _wrong_columns(values: Mapping[str, Any]) -> list[str]:
+    """Find mistakes in columns, and what needs columns or does not go with them."""
+    columns = values.get("columns")
+    if columns is None:
+        return [
+            f"{name}={json.dumps(values[name])} needs columns"
+            for name, default in (("min_count", MIN_COUNT), ("keep_seen", False))
+            if values.get(name, default) != default
+        ]
+    problems = []
+    if values.get("feature_groups") is not None:
+        problems.append("feature_groups must not be given with columns: each column is a group")
+    try:
+        parsed = parse_columns(columns, values.get("min_count", MIN_COUNT))
+    except UserError as error:
+        return [*problems, error.message]
+    if not any(column.kind == "label" for column in parsed.values()):
+        problems.append('columns: none is the label, expected one, such as "rating": "label"')
+    return problems
+
+
+def _misplaced_weight(values: Mapping[str, Any]) -> list[str]:
+    """Find a weight of positives where there are no classes."""
+    weight, predictor_type = values.get("positive_weight", 1), values.get("predictor_type")
+    if weight == 1 or predictor_type != "regressor":
+        return []
+    return [f"positive_weight={weight} needs predictor_type=binary_classifier, not regressor"]
+
+
+def _missing_init_values(values: Mapping[str, Any], problems: list[str]) -> list[str]:
+    """Find the initialisers whose only parameter is not set and has no default."""
+    needs = {"uniform": "scale", "constant": "value"}
+    return [
+        f"{name} is required when {group}_init_method is {method}"
+        for group in INIT_GROUPS
+        if (method := values.get(f"{group}_init_method")) in needs
+        and (name := f"{group}_init_{needs[method]}") not in values
+        and not mentioned(name, problems)
+    ]
