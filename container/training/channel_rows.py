@@ -107,7 +107,7 @@ def _reader_of(job: TrainingJob) -> _Reader:
     if job.hyperparameters.columns is None:
         return read_channel
     # Imported here: a job of numbered features does not need pyarrow.
-    from container.training.table_rows import read_table_rows  # noqa: PLC0415
+    from container.training.tables.rows import read_table_rows  # noqa: PLC0415
 
     return read_table_rows
 

@@ -168,7 +168,7 @@ def _with_tables(
     if job.hyperparameters.columns is None:
         return job
     # Imported here: a job of numbered features does not need pyarrow.
-    from container.training.table_fit import learn_tables  # noqa: PLC0415
+    from container.training.tables.fit import learn_tables  # noqa: PLC0415
 
     return learn_tables(paths, job, stop.is_set)
 
@@ -294,7 +294,7 @@ def _load_queries(
         _log.warning("rankings are not judged: the model is spread over several GPUs")
         return {}
     # Imported here: as in `_with_tables`.
-    from container.training.table_queries import load_queries  # noqa: PLC0415
+    from container.training.queries import load_queries  # noqa: PLC0415
 
     return load_queries(paths, job, channels, stop.is_set)
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 from container.settings import Paths
 from container.training.channel_rows import ChannelRows
 from container.training.job import EVALUATED, TrainingJob
-from container.training.table_rows import read_table_rows
-from container.training.table_source import num_threads
+from container.training.tables.rows import read_table_rows
+from container.training.tables.source import num_threads
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch

@@ -14,7 +14,7 @@ from container.training.channel import SIDE_CHANNELS
 from container.training.channels import read_sources
 from container.training.job import TrainingJob
 from container.training.model_channel import load_start
-from container.training.table_source import check_same_columns, num_threads, open_source
+from container.training.tables.source import check_same_columns, num_threads, open_source
 from fm_algo.data.formats.content_type import JSONLINES, parse_content_type
 from fm_algo.data.tables.arrow.fitting import EncoderFit, Side
 from fm_algo.data.tables.arrow.learnt import LearntColumn

@@ -8,7 +8,7 @@ import pyarrow as pa
 from container.settings import Paths
 from container.training.channels import drop_weightless, read_sources
 from container.training.job import TrainingJob
-from container.training.table_source import check_same_columns, num_threads, open_source
+from container.training.tables.source import check_same_columns, num_threads, open_source
 from fm_algo.data.tables.arrow.columns import CellError
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder
 from fm_algo.data.tables.tables import Tables
