@@ -2,6 +2,10 @@
 
 parameters   the constructor's parameters, drawn from the declaration of the hyperparameters
 learning     one training, from rows in memory to a model
+frames       data frames to rows of features
+tables       the part of an estimator that takes data frames
+answers      the part that explains, recommends and finds what is alike
+model_report a model's report, as a page and as numbers
 estimator    what the two estimators share
 regressor, classifier
 loading      `load_model`, from any artifact to a fitted estimator

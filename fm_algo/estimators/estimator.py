@@ -17,19 +17,17 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from fm_algo.answers.explain import Explanation, explain
-from fm_algo.answers.recommend import top_features
 from fm_algo.artifacts.artifact import Label, save_model
 from fm_algo.artifacts.location import write_to
-from fm_algo.data.tables.cells import Scalar
 from fm_algo.errors import UserError
+from fm_algo.estimators.answers import Answers
 from fm_algo.estimators.frames import Frame, encode_frame
 from fm_algo.estimators.learning import Learning, history_of, split_off
-from fm_algo.estimators.names import KnowsNames, RowsLike
 from fm_algo.estimators.parameters import complete, hyperparameters_for, takes_parameters
+from fm_algo.estimators.tables import RowsLike
 from fm_algo.hyperparameters import OF_TABLES, WITHOUT_GRADIENTS, Hyperparameters
 from fm_algo.model import PredictorType
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
+from fm_algo.sparse import CSRBatch, Float32Array
 
 if TYPE_CHECKING:
     from fm_algo.estimators.model_report import ModelReport
@@ -47,7 +45,7 @@ def _learns_by_mini_batches(estimator: "FMEstimator") -> bool:
     )
 
 
-class FMEstimator(KnowsNames):
+class FMEstimator(Answers):
     """Trains, scores, explains and saves a factorization machine.
 
     A subclass says what its labels are.
@@ -168,89 +166,6 @@ class FMEstimator(KnowsNames):
         self.n_iter_ = num_done + 1
         self._learning = learning
         return self
-
-    def explain(self, X: RowsLike) -> Explanation:
-        """Split the margin of a row into parts, one per feature and one per pair of features.
-
-        Parameters
-        ----------
-        X : matrix, array or data frame, shape (1, feature_dim)
-            With `columns`: a data frame of one row, or a dict of cells by column.
-
-        Returns
-        -------
-        Explanation
-            Its features are numbers; `feature_name` says what they are. It is about the model
-            itself, not its samples.
-
-        Raises
-        ------
-        UserError
-            If there is not exactly one row.
-        """
-        row = self._one_row(X)
-        return explain(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values)
-
-    def recommend(
-        self,
-        X: RowsLike,
-        candidates: range | str | None = None,
-        top_k: int = 10,
-        *,
-        exclude: Sequence[Scalar] = (),
-        exclude_seen: bool = False,
-    ) -> tuple[Int32Array | list[str], Float32Array]:
-        """Find the candidates whose presence gives a row the highest score.
-
-        Parameters
-        ----------
-        X : matrix, array or data frame, shape (1, feature_dim)
-            The row, such as a user's. With `columns`: a data frame of one row, or a dict of cells.
-        candidates : range or str
-            Numbers of columns of X, such as the items', in steps of 1. With `columns`: the column
-            whose values are ranked, by default all rows of the table of items.
-        top_k : int, optional
-            How many are wanted.
-        exclude : sequence of values, optional
-            With `columns`: candidates that are not to be among them.
-        exclude_seen : bool, optional
-            With `columns` and keep_seen: whether to leave out what the row's user has in the
-            training rows.
-
-        Returns
-        -------
-        features or names : int32, shape (m,), or list of str
-            The best first; m is the lesser of top_k and the number of candidates.
-        scores : float32, shape (m,)
-            What the row would score with that candidate: of a classifier, the probability of
-            ``classes_[1]``. By the model itself, not its samples.
-
-        Raises
-        ------
-        UserError
-            If there is not exactly one row, or there are no such candidates.
-        """
-        row = self._one_row(X)
-        if self.tables_ is not None:
-            names, margin = self._best_names(
-                X, candidates, top_k, exclude, exclude_seen=exclude_seen
-            )
-            return names, self.model_.link(margin)
-        if not isinstance(candidates, range):
-            raise UserError(f"candidates={candidates!r}: allowed is a range of columns of X")
-        last = candidates.stop - 1
-        if candidates.step != 1 or not 0 <= candidates.start <= last < row.feature_dim or top_k < 1:
-            raise UserError(
-                f"candidates={candidates}, top_k={top_k}: allowed are a range of columns from 0 to "
-                f"{row.feature_dim}, in steps of 1 and not empty, and a top_k of at least 1"
-            )
-        features, margin = top_features(
-            *(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values),
-            first=candidates.start,
-            last=last,
-            top_k=top_k,
-        )
-        return features, self.model_.link(margin)
 
     def report(
         self, X: RowsLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
