@@ -23,6 +23,7 @@ def assert_same_model(one, other):
         )
 
 
+@pytest.mark.hosts
 def test_two_hosts_make_the_model_of_one(tmp_path):
     def described(tree, size):
         tree.hyperparameters(
@@ -43,6 +44,7 @@ def test_two_hosts_make_the_model_of_one(tmp_path):
     assert leading.tables.describe() == alone.tables.describe()
 
 
+@pytest.mark.hosts
 def test_files_may_be_divided_among_hosts(tmp_path):
     """Columns stand in another order in each, and one host has no file."""
 
@@ -61,6 +63,7 @@ def test_files_may_be_divided_among_hosts(tmp_path):
     assert [block.name for block in encoder.blocks] == ["user", "item"]
 
 
+@pytest.mark.hosts
 def test_gpus_share_what_the_first_process_has_learnt(tmp_path):
     one, two = TrainingTree(tmp_path / "one"), TrainingTree(tmp_path / "two")
     earlier = TrainingTree(tmp_path / "earlier")

@@ -145,6 +145,7 @@ def test_validation_rows_that_are_split_off_keep_their_weights(tmp_path):
     assert any("validation" in line for line in told[0])
 
 
+@pytest.mark.hosts
 def test_several_hosts_make_the_model_of_one_on_weighted_rows(tmp_path):
     def describe(tree, size):
         tree.hyperparameters(
