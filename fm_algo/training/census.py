@@ -17,8 +17,8 @@ from fm_algo.training.rows import Rows
 LARGE_VALUE = 100.0
 """A column with a larger value is not scaled: its step is that much larger than a bias's."""
 
-_MOST_FEATURES = 1 << 24
-"""Features whose columns are told apart; the 12 bytes per feature of more would be felt."""
+_MOST_FEATURES = 1 << 22
+"""Features whose columns are told apart: 50 MB. A job may have planned all memory there is."""
 
 _MOST_ENTRIES = 1 << 25
 """Entries that are counted by column: a third of a second. Labels are counted in all rows."""

@@ -391,7 +391,12 @@ def test_hosts_start_at_the_mean_of_all_and_the_first_one_reports(tmp_path, num_
 
     def describe(tree, number):
         tree.hyperparameters(
-            num_factors=num_factors, bias_init_method="mean", bias_lr="0", bias_wd="0", epochs="2"
+            num_factors=num_factors,
+            bias_init_method="mean",
+            bias_lr="0",
+            bias_wd="0",
+            epochs="2",
+            report=None,
         )
         tree.channel("train", {"a.csv": shards[number].csv}, S3DistributionType="ShardedByS3Key")
 
