@@ -106,10 +106,9 @@ def encode_frame(frame: Frame, encoder: TableEncoder, *, labelled: bool) -> CSRB
             raise UserError("a list of rows can be scored, but not trained on: make a data frame")
         return RowEncoder(encoder).encode(frame).batch
     reader = read_frame(frame)
-    needed = [block.name for block in encoder.blocks if block.table == "rows"]
+    needed = encoder.needed
     if labelled:
         needed += [each.name for each in encoder.columns if each.kind in {"label", "weight"}]
-    needed += [side.key for side in encoder.sides if side.key not in needed]
     absent = [name for name in needed if name not in reader.names]
     if absent:
         raise UserError(

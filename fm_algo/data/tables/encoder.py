@@ -101,6 +101,15 @@ class TableEncoder:
             self.feature_dim,
         )
 
+    @property
+    def needed(self) -> list[str]:
+        """Names of the columns that a table to score must have: all that the rows' features need.
+
+        Those of the side tables are read off them by their keys.
+        """
+        own = [block.name for block in self.blocks if block.table == "rows"]
+        return own + [side.key for side in self.sides if side.key not in own]
+
     @cached_property
     def block_of(self) -> Mapping[str, Block]:
         """The blocks by the name of their column."""

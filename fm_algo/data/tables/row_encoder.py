@@ -87,15 +87,6 @@ class RowEncoder:
         """Names of all columns that a row may have."""
         return self._names
 
-    @property
-    def needed(self) -> list[str]:
-        """Names of the columns that a table to score must have: all that the rows' features need.
-
-        Those of the side tables are read off them by their keys.
-        """
-        own = [name for name, *_ in self._of_rows]
-        return own + [side.key for side, *_ in self._of_sides if side.key not in own]
-
     def encode(self, rows: Sequence[Mapping[str, Cell]]) -> EncodedRows:
         """Turn rows into features.
 

@@ -121,10 +121,6 @@ class ArrowEncoder:
         found = _find_words(batch, side.key, side.keys)
         return np.where(found < 0, len(side.keys), found).astype(np.int64)
 
-    def find_values(self, batch: pa.RecordBatch, column: str) -> Int32Array:
-        """Return the number of each cell's value in a category's dictionary; below 0 if none."""
-        return _find_words(batch, column, self._encoder.dictionaries[column])
-
     def hash_words(self, batch: pa.RecordBatch, column: str) -> NDArray[np.uint64]:
         """Return the hash of each cell's word, uint64, (n,); of a missing one, that of none."""
 

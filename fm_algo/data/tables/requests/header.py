@@ -28,11 +28,11 @@ def check_header(names: Sequence[str], rows: RowEncoder) -> None:
             raise UserError(f"two columns are named {found}, expected different names")
         seen.add(name)
     rows.check_names(names)
-    missing = [name for name in rows.needed if name not in seen]
+    needed = rows.encoder.needed
+    missing = [name for name in needed if name not in seen]
     if missing:
         raise UserError(
-            f"no column {listed(missing)}; expected are {listed(rows.needed)}, whose cells may be "
-            "empty"
+            f"no column {listed(missing)}; expected are {listed(needed)}, whose cells may be empty"
         )
 
 

@@ -114,4 +114,4 @@ def test_very_many_columns_are_not_all_told():
 
 
 def test_needed_are_the_columns_that_the_side_tables_do_not_have(table_encoder):
-    assert RowEncoder(table_encoder).needed == ["user", "item"]
+    assert table_encoder.needed == ["user", "item"]
