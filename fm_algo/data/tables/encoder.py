@@ -95,7 +95,7 @@ class TableEncoder:
     @cached_property
     def space(self) -> FeatureSpace:
         """The features, with a field per column."""
-        return FeatureSpace(
+        return FeatureSpace.of_columns(
             tuple(block.name for block in self.blocks),
             np.array([block.first for block in self.blocks], np.int64),
             self.feature_dim,

@@ -112,7 +112,7 @@ def test_short_columns_share_a_group():
 
 def test_known_columns_are_groups_and_short_ones_share_one():
     firsts = np.array([0, 40, 41, 80], np.int64)
-    space = FeatureSpace(("user", "age", "item", "day"), firsts, 90)
+    space = FeatureSpace.of_columns(("user", "age", "item", "day"), firsts, 90)
 
     groups = groups_of_fields(space)
 
