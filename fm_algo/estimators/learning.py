@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.data.tables.moves import Move
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.early_stopping import judged_metric
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit

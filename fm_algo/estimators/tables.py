@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.data.tables.cells import describe
 from fm_algo.data.tables.moves import Move, find_moves
 from fm_algo.data.tables.tables import Tables
@@ -19,6 +18,7 @@ from fm_algo.estimators.frames import (
     learn_tables,
 )
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.sparse.matrix import Matrix
 
 RowsLike: TypeAlias = "Matrix | Frame | CSRBatch"

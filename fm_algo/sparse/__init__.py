@@ -1,7 +1,8 @@
 """Rows in sparse form, and the way from what users bring to them.
 
-batch    `CSRBatch`: rows with labels and weights
-matrix   matrices, labels and weights that users pass, checked
+batch           `CSRBatch`: rows with labels and weights
+feature_space   `FeatureSpace`: which field each feature belongs to
+matrix          matrices, labels and weights that users pass, checked
 """
 
 from fm_algo.sparse.batch import CSRBatch, to_float32

@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_algo import model as model_module
 from fm_algo.model import FMModel
+from fm_algo.model import fm_model as model_module
 from fm_algo.sparse import CSRBatch
 
 FEATURE_DIM = 9

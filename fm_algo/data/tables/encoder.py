@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.columns import Column
 from fm_algo.data.tables.dictionary import UNKNOWN, Dictionary
 from fm_algo.errors import UserError
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.sparse.matrix import Float32Array, Int32Array, Int64Array
 
 _T = TypeVar("_T")

@@ -8,9 +8,9 @@ short runs only, and have one prior.
 
 import numpy as np
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.runtime.jit import njit
 from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
+from fm_algo.sparse.feature_space import FeatureSpace
 
 LEAST_FEATURES = 32
 """Shorter runs share a group."""

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.runtime import threads
 from fm_algo.runtime.machine import usable_memory_bytes
 from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.bayes.chain import FIRST_AVERAGED, Chain
 from fm_algo.training.bayes.groups import groups_by_first, groups_of_fields
 from fm_algo.training.bayes.memory import Counts, planned_bytes

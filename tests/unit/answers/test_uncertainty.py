@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fm_algo import model as model_module
 from fm_algo.answers.uncertainty import score_uncertainty
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
+from fm_algo.model import fm_model as model_module
 from fm_algo.sparse import CSRBatch
 
 ROWS = CSRBatch.of(np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 3]] * np.float32([[1, 2, 1, 0, 5]]).T)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_algo.data.feature_space import FeatureSpace
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.bayes import columns as columns_module
 from fm_algo.training.bayes.columns import arrange
 from fm_algo.training.bayes.groups import (

@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fm_algo import model as model_module
 from fm_algo.errors import UserError
 from fm_algo.loss import sigmoid
 from fm_algo.model import FMModel
+from fm_algo.model import fm_model as model_module
 from fm_algo.sparse import CSRBatch
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.loss import LOSSES, PredictorType
+from fm_algo.model.field_weights import FieldWeights
 from fm_algo.sparse import CSRBatch, Float32Array, to_float32
-
-__all__ = ["FMModel", "PredictorType"]
 
 _GATHERED_NUMBERS = 1 << 17
 """Factors gathered at once while scoring: 1 MB as float64, which fits in a cache."""
@@ -34,6 +33,9 @@ class FMModel:
         Samples of the posterior, as Gibbs sampling draws them. Where there are any, margins and
         scores are theirs: a score is the mean of their scores. They have this model's
         predictor_type and feature_dim, one num_factors of their own, and no samples.
+    field_weights : FieldWeights, optional
+        How much each pair of fields counts; None if all pairs count alike. A model with samples has
+        none.
 
     Notes
     -----
@@ -46,6 +48,7 @@ class FMModel:
     w: Float32Array
     V: Float32Array
     samples: tuple["FMModel", ...] = ()
+    field_weights: FieldWeights | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -60,9 +63,9 @@ class FMModel:
     def copy(self) -> Self:
         """Return the same model, samples included, with contiguous arrays of its own in memory."""
         w0, w, V = (np.array(numbers, order="C") for numbers in (self.w0, self.w, self.V))
-        return type(self)(
-            self.predictor_type, w0, w, V, tuple(sample.copy() for sample in self.samples)
-        )
+        samples = tuple(sample.copy() for sample in self.samples)
+        field_weights = None if self.field_weights is None else self.field_weights.copy()
+        return type(self)(self.predictor_type, w0, w, V, samples, field_weights)
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Bias, linear and pairwise part of each row, before the link function.
@@ -85,7 +88,8 @@ class FMModel:
 
         Notes
         -----
-        Rendle 2010, lemma 3.1: O(num_entries * num_factors).
+        Rendle 2010, lemma 3.1: O(num_entries * num_factors). With weights of fields, a row with
+        entries in F of them takes O(F² * num_factors) more.
         """
         batch.check_feature_dim(self.feature_dim)
         return to_float32(self._mean_margins(batch) if self.samples else self._margins(batch))
@@ -131,16 +135,18 @@ class FMModel:
 
     def _margins(self, batch: CSRBatch) -> NDArray[np.float64]:
         """Return the margin of each row by w0, w and V."""
-        if batch.num_rows == 1:
+        if batch.num_rows == 1 and self.field_weights is None:
             return self._margin_of_row(batch)
         margins = np.empty(batch.num_rows)
         # Score rows in blocks, so that a large batch needs no more memory than a small one.
-        entries_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
+        entries_at_once = rows_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
+        if self.field_weights is not None:
+            rows_at_once = max(1, rows_at_once // len(self.field_weights.R))
         start = 0
         while start < batch.num_rows:
             limit = batch.indptr[start] + entries_at_once
             stop = int(np.searchsorted(batch.indptr, limit, side="right")) - 1
-            stop = min(max(stop, start + 1), batch.num_rows)
+            stop = min(max(stop, start + 1), start + rows_at_once, batch.num_rows)
             margins[start:stop] = self._margin_of_block(batch.rows(start, stop))
             start = stop
         return margins
@@ -158,7 +164,10 @@ class FMModel:
         x = batch.values.astype(np.float64)
         linear = self.w[batch.indices] * x  # (num_entries,)
         factors = self.V[batch.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
-        return float(self.w0[0]) + _sum_up(linear, factors, batch)
+        if self.field_weights is None:
+            return float(self.w0[0]) + _sum_up(linear, factors, batch)
+        pairwise = self.field_weights.pairwise(factors, batch)
+        return float(self.w0[0]) + sum_by_row(linear, batch) + pairwise
 
     def score(self, batch: CSRBatch) -> Float32Array:
         """Score each row: the margin for a regressor, its sigmoid for a classifier.

@@ -1,6 +1,6 @@
 import numpy as np
 
-from fm_algo.data.feature_space import FeatureSpace
+from fm_algo.sparse.feature_space import FeatureSpace
 
 
 def test_a_column_is_one_run():
