@@ -47,6 +47,7 @@ def find_conflicts(values: Mapping[str, Any], problems: list[str]) -> list[str]:
     return [
         *_missing_init_values(values, problems),
         *_misplaced_bayes_values(values),
+        *_misplaced_field_values(values),
         *_wrong_columns(values),
         *_misplaced_weight(values),
     ]
@@ -76,13 +77,44 @@ def _misplaced_bayes_values(values: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"feature_groups={json.dumps(groups)} needs optimizer=mcmc, not {optimizer}"
         )
-    elif groups is not None and (
-        not groups
-        or any(second <= first for first, second in itertools.pairwise(groups))
-        or groups[-1] >= values.get("feature_dim", MAX_FEATURE_DIM)
-    ):
-        problems.append(f"feature_groups={json.dumps(groups)} is not {FEATURE_LIST}")
+        return problems
+    return problems + _wrong_features("feature_groups", values)
+
+
+def _misplaced_field_values(values: Mapping[str, Any]) -> list[str]:
+    """Find what is said of fields in vain, and who cannot learn their weights."""
+    if values.get("interaction") != "field_weighted":
+        return [
+            f"{name}={json.dumps(values[name])} needs interaction=field_weighted"
+            for name, default in (
+                ("feature_fields", None),
+                ("field_weights_lr", None),
+                ("field_weights_wd", 0.0),
+            )
+            if values.get(name, default) != default
+        ]
+    problems = _wrong_features("feature_fields", values)
+    optimizer = values.get("optimizer", "adam")
+    if optimizer in WITHOUT_GRADIENTS:
+        problems.append(
+            f"interaction=field_weighted is learnt by gradients, not by optimizer={optimizer}: use "
+            "rowwise_adagrad, adam, adagrad, ftrl or sgd"
+        )
+    if values.get("columns") is not None and values.get("feature_fields") is not None:
+        problems.append("feature_fields must not be given with columns: each column is a field")
     return problems
+
+
+def _wrong_features(name: str, values: Mapping[str, Any]) -> list[str]:
+    """Find out whether a list of first features, if it is given, is none."""
+    firsts = values.get(name)
+    if firsts is None or (
+        firsts
+        and all(first < second for first, second in itertools.pairwise(firsts))
+        and firsts[-1] < values.get("feature_dim", MAX_FEATURE_DIM)
+    ):
+        return []
+    return [f"{name}={json.dumps(firsts)} is not {FEATURE_LIST}"]
 
 
 def _wrong_columns(values: Mapping[str, Any]) -> list[str]:

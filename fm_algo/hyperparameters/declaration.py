@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
 from fm_algo.data.tables.columns import MIN_COUNT, Column, parse_columns
 from fm_algo.hyperparameters.checks import check_all, find_conflicts
 from fm_algo.hyperparameters.ranges import describe_range, typed
 from fm_algo.loss import PredictorType
 from fm_algo.sparse import MAX_FEATURE_DIM
+from fm_algo.sparse.feature_space import FeatureSpace
 
 InitMethod = Literal["normal", "uniform", "constant"]
 BiasInitMethod = Literal["normal", "uniform", "constant", "mean"]
 Optimizer = Literal["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd", "als", "mcmc"]
+Interaction = Literal["all", "field_weighted"]
 Device = Literal["auto", "cpu", "gpu"]
 MetricName = Literal[
     "rmse",
@@ -235,6 +238,32 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "all rows in memory, and train on the processors of one host."
         ),
     ] = "adam"
+    interaction: Annotated[
+        Interaction,
+        _text(
+            "Ours. How much a pair of features counts. all: each pair alike. field_weighted: what "
+            "is learnt for their two fields. Fields are the columns of tables, those of "
+            "text/libffm, or feature_fields."
+        ),
+    ] = "all"
+    feature_fields: Annotated[
+        tuple[FeatureNumber, ...] | None,
+        _text(
+            "Ours. First features of the fields, for interaction=field_weighted on numbered "
+            "features; such as [0, 943] for users and items."
+        ),
+    ] = None
+    field_weights_lr: Annotated[
+        NotNegative | None,
+        _text(
+            "Ours. Learning rate of the weights of pairs of fields; not set means factors_lr.",
+            tunable=_CONTINUOUS,
+        ),
+    ] = None
+    field_weights_wd: Annotated[
+        NotNegative,
+        _text("Ours. Weight decay (L2) of the weights of pairs of fields.", tunable=_CONTINUOUS),
+    ] = 0.0
     l1: Annotated[
         NotNegative,
         _text("Ours. L1 strength of ftrl, in units of a rescaled gradient.", tunable=_CONTINUOUS),
@@ -367,6 +396,21 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, name, values[name])
         set_values = {name: value for name, value in values.items() if value is not None}
         check_all(problems + find_conflicts(set_values, problems))
+
+    @property
+    def is_field_weighted(self) -> bool:
+        """Whether pairs of fields have weights."""
+        return self.interaction == "field_weighted"
+
+    @property
+    def numbered_fields(self) -> FeatureSpace | None:
+        """The fields that feature_fields says, by name "0", "1", …; None without it."""
+        if self.feature_fields is None:
+            return None
+        firsts = np.union1d([0], self.feature_fields).astype(np.int64)
+        return FeatureSpace.of_columns(
+            [str(number) for number in range(len(firsts))], firsts, self.feature_dim
+        )
 
     @property
     def table_columns(self) -> dict[str, Column] | None:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 FEATURE_LIST = "a list of whole numbers, such as [0, 943], ascending, below feature_dim"
-"""The words for what `feature_groups` takes."""
+"""The words for what `feature_groups` and `feature_fields` take."""
 
 
 def describe_range(annotation: Any) -> str:  # noqa: ANN401 - a type annotation has no type of its own

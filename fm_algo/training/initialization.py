@@ -6,8 +6,9 @@ import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import Float32Array
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.peers import Alone, Peers
 from fm_algo.training.rows import Rows
 from fm_algo.training.state import ParameterStore, WritableArray
@@ -16,20 +17,21 @@ _BLOCK_NUMBERS = 1 << 22
 """Numbers drawn at once; they need 16 MB of memory besides the model's own."""
 
 
-def zero_model(hyperparameters: Hyperparameters) -> FMModel:
-    """Make a model of the job's shape, all parameters 0."""
+def zero_model(hyperparameters: Hyperparameters, space: FeatureSpace | None = None) -> FMModel:
+    """Make a model of the job's shape, all parameters 0; with weights of the fields of `space`."""
     feature_dim, num_factors = hyperparameters.feature_dim, hyperparameters.num_factors
     return FMModel(
         hyperparameters.predictor_type,
         np.zeros(1, np.float32),
         np.zeros(feature_dim, np.float32),
         np.zeros((feature_dim, num_factors), np.float32),
+        field_weights=None if space is None else FieldWeights.of_ones(space),
     )
 
 
-def initial_model(hyperparameters: Hyperparameters) -> FMModel:
+def initial_model(hyperparameters: Hyperparameters, space: FeatureSpace | None = None) -> FMModel:
     """Make a model with the initial parameters that `draw_initial` draws."""
-    model = zero_model(hyperparameters)
+    model = zero_model(hyperparameters, space)
     draw_initial(model, hyperparameters)
     return model
 
@@ -43,8 +45,10 @@ def draw_initial(model: ParameterStore, hyperparameters: Hyperparameters) -> Non
         Its arrays are written in place, block by block from the start.
     hyperparameters : Hyperparameters
         Init methods with their values, and the seed. A group that use_bias or use_linear switches
-        off is set to 0.
+        off is set to 0. Weights of pairs of fields begin at 1, as if they all counted alike.
     """
+    if model.field_weights is not None:
+        model.field_weights.R[:] = 1
     is_on = {
         "bias": hyperparameters.use_bias,
         "linear": hyperparameters.use_linear,

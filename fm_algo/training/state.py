@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import Float32Array
 
 
@@ -92,7 +92,14 @@ class ParameterStore(Protocol):
         """Factors, shape (feature_dim, num_factors)."""
         ...
 
+    @property
+    def field_weights(self) -> FieldWeights | None:
+        """Weights of pairs of fields, if there are any."""
+        ...
+
 
 def write_model(model: FMModel, store: ParameterStore) -> None:
     """Write all parameters of a model to a store."""
     store.w0[:], store.w[:], store.V[:] = model.w0, model.w, model.V
+    if store.field_weights is not None and model.field_weights is not None:
+        store.field_weights.R[:] = model.field_weights.R

@@ -142,4 +142,12 @@ class NamedModel(FMModel):
     def of(cls, model: FMModel, tables: Tables) -> Self:
         """Return a model with the names that were kept with it."""
         names = Names(model, tables)
-        return cls(model.predictor_type, model.w0, model.w, model.V, model.samples, names=names)
+        return cls(
+            model.predictor_type,
+            model.w0,
+            model.w,
+            model.V,
+            model.samples,
+            model.field_weights,
+            names=names,
+        )

@@ -26,8 +26,7 @@ from fm_algo.training.distributed.joint_kernel import JointBatch, JointKernel, j
 from fm_algo.training.distributed.placement import FactorPlacement
 from fm_algo.training.gradient import PreparedBatch
 from fm_algo.training.gradient.cpu import CPUKernel
-from fm_algo.training.gradient.passes import update_columns
-from fm_algo.training.gradient.split_passes import find_residuals
+from fm_algo.training.gradient.passes import find_residuals, update_columns
 from fm_algo.training.gradient.transpose import transpose
 
 

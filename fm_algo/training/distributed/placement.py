@@ -159,11 +159,14 @@ class PartOfModel:
     ----------
     w0 : float32, shape (1,)
     w, V : WritableColumns
+    field_weights : None
+        Several hosts learn none.
     """
 
     w0: Float32Array
     w: "WritableColumns"
     V: "WritableColumns"
+    field_weights: None = None
 
 
 class WritableColumns:

@@ -160,12 +160,15 @@ class SharedModel:
     predictor_type : {"regressor", "binary_classifier"}
     w0 : float32, shape (1,)
     w, V : SharedRows
+    field_weights : None
+        Several hosts learn none.
     """
 
     predictor_type: PredictorType
     w0: Float32Array
     w: "SharedRows"
     V: "SharedRows"
+    field_weights: None = None
 
 
 class SharedRows:

@@ -19,12 +19,13 @@ from fm_algo.model import FMModel
 from fm_algo.runtime import threads
 from fm_algo.runtime.simd import aligned_rows
 from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.gradient import Kernel, PreparedBatch
 from fm_algo.training.gradient.optimizers import StepConstants
 from fm_algo.training.gradient.parameters import Parameters
 from fm_algo.training.gradient.passes import forward_rows, update_columns
 from fm_algo.training.gradient.transpose import transpose
-from fm_algo.training.state import State
+from fm_algo.training.state import State, write_model
 
 _MARGIN_ROWS = 4096
 """Rows that `margin` scores at once."""
@@ -40,6 +41,8 @@ class CPUKernel(Kernel[PreparedBatch]):
     ----------
     hyperparameters : Hyperparameters
         Shapes, optimiser, rates, decay, clipping, threads and which parameter groups exist.
+    space : FeatureSpace, optional
+        The fields whose pairs have weights; only `FieldCPUKernel` learns them.
 
     Attributes
     ----------
@@ -47,19 +50,19 @@ class CPUKernel(Kernel[PreparedBatch]):
         Threads in use.
     """
 
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, hyperparameters: Hyperparameters, space: FeatureSpace | None = None) -> None:
         self.num_threads = threads.set_up(hyperparameters.num_threads)
         self._hyperparameters = hyperparameters
         self._loss = LOSSES[hyperparameters.predictor_type]
         self._constants = StepConstants.of(hyperparameters)
-        self._parameters = Parameters(hyperparameters)
+        self._parameters = Parameters(hyperparameters, space)
 
     @classmethod
     def starting_from(cls, model: FMModel, hyperparameters: Hyperparameters) -> Self:
         """Make a kernel whose parameters are a copy of `model`'s."""
-        kernel = cls(hyperparameters)
-        own = kernel.model()
-        own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
+        field_weights = model.field_weights
+        kernel = cls(hyperparameters, None if field_weights is None else field_weights.space)
+        write_model(model, kernel.model())
         return kernel
 
     @property
@@ -96,7 +99,10 @@ class CPUKernel(Kernel[PreparedBatch]):
         """Margin of each row under the present parameters, float32, (num_rows,)."""
         starts = range(0, batch.num_rows, _MARGIN_ROWS)
         blocks = (batch.rows(start, min(start + _MARGIN_ROWS, batch.num_rows)) for start in starts)
-        return np.concatenate([np.empty(0, np.float32), *(self._forward_own(b)[0] for b in blocks)])
+        return np.concatenate([np.empty(0, np.float32), *(self._margins(b) for b in blocks)])
+
+    def _margins(self, batch: CSRBatch) -> Float32Array:
+        return self._forward_own(batch)[0]
 
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""

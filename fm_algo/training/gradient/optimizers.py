@@ -165,6 +165,12 @@ def learning_rate(optimizer: Optimizer, lr: float, step: int) -> float:
     return lr * math.sqrt(1 - BETA2**step) / (1 - BETA1**step) if optimizer == "adam" else lr
 
 
+def field_weights_lr(hyperparameters: Hyperparameters) -> float:
+    """Return the rate of the weights of pairs of fields."""
+    own = hyperparameters.field_weights_lr
+    return hyperparameters.factors_lr if own is None else own
+
+
 class StepConstants(NamedTuple):
     """The numbers that turn a step's gradients into updates, as a tuple for compiled code.
 

@@ -16,12 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
+from fm_algo.model.field_weights import check_num_fields
 from fm_algo.runtime.simd import CACHE_LINE, WIDTH, aligned_rows
-from fm_algo.training.gradient.optimizers import UPDATE_RULES, Constants, initial_ftrl_z
+from fm_algo.sparse.feature_space import FeatureSpace
+from fm_algo.training.gradient.optimizers import (
+    UPDATE_RULES,
+    Constants,
+    field_weights_lr,
+    initial_ftrl_z,
+)
 
 PARAMETER_ROWS = "parameter_rows"
 """The name of `Parameters.rows` in a kernel's state."""
+
+PAIR_ROWS = "pair_rows"
+"""The name of `Parameters.pairs` there."""
 
 _FTRL_ROWS = 1 << 16
 """Features whose states are set at once."""
@@ -76,6 +86,13 @@ class Parameters:
     ----------
     hyperparameters : Hyperparameters
         Shapes, optimiser and rates.
+    space : FeatureSpace, optional
+        The fields whose pairs have weights, with interaction=field_weighted.
+
+    Raises
+    ------
+    UserError
+        If there are too many fields.
 
     Attributes
     ----------
@@ -85,11 +102,18 @@ class Parameters:
         w0 and its states, laid out like w's part of a row.
     rows : float32, shape (feature_dim, layout.stride)
         Laid out as above; each row starts a cache line.
+    pairs : float32, shape (F * F, 3)
+        The weight of each pair of F fields and its states, laid out like the bias; both (f, g) and
+        (g, f) stand there. Empty without fields.
     layout : Layout
     """
 
-    def __init__(self, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, hyperparameters: Hyperparameters, space: FeatureSpace | None = None) -> None:
         self._hyperparameters = hyperparameters
+        self._space = space
+        num_fields = 0 if space is None else len(space.fields)
+        check_num_fields(num_fields)
+        self.pairs = np.zeros((num_fields * num_fields, 3), np.float32)
         self.layout = Layout.of(hyperparameters)
         self.num_steps = np.zeros(1, np.int64)
         self.bias = np.zeros((1, 3), np.float32)
@@ -98,11 +122,24 @@ class Parameters:
     def model(self) -> FMModel:
         """Return the present parameters, not copied."""
         w, V = self.rows[:, self.layout.w_at], self.rows[:, : self.layout.num_factors]
-        return FMModel(self._hyperparameters.predictor_type, self.bias[0, :1], w, V)
+        field_weights = None
+        if self._space is not None:
+            num_fields = len(self._space.fields)
+            R = self.pairs[:, 0].reshape(num_fields, num_fields)  # a view, though not contiguous
+            field_weights = FieldWeights(R, self._space)
+        return FMModel(
+            self._hyperparameters.predictor_type,
+            self.bias[0, :1],
+            w,
+            V,
+            field_weights=field_weights,
+        )
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the arrays by name, not copied."""
-        return {"num_steps": self.num_steps, "bias_row": self.bias, PARAMETER_ROWS: self.rows}
+        arrays: dict[str, NDArray[Any]]
+        arrays = {"num_steps": self.num_steps, "bias_row": self.bias, PARAMETER_ROWS: self.rows}
+        return arrays if self._space is None else arrays | {PAIR_ROWS: self.pairs}
 
     def before_first_step(self) -> None:
         """Set FTRL's states from the initial parameters, so that training starts there."""
@@ -112,6 +149,7 @@ class Parameters:
         l1, layout = Constants.of(rates).l1, self.layout
         width, w_at = layout.width, layout.w_at
         self.bias[:, 1] = initial_ftrl_z(self.bias[:, 0], rates.bias_lr, l1)
+        self.pairs[:, 1] = initial_ftrl_z(self.pairs[:, 0], field_weights_lr(rates), l1)
         for start in range(0, len(self.rows), _FTRL_ROWS):
             rows = self.rows[start : start + _FTRL_ROWS]
             rows[:, w_at + 1] = initial_ftrl_z(rows[:, w_at], rates.linear_lr, l1)

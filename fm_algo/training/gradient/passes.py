@@ -60,6 +60,71 @@ def residual_of(margin: np.float32, label: np.float32, is_classifier: bool) -> n
     return score - label
 
 
+@njit(nogil=True, error_model="numpy", cache=True)
+def find_residuals(
+    margin: Float32Array, labels: Float32Array, is_classifier: bool, residual: Float32Array
+) -> None:
+    """Compute score minus label of each row, where pass 1 does not know the margins yet."""
+    for r in range(len(margin)):
+        residual[r] = residual_of(margin[r], labels[r], is_classifier)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def entries_ahead(num_read: int) -> np.uint64:
+    """Return how many entries ahead pass 1 fetches parameters, of which it reads `num_read`."""
+    num_lines = (num_read + CACHE_LINE - 1) // CACHE_LINE
+    return np.uint64(max(_LINES_AHEAD // num_lines, _LEAST_ENTRIES_AHEAD))
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def sum_entries(
+    first: int,
+    last: int,
+    indices: Int32Array,
+    values: Float32Array,
+    parameters: Float32Array,
+    w_at: int,
+    use_linear: bool,
+    reach: np.uint64,
+    sums: Float32Array,
+    at: int,
+) -> tuple[np.float32, _Number]:
+    """Set row `at` of `sums` to Σ_e v_e x_e over some entries, and fetch those `reach` ahead.
+
+    Returns Σ_e w_e x_e, and a vector whose total is |Σ_e v_e x_e|² - Σ_e |v_e x_e|².
+    """
+    width, num_read = sums.shape[1], w_at + use_linear
+    last_entry = np.uint64(len(indices) - 1)
+    zero = splat(_float32(0))
+    linear = _float32(0)
+    pairwise = zero
+    # Two vectors at a time: their sums stay in registers, and the additions overlap.
+    for j in range(0, width, 2 * WIDTH):
+        is_first, is_pair = j == 0, j + WIDTH < width
+        s0 = s1 = squares0 = squares1 = zero
+        for e in range(np.uint64(first), np.uint64(last)):
+            i, x = np.uint32(indices[e]), values[e]
+            if is_first:
+                ahead = np.uint32(indices[min(e + reach, last_entry)])
+                for line in range(0, num_read, CACHE_LINE):
+                    prefetch(parameters, ahead, line)
+                if use_linear:
+                    linear += parameters[i, w_at] * x
+            term0 = x * load(parameters, i, j)
+            s0 = s0 + term0
+            squares0 = squares0 + term0 * term0
+            if is_pair:
+                term1 = x * load(parameters, i, j + WIDTH)
+                s1 = s1 + term1
+                squares1 = squares1 + term1 * term1
+        store(sums, at, j, s0)
+        pairwise = pairwise + (s0 * s0 - squares0)
+        if is_pair:
+            store(sums, at, j + WIDTH, s1)
+            pairwise = pairwise + (s1 * s1 - squares1)
+    return linear, pairwise
+
+
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def forward_rows(
     indptr: Int64Array,
@@ -80,41 +145,14 @@ def forward_rows(
     Pairwise part: ½ Σ_f (S_f² − Σ_i v_if² x_i²), Rendle 2010, lemma 3.1. Without `use_linear`, w is
     0 and is not read.
     """
-    num_rows, width = factor_sums.shape
-    num_read = w_at + use_linear
-    num_lines = (num_read + CACHE_LINE - 1) // CACHE_LINE
-    entries_ahead = np.uint64(max(_LINES_AHEAD // num_lines, _LEAST_ENTRIES_AHEAD))
-    last_entry = np.uint64(len(indices) - 1)
-    zero = splat(_float32(0))
+    num_rows = len(factor_sums)
+    reach = entries_ahead(w_at + use_linear)
     for piece in prange((num_rows + _ROWS_A_PIECE - 1) // _ROWS_A_PIECE):
         for r in range(piece * _ROWS_A_PIECE, min(num_rows, (piece + 1) * _ROWS_A_PIECE)):
-            first, last = np.uint64(indptr[r]), np.uint64(indptr[r + 1])
-            linear = _float32(0)
-            pairwise = zero
-            # Two vectors at a time: their sums stay in registers, and the additions overlap.
-            for j in range(0, width, 2 * WIDTH):
-                is_first, is_pair = j == 0, j + WIDTH < width
-                s0 = s1 = squares0 = squares1 = zero
-                for e in range(first, last):
-                    i, x = np.uint32(indices[e]), values[e]
-                    if is_first:
-                        ahead = np.uint32(indices[min(e + entries_ahead, last_entry)])
-                        for line in range(0, num_read, CACHE_LINE):
-                            prefetch(parameters, ahead, line)
-                        if use_linear:
-                            linear += parameters[i, w_at] * x
-                    term0 = x * load(parameters, i, j)
-                    s0 = s0 + term0
-                    squares0 = squares0 + term0 * term0
-                    if is_pair:
-                        term1 = x * load(parameters, i, j + WIDTH)
-                        s1 = s1 + term1
-                        squares1 = squares1 + term1 * term1
-                store(factor_sums, r, j, s0)
-                pairwise = pairwise + (s0 * s0 - squares0)
-                if is_pair:
-                    store(factor_sums, r, j + WIDTH, s1)
-                    pairwise = pairwise + (s1 * s1 - squares1)
+            linear, pairwise = sum_entries(
+                indptr[r], indptr[r + 1], indices, values,
+                parameters, w_at, use_linear, reach, factor_sums, r,
+            )  # fmt: skip
             m = w0 + linear + _float32(0.5) * total(pairwise)
             margin[r] = m
             residual[r] = residual_of(m, labels[r], is_classifier)
@@ -288,10 +326,16 @@ def update_columns(
     parameters: Float32Array,
     w_at: int,
     constants: StepConstants,
+    of_fields: tuple[Float32Array, Float32Array] | None = None,
 ) -> None:
-    """Pass 3: update the parameters. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri²."""
+    """Pass 3: update the parameters. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri².
+
+    With weights of fields, `rows` are places, so that S_rf is Σ_g r_gf s_rg, and `of_fields` has
+    the residuals of the rows, and r_ff for each column, by which the last sum is multiplied.
+    """
     if constants.use_bias:
-        gradient = constants.rescale * _sum(residual)
+        by_row = residual if of_fields is None else of_fields[0]
+        gradient = constants.rescale * _sum(by_row)
         update_w(bias, 0, 0, gradient, constants.bias_lr, constants.bias_wd, constants)
     num_columns, width = len(features), factor_sums.shape[1]
     # Taken apart out here and put together again in the loop: handed to its threads as a tuple, the
@@ -322,5 +366,7 @@ def update_columns(
                     parameters, i, w_at, rescale * linear,
                     own.linear_lr, own.linear_wd, own,
                 )  # fmt: skip
+            if of_fields is not None:
+                squares *= of_fields[1][c]
             decay = own.factors_wd - rescale * squares
             update_v(parameters, i, w_at, sums, decay, own)

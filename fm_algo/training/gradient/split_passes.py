@@ -10,7 +10,7 @@ from fm_algo.runtime.jit import njit, prange
 from fm_algo.runtime.simd import CACHE_LINE, WIDTH, load, prefetch, store
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.gradient.optimizers import StepConstants
-from fm_algo.training.gradient.passes import residual_of, sum_column, update_v, update_w
+from fm_algo.training.gradient.passes import sum_column, update_v, update_w
 
 _ROWS_A_PIECE = 128  # rows that a thread takes at once
 _ROWS_AHEAD = 24  # how far ahead parameters are fetched
@@ -34,15 +34,6 @@ def renumber(
             next_entry[rows[p]] = entry + 1
             to_indices[entry] = places[c]
             to_values[entry] = values[p]
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def find_residuals(
-    margin: Float32Array, labels: Float32Array, is_classifier: bool, residual: Float32Array
-) -> None:
-    """Compute score minus label of each row, when margins were added up from parts."""
-    for r in range(len(margin)):
-        residual[r] = residual_of(margin[r], labels[r], is_classifier)
 
 
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
