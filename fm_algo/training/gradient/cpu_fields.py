@@ -56,14 +56,15 @@ class FieldCPUKernel(CPUKernel):
 
     def __init__(self, hyperparameters: Hyperparameters, space: FeatureSpace) -> None:
         super().__init__(hyperparameters, space)
-        self._field_map = space.field_map()
+        self._space = space
         self._num_fields = len(space.fields)
+        self._sums = self._weighted_sums = np.empty((0, 0), np.float32)
 
     def prepare(self, batch: CSRBatch) -> FieldBatch:
         """Sort a mini-batch by fields and by columns; may run during other steps."""
-        rows = by_field(batch, self._field_map, self._num_fields)
+        rows = by_field(batch, self._space)
         columns = transpose(rows.as_batch())
-        return FieldBatch(batch, columns, rows, self._field_map[columns.features])
+        return FieldBatch(batch, columns, rows, self._space.field_of(columns.features))
 
     def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once; return the margins before that, float32, (num_rows,)."""
@@ -73,10 +74,8 @@ class FieldCPUKernel(CPUKernel):
         R = self._field_weights()
         margin, sums, weighted_sums, within = self._forward_fields(rows, R)
         residual = self._residuals(margin, prepared.batch)
-        place_residual = np.empty(rows.num_places, np.float32)
-        gradient = sum_pairs(
-            rows.row_starts, rows.fields, residual, sums, within, self._num_fields, place_residual
-        )
+        place_residual = np.repeat(residual, np.diff(rows.row_starts))
+        by_pair = sum_pairs(rows, residual, sums, within, self._num_fields)
         bias, parameter_rows, w_at, constants = self._begin_update()
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, place_residual,
@@ -86,8 +85,8 @@ class FieldCPUKernel(CPUKernel):
         chosen = self._hyperparameters
         lr = learning_rate(chosen.optimizer, field_weights_lr(chosen), int(parameters.num_steps[0]))
         update_pairs(
-            gradient, parameters.pairs, np.float32(lr), np.float32(chosen.field_weights_wd),
-            constants,
+            by_pair, parameters.pairs, self._num_fields,
+            np.float32(lr), np.float32(chosen.field_weights_wd), constants,
         )  # fmt: skip
         return margin
 
@@ -98,7 +97,7 @@ class FieldCPUKernel(CPUKernel):
         return batch.weigh(residual)
 
     def _margins(self, batch: CSRBatch) -> Float32Array:
-        rows = by_field(batch, self._field_map, self._num_fields)
+        rows = by_field(batch, self._space)
         return self._forward_fields(rows, self._field_weights())[0]
 
     def _field_weights(self) -> Float32Array:
@@ -109,11 +108,16 @@ class FieldCPUKernel(CPUKernel):
         self, rows: FieldRows, R: Float32Array
     ) -> tuple[Float32Array, Float32Array, Float32Array, Float32Array]:
         """Return each row's margin (n,), and of each place s_f and t_f (p, width) and h_f (p,)."""
-        parameters, width = self._parameters, self._parameters.layout.width
-        margin = np.empty(rows.batch.num_rows, np.float32)
-        sums = aligned_rows(np.empty, rows.num_places, width)
-        weighted_sums = aligned_rows(np.empty, rows.num_places, width)
-        within = np.empty(rows.num_places, np.float32)
+        parameters, num_places = self._parameters, rows.num_places
+        if num_places >= len(self._sums):
+            # Kept for the next step: memory that is new each time costs more than the work in it.
+            width = parameters.layout.width
+            self._sums, self._weighted_sums = (
+                aligned_rows(np.empty, num_places + num_places // 8 + 1, width) for _ in range(2)
+            )
+        sums, weighted_sums = self._sums[: num_places + 1], self._weighted_sums[:num_places]
+        sums[-1] = 0  # of no place
+        margin, within = np.empty(rows.batch.num_rows, np.float32), np.empty(num_places, np.float32)
         forward_fields(
             (rows.row_starts, rows.starts, rows.fields), rows.batch.indices, rows.batch.values,
             parameters.bias[0, 0], parameters.rows, parameters.layout.w_at,

@@ -5,12 +5,17 @@ Pass 3 of the CPU kernel knows rows only by their factor sums; with weights of f
 place for a row, because entries of other fields meet other sums.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from fm_algo.runtime.jit import njit
-from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
+from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
+from fm_algo.sparse.feature_space import FeatureSpace
+
+_NEAR_RUNS = 4
+"""How many runs are looked at one by one before the run of a feature is searched for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,79 +50,63 @@ class FieldRows:
         return CSRBatch(self.starts, batch.indices, batch.values, None, batch.feature_dim)
 
 
-def by_field(batch: CSRBatch, field_map: Int32Array, num_fields: int) -> FieldRows:
-    """Put the entries of each row in the order of their fields.
-
-    Parameters
-    ----------
-    batch : CSRBatch
-    field_map : int32, shape (feature_dim,)
-        The field of each feature.
-    num_fields : int
-    """
+def by_field(batch: CSRBatch, space: FeatureSpace) -> FieldRows:
+    """Put the entries of each row in the order of their fields."""
     entries = batch.num_entries
     fields, starts = np.empty(entries, np.int32), np.empty(entries + 1, np.int64)
     row_starts = np.empty(batch.num_rows + 1, np.int64)
-    indices, values = np.empty(entries, np.int32), np.empty(entries, np.float32)
-    num_places, is_as_it_was = _arrange(
-        batch.indptr, batch.indices, batch.values,
-        (field_map, num_fields), indices, values, (row_starts, starts, fields),
-    )  # fmt: skip
-    if not is_as_it_was:
-        batch = CSRBatch(
-            batch.indptr, indices, values, batch.labels, batch.feature_dim, batch.weights
+    num_places, is_sorted = _find_places(
+        batch.indptr, batch.indices, space.firsts, space.numbers, row_starts, starts, fields
+    )
+    if not is_sorted:
+        batch = _sort_by_field(batch, space)
+        num_places, _ = _find_places(
+            batch.indptr, batch.indices, space.firsts, space.numbers, row_starts, starts, fields
         )
     return FieldRows(batch, row_starts, starts[: num_places + 1], fields[:num_places])
 
 
+def _sort_by_field(batch: CSRBatch, space: FeatureSpace) -> CSRBatch:
+    rows = np.repeat(np.arange(batch.num_rows), np.diff(batch.indptr))
+    order = np.lexsort((space.field_of(batch.indices), rows))  # stable
+    return dataclasses.replace(batch, indices=batch.indices[order], values=batch.values[order])
+
+
 @njit(nogil=True, cache=True)
-def _arrange(
+def _find_places(
     indptr: Int64Array,
     indices: Int32Array,
-    values: Float32Array,
-    known_fields: tuple[Int32Array, int],
-    to_indices: Int32Array,
-    to_values: Float32Array,
-    places: tuple[Int64Array, Int64Array, Int32Array],
+    firsts: Int64Array,
+    numbers: Int32Array,
+    row_starts: Int64Array,
+    starts: Int64Array,
+    fields: Int32Array,
 ) -> tuple[int, bool]:
-    """Sort each row by counting; return the number of places, and whether all was sorted."""
-    field_map, num_fields = known_fields
-    row_starts, starts, fields = places
-    counts = np.zeros(num_fields, np.int64)
-    num_places, is_as_it_was = 0, True
+    """Find where the fields of each row begin; return how many there are, and if all are sorted.
+
+    Where a row is sorted by features, the run of the next feature is the present one or a later
+    one. So it is mostly found without a search.
+    """
+    num_places, is_sorted = 0, True
     row_starts[0] = starts[0] = 0
     for r in range(len(indptr) - 1):
-        first, last = indptr[r], indptr[r + 1]
-        is_sorted, before = True, np.int32(-1)
-        for e in range(first, last):
-            field = field_map[indices[e]]
+        run, before = 0, np.int32(-1)
+        for e in range(indptr[r], indptr[r + 1]):
+            feature = indices[e]
+            if feature < firsts[run]:
+                run = np.searchsorted(firsts, feature, side="right") - 1
+            for _ in range(_NEAR_RUNS):
+                if run + 1 == len(firsts) or feature < firsts[run + 1]:
+                    break
+                run += 1
+            else:
+                run = np.searchsorted(firsts, feature, side="right") - 1
+            field = numbers[run]
             is_sorted &= field >= before
+            if field != before:
+                fields[num_places] = field
+                num_places += 1
+            starts[num_places] = e + 1
             before = field
-        if is_sorted:
-            before = np.int32(-1)
-            for e in range(first, last):
-                to_indices[e], to_values[e] = indices[e], values[e]
-                field = field_map[indices[e]]
-                if field != before:
-                    fields[num_places] = field
-                    num_places += 1
-                starts[num_places] = e + 1
-                before = field
-        else:
-            is_as_it_was = False
-            for e in range(first, last):
-                counts[field_map[indices[e]]] += 1
-            end = first
-            for field in range(num_fields):
-                if counts[field]:
-                    fields[num_places] = field
-                    num_places += 1
-                    starts[num_places] = end + counts[field]
-                    counts[field], end = end, end + counts[field]
-            for e in range(first, last):
-                field = field_map[indices[e]]
-                to_indices[counts[field]], to_values[counts[field]] = indices[e], values[e]
-                counts[field] += 1
-            counts[:] = 0
         row_starts[r + 1] = num_places
-    return num_places, is_as_it_was
+    return num_places, is_sorted

@@ -78,8 +78,8 @@ def entries_ahead(num_read: int) -> np.uint64:
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
 def sum_entries(
-    first: int,
-    last: int,
+    first: int | np.uint64,
+    last: int | np.uint64,
     indices: Int32Array,
     values: Float32Array,
     parameters: Float32Array,
@@ -87,7 +87,7 @@ def sum_entries(
     use_linear: bool,
     reach: np.uint64,
     sums: Float32Array,
-    at: int,
+    at: int | np.uint64,
 ) -> tuple[np.float32, _Number]:
     """Set row `at` of `sums` to Σ_e v_e x_e over some entries, and fetch those `reach` ahead.
 
