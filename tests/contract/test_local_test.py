@@ -16,6 +16,7 @@ CONTENT_TYPES = {
     ".jsonl": "application/jsonlines",
     ".csv": "text/csv",
     ".libsvm": "text/libsvm",
+    ".libffm": "text/libffm",
     ".pbr": "application/x-recordio-protobuf",
 }
 
