@@ -16,9 +16,10 @@ Peers: `bulk` (compiled) and `plain` (NumPy and msgspec). RecordIO-protobuf has 
 of SageMaker's Python SDK, which stops at a list of messages; `sdk-arrays`, the same plus an array
 of each message's values and keys. The SDK runs under the interpreter that has it.
 
-Data: `recordio` and `libsvm` hold rows of 39 entries of value 1, one for each of 39 fields of equal
-width, over 1,000,000 features. `csv` holds rows of 39 numbers with six decimals. `csv-sparse` holds
-rows of 400 columns, where one in ten is one and the rest are zero.
+Data: `recordio`, `libsvm` and `libffm` hold rows of 39 entries of value 1, one for each of 39
+fields of equal width, over 1,000,000 features. `libffm-fields` is `libffm` whose fields are learnt,
+too. `csv` holds rows of 39 numbers with six decimals. `csv-sparse` holds rows of 400 columns, where
+one in ten is one and the rest are zero.
 """
 
 import argparse
@@ -37,6 +38,7 @@ import numpy as np
 from bench_train import commit
 from peers import NUM_FIELDS
 
+from fm_algo.data.fields import LearntFields
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.data.formats.decoder import RowDecoder
 from fm_algo.data.recordio_file import write_recordio
@@ -89,11 +91,22 @@ def write_fields_as_recordio(path: Path, num_rows: int) -> None:
 
 def write_fields_as_libsvm(path: Path, num_rows: int) -> None:
     """Write `field_rows` as text."""
+    write_fields_as_text(path, num_rows, [""] * NUM_FIELDS)
+
+
+def write_fields_as_libffm(path: Path, num_rows: int) -> None:
+    """Write `field_rows` as text with fields."""
+    write_fields_as_text(path, num_rows, [f"{field}:" for field in range(NUM_FIELDS)])
+
+
+def write_fields_as_text(path: Path, num_rows: int, starts: list[str]) -> None:
+    """Write `field_rows`; each entry of a row begins with one of `starts`."""
     rows = field_rows(num_rows)
     labels = rows.require_labels().astype(np.int64).tolist()
     with path.open("w") as file:
         for label, row in zip(labels, rows.indices.reshape(-1, NUM_FIELDS).tolist(), strict=True):
-            file.write(f"{label} {' '.join(f'{feature}:1' for feature in row)}\n")
+            entries = (f"{start}{feature}:1" for start, feature in zip(starts, row, strict=True))
+            file.write(f"{label} {' '.join(entries)}\n")
 
 
 def write_numbers_as_csv(path: Path, num_rows: int) -> None:
@@ -112,6 +125,8 @@ def write_zeros_as_csv(path: Path, num_rows: int) -> None:
 FORMATS: dict[str, tuple[str, int, Callable[[Path, int], None]]] = {
     "recordio": ("application/x-recordio-protobuf", FEATURE_DIM, write_fields_as_recordio),
     "libsvm": ("text/libsvm", FEATURE_DIM, write_fields_as_libsvm),
+    "libffm": ("text/libffm", FEATURE_DIM, write_fields_as_libffm),
+    "libffm-fields": ("text/libffm", FEATURE_DIM, write_fields_as_libffm),
     "csv": ("text/csv;label_size=1", NUM_FIELDS, write_numbers_as_csv),
     "csv-sparse": ("text/csv;label_size=1", SPARSE_COLUMNS, write_zeros_as_csv),
 }
@@ -122,13 +137,14 @@ def make(peer: str, format_name: str) -> RowDecoder:
     """Make a decoder of this library."""
     name, feature_dim, _ = FORMATS[format_name]
     content_type = parse_content_type(name)
+    fields = LearntFields(feature_dim) if format_name == "libffm-fields" else None
     if peer == "bulk":
         from fm_algo.data.bulk.factory import make_bulk_decoder
 
-        return make_bulk_decoder(content_type, feature_dim=feature_dim)
+        return make_bulk_decoder(content_type, feature_dim=feature_dim, fields=fields)
     from fm_algo.data.formats.factory import make_decoder
 
-    return make_decoder(content_type, feature_dim=feature_dim, labelled=True)
+    return make_decoder(content_type, feature_dim=feature_dim, labelled=True, fields=fields)
 
 
 def decode(peer: str, format_name: str, data: bytes) -> tuple[float, list[int]]:

@@ -259,6 +259,8 @@ BAD_JOBS = [
     BadJob("Rows", "a number that is none", _rows(GOOD + "1,x,0\n")),
     BadJob("Rows", "nan", _rows(GOOD + "1,nan,0\n")),
     BadJob("Rows", "a feature beyond feature_dim", _rows("1 2:1\n", "text/libsvm")),
+    BadJob("Rows", "libffm text under the name of libsvm", _rows("1 0:1:1\n", "text/libsvm")),
+    BadJob("Rows", "libsvm text under the name of libffm", _rows("1 1:1\n", "text/libffm")),
     BadJob("Rows", "a row without a label", _rows('{"features": [1, 0]}\n',
            "application/jsonlines")),
     BadJob("Rows", "a weight below 0", _rows('{"features": [1, 0], "label": 1, "weight": -1}\n',

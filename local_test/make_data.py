@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fm_algo import write_recordio
 
 FEATURE_DIM = 30
+FIELD_WIDTH = 10
 NUM_FACTORS = 3
 ENTRIES_PER_ROW = 6
 NOISE = 0.1
@@ -68,7 +69,7 @@ def write_payloads(folder: Path, rows: scipy.sparse.csr_matrix) -> None:
         {"keys": row.indices.tolist(), "shape": [FEATURE_DIM], "values": row.data.tolist()}
         for row in rows
     ]
-    pairs = [zip(row["keys"], row["values"], strict=True) for row in sparse]
+    pairs = [[*zip(row["keys"], row["values"], strict=True)] for row in sparse]
     texts = {
         "dense.json": json.dumps({"instances": [{"features": row} for row in dense]}),
         "sparse.json": json.dumps({"instances": [{"data": {"features": row}} for row in sparse]}),
@@ -76,6 +77,9 @@ def write_payloads(folder: Path, rows: scipy.sparse.csr_matrix) -> None:
         "sparse.jsonl": "\n".join(json.dumps({"data": {"features": row}}) for row in sparse),
         "dense.csv": "\n".join(",".join(f"{value:g}" for value in row) for row in dense),
         "sparse.libsvm": "\n".join(" ".join(f"{key}:{v:g}" for key, v in row) for row in pairs),
+        "sparse.libffm": "\n".join(
+            " ".join(f"{key // FIELD_WIDTH}:{key}:{v:g}" for key, v in row) for row in pairs
+        ),
     }
     for name, text in texts.items():
         (folder / name).write_text(f"{text}\n", encoding="utf-8")

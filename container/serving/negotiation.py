@@ -6,7 +6,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from container.settings import ANSWER_TYPES
-from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, parse_content_type
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSON,
+    JSONLINES,
+    LIBFFM,
+    LIBSVM,
+    parse_content_type,
+)
 from fm_algo.errors import UserError
 
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
@@ -44,7 +51,7 @@ def default_answer_type(request_type: str, *, is_batch: bool) -> str:
         jobs whatever they sent, or where the request is JSON Lines. Text in rows, which it never
         took, is answered by text in rows.
     """
-    if request_type in {CSV, LIBSVM}:
+    if request_type in {CSV, LIBSVM, LIBFFM}:
         return CSV
     return JSONLINES if is_batch or request_type == JSONLINES else JSON
 

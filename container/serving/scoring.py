@@ -9,10 +9,12 @@ from container.serving.extras import TOO_LARGE, extras_of, is_finite
 from container.serving.negotiation import default_answer_type, negotiate
 from container.serving.work_limit import WorkLimit, configurations_of
 from container.settings import Settings
+from fm_algo.data.fields import KnownFields
 from fm_algo.data.formats.content_type import (
     CSV,
     JSON,
     JSONLINES,
+    LIBFFM,
     LIBSVM,
     PARQUET,
     RECORDIO_PROTOBUF,
@@ -36,7 +38,7 @@ from fm_algo.sparse import CSRBatch, Float32Array
 _EXTRAS_TYPES = (JSON, JSONLINES)
 """What an answer that holds more than scores can be."""
 
-REQUEST_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM)
+REQUEST_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM, LIBFFM)
 """The MIME types a request can have, to a model that knows its features by number alone."""
 
 NAMED_REQUEST_TYPES = (*REQUEST_TYPES, PARQUET)
@@ -85,7 +87,9 @@ class Scorer:
         if isinstance(model, NamedModel):
             self._decoder = make_named_decoder(request_type, model.names)
         else:
-            self._decoder = make_request_decoder(request_type, feature_dim=model.feature_dim)
+            self._decoder = make_request_decoder(
+                request_type, feature_dim=model.feature_dim, fields=KnownFields.of_model(model)
+            )
         self._has_body = False
         self._limit = WorkLimit(model)
 

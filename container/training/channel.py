@@ -7,6 +7,7 @@ import msgspec
 
 from fm_algo.data.formats.content_type import (
     CSV,
+    LIBFFM,
     PARQUET,
     RECORDIO_PROTOBUF,
     TABLE_TYPES,
@@ -115,6 +116,28 @@ def check_tables(
         _check_unlearnt(hyperparameters, channels, f"{num_hosts} hosts")
     elif channels["train"].is_pipe:
         _check_unlearnt(hyperparameters, channels, "a train channel in Pipe mode")
+
+
+def check_fields(channels: Mapping[str, Channel], num_hosts: int) -> None:
+    """Check that one pass over the train channel can tell the field of each feature.
+
+    Raises
+    ------
+    UserError
+        If the channel's format has no fields, or a host does not see all rows beforehand.
+    """
+    train = channels["train"]
+    if parse_content_type(train.content_type).name != LIBFFM:
+        problem = f"ContentType is {train.content_type}, which has no fields; {LIBFFM} has"
+    elif train.is_pipe:
+        problem = "TrainingInputMode is Pipe: nobody sees all rows beforehand, to learn the fields"
+    elif train.is_sharded and num_hosts > 1:
+        problem = (
+            f"it is sharded over {num_hosts} hosts: no host sees all rows, to learn the fields"
+        )
+    else:
+        return
+    raise UserError(f"train channel: {problem}; else say the field of each feature: feature_fields")
 
 
 def _check_numbered(name: str, channel: Channel) -> None:

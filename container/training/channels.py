@@ -14,6 +14,7 @@ from container.settings import Paths
 from container.training.fifo import open_fifo
 from container.training.job import TrainingJob
 from fm_algo.data.bulk.factory import make_bulk_decoder
+from fm_algo.data.fields import Fields
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.loss import LOSSES
@@ -36,6 +37,7 @@ def read_channel(
     name: str,
     epoch: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
+    fields: Fields | None = None,
 ) -> Iterator[CSRBatch]:
     """Read the labelled rows of a channel of numbered features once.
 
@@ -46,6 +48,8 @@ def read_channel(
         Gives feature_dim, the predictor type and the channel's content type.
     name, epoch, should_stop
         As for `read_sources`.
+    fields : Fields, optional
+        What the fields of libffm text are compared with, or learnt by.
 
     Yields
     ------
@@ -57,9 +61,11 @@ def read_channel(
     UserError, PlatformError
         As from `read_sources`, or if all rows have weight 0.
     """
-    rows = read_sources(
-        paths, job, name, epoch, should_stop, lambda stream: _read(stream, job, name, should_stop)
-    )
+
+    def read(stream: BinaryIO) -> Iterator[CSRBatch]:
+        return _read(stream, job, name, should_stop, fields)
+
+    rows = read_sources(paths, job, name, epoch, should_stop, read)
     return drop_weightless(rows, job, name, should_stop)
 
 
@@ -209,7 +215,11 @@ def _raise(error: OSError) -> NoReturn:
 
 
 def _read(
-    stream: BinaryIO, job: TrainingJob, name: str, should_stop: Callable[[], bool]
+    stream: BinaryIO,
+    job: TrainingJob,
+    name: str,
+    should_stop: Callable[[], bool],
+    fields: Fields | None,
 ) -> Iterator[CSRBatch]:
     """Decode a stream; end early, perhaps within a row, once a stop is requested."""
     hyperparameters = job.hyperparameters
@@ -217,6 +227,7 @@ def _read(
         parse_content_type(job.channels[name].content_type),
         feature_dim=hyperparameters.feature_dim,
         labelled=True,
+        fields=fields,
     )
     loss, num_rows = LOSSES[hyperparameters.predictor_type], 0
     unpacked = unpack(stream)

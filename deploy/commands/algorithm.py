@@ -22,6 +22,7 @@ from fm_algo.data.formats.content_type import (
     CSV,
     JSON,
     JSONLINES,
+    LIBFFM,
     LIBSVM,
     PARQUET,
     RECORDIO_PROTOBUF,
@@ -30,8 +31,8 @@ from fm_algo.errors import AlgorithmError
 
 _LIMIT_S = 600
 _TABLE_TYPES = [PARQUET, f"{CSV};header=present", JSONLINES]
-_TRAINING_TYPES = [RECORDIO_PROTOBUF, CSV, LIBSVM, *_TABLE_TYPES]
-_REQUEST_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM, PARQUET]
+_TRAINING_TYPES = [RECORDIO_PROTOBUF, CSV, LIBSVM, LIBFFM, *_TABLE_TYPES]
+_REQUEST_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM, LIBFFM, PARQUET]
 _ANSWER_TYPES = [JSON, JSONLINES, RECORDIO_PROTOBUF, CSV]
 _TRAINING_INSTANCES = [
     *(f"ml.m5.{size}" for size in ("large", "xlarge", "2xlarge", "4xlarge", "12xlarge")),

@@ -10,6 +10,7 @@ from fm_algo.artifacts.location import read_from
 from fm_algo.artifacts.remote import local_source
 from fm_algo.cli.arguments import location
 from fm_algo.cli.console import write
+from fm_algo.data.fields import KnownFields
 from fm_algo.data.formats.content_type import (
     PARQUET,
     RECORDIO_PROTOBUF,
@@ -78,7 +79,13 @@ def _type_by_name(read: StoredModel, data: str) -> str:
 def _make_decoder(read: StoredModel, content_type: ContentType) -> RequestDecoder:
     if read.tables is not None:
         return make_named_decoder(content_type, Names(read.model, read.tables))
-    return _Numbered(make_decoder(content_type, feature_dim=read.model.feature_dim, labelled=False))
+    decoder = make_decoder(
+        content_type,
+        feature_dim=read.model.feature_dim,
+        labelled=False,
+        fields=KnownFields.of_model(read.model),
+    )
+    return _Numbered(decoder)
 
 
 @dataclass(frozen=True, slots=True)

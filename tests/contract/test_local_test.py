@@ -16,6 +16,7 @@ CONTENT_TYPES = {
     ".jsonl": "application/jsonlines",
     ".csv": "text/csv",
     ".libsvm": "text/libsvm",
+    ".libffm": "text/libffm",
     ".pbr": "application/x-recordio-protobuf",
 }
 
@@ -91,7 +92,7 @@ def test_the_same_rows_get_the_same_scores_in_every_format(root, trained, tmp_pa
         assert reply.status == 200
         scores[payload.name] = [row["score"] for row in json.loads(reply.body)["predictions"]]
 
-    assert len(scores) == 7
+    assert len(scores) == 8
     assert all(len(answer) == 3 for answer in scores.values())
     assert all(answer == scores["sparse.pbr"] for answer in scores.values())
 

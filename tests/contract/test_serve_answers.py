@@ -16,6 +16,7 @@ JSONLINES = "application/jsonlines"
 RECORDIO = "application/x-recordio-protobuf"
 CSV = "text/csv"
 LIBSVM = "text/libsvm"
+LIBFFM = "text/libffm"
 
 SPARSE = [{0: 1.0, 3: 0.5}, {}, {4: -1.0, 1: 2.0}]
 """The rows that every request below holds. The second is empty, which is no reason to drop it."""
@@ -118,6 +119,9 @@ REQUESTS = {
     "libsvm": (LIBSVM, b"1 0:1 3:0.5\n0\n1 1:2 4:-1\n"),
     "libsvm_without_labels": (LIBSVM, b"0:1 3:0.5\n\n1:2 4:-1\n"),
     "libsvm_from_1": (f"{LIBSVM};index_base=1", b"1:1 4:0.5\n\n2:2 5:-1\n"),
+    "libffm": (LIBFFM, b"1 7:0:1 0:3:0.5\n0\n1 7:1:2 9:4:-1\n"),
+    "libffm_without_labels": (LIBFFM, b"7:0:1 0:3:0.5\n\n7:1:2 9:4:-1\n"),
+    "libffm_from_1": (f"{LIBFFM};index_base=1", b"0:1:1 1:4:0.5\n\n0:2:2 1:5:-1\n"),
 }
 
 
@@ -250,6 +254,7 @@ def test_labels_are_floats_and_scores_read_back_as_they_were(server_of, models):
         ("recordio_sparse", JSON),
         ("csv", CSV),
         ("libsvm", CSV),
+        ("libffm", CSV),
     ],
 )
 @pytest.mark.parametrize("accept", [{}, {"Accept": "*/*"}], ids=["absent", "any"])

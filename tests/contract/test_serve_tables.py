@@ -230,6 +230,11 @@ def test_libsvm_and_records_are_numbered_features_as_ever(server, scores):
 
     assert told(predictions_of(reply)) == pytest.approx(scores, rel=1e-6)
 
+    with_fields = [" ".join(f"7:{word}" for word in line.split()) for line in lines]
+    reply = server.invoke("\n".join(with_fields), Content_Type="text/libffm", Accept=JSON)
+
+    assert told(predictions_of(reply)) == pytest.approx(scores, rel=1e-6)
+
 
 def test_an_explanation_names_columns_and_values(server):
     row = {"user": "u2", "item": "i2", "price": 9, "configuration": {"explain": True}}

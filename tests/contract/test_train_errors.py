@@ -233,6 +233,9 @@ WRONG_ROWS = {
     "csv, no label": ("text/csv;label_size=0", GOOD, "text/csv;label_size=0 has no labels; "),
     "libsvm, index": ("text/libsvm", b"1 0:1\n1 6:1\n", "line 2: feature 6 is outside [0, 6)"),
     "libsvm, nan": ("text/libsvm", b"1 0:nan\n", "line 1: "),
+    "libffm, index": ("text/libffm", b"1 0:0:1\n1 0:6:1\n", "line 2: feature 6 is outside [0, 6)"),
+    "libffm, field": ("text/libffm", b"1 user:0:1\n", "line 1: field user is not a number"),
+    "libffm, is libsvm": ("text/libffm", b"1 0:1\n", "line 1: 0:1 has one colon, expected field:"),
     "json lines, index": (
         "application/jsonlines",
         json.dumps(JSON_ROW).encode(),

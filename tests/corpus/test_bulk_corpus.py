@@ -62,7 +62,7 @@ def test_an_answer_has_no_features():
         decode(RECORDIO, data, len(data), feature_dim=INVALID_FEATURE_DIM)
 
 
-TEXT = ("csv", "libsvm")
+TEXT = ("csv", "libsvm", "libffm")
 
 
 def text_cases(outcome):

@@ -22,7 +22,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 def cases(outcome):
     return [
         pytest.param(path, id=f"{path.parent.parent.name}/{path.name}")
-        for kind in ("csv", "json", "jsonlines", "libsvm")
+        for kind in ("csv", "json", "jsonlines", "libsvm", "libffm")
         for path in sorted((DATA / kind / outcome).iterdir())
         if not path.name.endswith(".expected.json")
     ]

@@ -29,6 +29,8 @@ from container.settings import ANSWER_TYPES, Settings
 from fm_algo import write_recordio
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
+from fm_algo.model.field_weights import FieldWeights
+from fm_algo.sparse.feature_space import FeatureSpace
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ FORMATS = {
     "application/x-recordio-protobuf": ("recordio", bytes(range(256))),
     "text/csv": ("csv", b'0123456789.,:-+eE" \n\r\t;nainf\xef\xbb\xbf'),
     "text/libsvm": ("libsvm", b"0123456789.,:-+eE# \n\r\tqid"),
+    "text/libffm": ("libffm", b"0123456789.,:-+eE# \n\r\tqid"),
 }
 _VALID = np.array([[1, 0, 0, 0.5, 0], [0, 0, 0, 0, 0], [0, 2, 0, 0, -1e-3]], np.float32)
 
@@ -61,6 +64,7 @@ EXTRA_SEEDS = {
     ],
     "text/csv": [b"1,0,0,0.5,0\n0,0,0,0,0\n", b'" 1",2,3,4,5\r\n', b"1,1,0,0,0.5,0\n"],
     "text/libsvm": [b"1 0:1 3:0.5\n\n2:2 4:-1 # x\n"],
+    "text/libffm": [b"1 0:0:1 1:3:0.5\n\n0:2:2 1:4:-1 # x\n"],
     "application/json": [
         b'{"instances": [{"features": [1, 0, 0, 0.5, 0]}, {"data": {"features": {"values": '
         b'[1, 2], "keys": [4, 1], "shape": [5]}}}]}',
@@ -95,6 +99,8 @@ def with_samples(model):
 
 MODELS = [model_of("regressor"), model_of("binary_classifier")]
 MODELS += [with_samples(model) for model in MODELS]
+_SPACE = FeatureSpace.of_columns(("0", "1"), np.array([0, 3]), FEATURE_DIM)
+MODELS += [dataclasses.replace(MODELS[0], field_weights=FieldWeights.of_ones(_SPACE))]
 SETTINGS = Settings.from_environment({})
 
 

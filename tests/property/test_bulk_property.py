@@ -21,6 +21,7 @@ from test_text_formats import KINDS, PIECES
 
 from fm_algo.data.bulk import line, recordio
 from fm_algo.data.bulk.factory import make_bulk_decoder
+from fm_algo.data.fields import KnownFields, LearntFields
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.data.formats.factory import make_decoder
 from fm_algo.data.formats.record_rows import encode_sparse_rows
@@ -34,6 +35,8 @@ TEXT_TYPES = {
     "text/csv": "csv",
     "text/libsvm": "libsvm",
     "text/libsvm;index_base=1": "libsvm",
+    "text/libffm": "libffm",
+    "text/libffm;index_base=1": "libffm",
     "application/jsonlines": "json",
 }
 
@@ -138,6 +141,14 @@ usual_lines = {
         numbers,
         st.lists(st.tuples(st.integers(0, FEATURE_DIM), numbers), max_size=4),
     ),
+    "libffm": st.builds(
+        lambda label, entries: " ".join([label, *(f"{f}:{i}:{value}" for f, i, value in entries)]),
+        numbers,
+        st.lists(
+            st.tuples(st.sampled_from([0, 0, 0, 1, 65535]), st.integers(0, FEATURE_DIM), numbers),
+            max_size=4,
+        ),
+    ),
     "json": st.lists(numbers, min_size=FEATURE_DIM, max_size=FEATURE_DIM).map(
         lambda values: json.dumps({"features": values})
     ),
@@ -145,9 +156,9 @@ usual_lines = {
 
 
 @st.composite
-def texts(draw):
+def texts(draw, *content_types):
     """Content type and bytes of lines, most of them right."""
-    content_type = draw(st.sampled_from(sorted(TEXT_TYPES)))
+    content_type = draw(st.sampled_from(content_types or sorted(TEXT_TYPES)))
     kind = TEXT_TYPES[content_type]
     lines = st.lists(
         usual_lines[kind].map(str.encode) | st.sampled_from(KINDS[kind]), min_size=1, max_size=6
@@ -169,6 +180,35 @@ def test_text_is_read_or_refused_as_by_the_plain_decoder(text, places, labelled,
         assert_same(
             content_type, cut(data, places), few, labelled=labelled, feature_dim=feature_dim
         )
+
+
+@given(texts("text/libffm"), cuts, st.booleans(), PIECES_OF_PLAIN, st.booleans())
+@settings(UNHURRIED, max_examples=300)
+def test_fields_are_learnt_compared_or_refused_as_by_the_plain_decoder(
+    text, places, labelled, few, known
+):
+    content_type, data = text
+    tables = []
+
+    def with_fields(make):
+        def make_with_fields(*arguments, **options):
+            fields = LearntFields(FEATURE_DIM)
+            if known:
+                fields.agree(np.arange(0, 4, dtype=np.int32), np.array([0, 0, 1, 0], np.int32))
+                fields = KnownFields(fields.finish())
+            tables.append(fields.table)
+            return make(*arguments, fields=fields, **options)
+
+        return make_with_fields
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line, "_FEW_BYTES", few)
+        found, plain = (
+            outcome(with_fields(make), content_type, cut(data, places), labelled=labelled)
+            for make in (make_bulk_decoder, make_decoder)
+        )
+    assert found == plain
+    assert plain[1] is not None or tables[0].tolist() == tables[1].tolist()
 
 
 def test_every_damage_of_a_byte_and_every_end_are_met_as_by_the_plain_decoder():

@@ -7,9 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fm_algo.data.fields import LearntFields
 from fm_algo.data.formats import lines
 from fm_algo.data.formats.csv import CSVDecoder
 from fm_algo.data.formats.jsonio import JSONLinesDecoder, decode_json
+from fm_algo.data.formats.libffm import LibFFMDecoder
 from fm_algo.data.formats.libsvm import LibSVMDecoder
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
@@ -39,6 +41,11 @@ LINES = {
     "libsvm": b"""
         1 0:1 3:2|2 1:0.5 2:-1e2|1|3:1|4:1 1:1 4:2|+1 0:.5|1  0:1|1 0:1 # x|# x
         |1 5:1|1 -1:1|1 1.5:1|1 2:1:1|1 2|x 1:1|1 1:nan|1 1:3e38 1:3e38|1 1:1e39|1 : 1""",
+    "libffm": b"""
+        1 0:0:1 7:3:2|2 0:0:0.5 1:2:-1e2|1|7:3:1|7:4:1 2:1:1 7:4:2|+1 0:0:.5|1  0:0:1|1 0:0:1 # x
+        |# x|1 0:5:1|1 0:-1:1|1 0:1.5:1|1 0:2:1:1|1 2|1 2:1|x 0:1:1|1 2:1:nan|1 2:1:3e38 2:1:3e38
+        |1 2:1:1e39|1 : 1|1 65535:1:1|1 65536:1:1|1 -1:1:1|1 0.5:1:1|1 1e1:1:1|1 1:1:1|1 ::1|1 x:1:1
+        |1 3:0:1|1 0:0:1 3:0:1""",
     "json": b"""
         {"features": [0, 1, 0, 0, 2], "label": 1}|{"features": {"keys": [3, 1], "values": [1, 2]}}
         |{"data": {"features": {"shape": [5]}}, "label": 2}|{"features": [1, 2], "label": 1}
@@ -58,6 +65,10 @@ DECODERS = {
     "libsvm": lambda labelled: LibSVMDecoder(feature_dim=FEATURE_DIM, labelled=labelled),
     "libsvm, from 1": lambda labelled: LibSVMDecoder(
         feature_dim=FEATURE_DIM, labelled=labelled, index_base=1
+    ),
+    "libffm": lambda labelled: LibFFMDecoder(feature_dim=FEATURE_DIM, labelled=labelled),
+    "libffm, fields learnt": lambda labelled: LibFFMDecoder(
+        feature_dim=FEATURE_DIM, labelled=labelled, fields=LearntFields(FEATURE_DIM)
     ),
     "json": lambda labelled: JSONLinesDecoder(feature_dim=FEATURE_DIM, labelled=labelled),
 }
@@ -151,6 +162,23 @@ def test_libsvm_rows_without_labels_come_out_as_they_went_in(rows, places):
     )
     batch = decode(DECODERS["libsvm, from 1"](False), text.encode(), places)
     assert plain(batch) == expected(rows, labelled=False, dense=False)
+
+
+@given(rows_of_entries, cuts, line_ends, st.lists(st.integers(0, 65535), min_size=5, max_size=5))
+def test_libffm_rows_come_out_as_they_went_in_and_their_fields_are_learnt(
+    rows, places, line_end, field_of
+):
+    text = "".join(
+        " ".join([repr(label), *(f"{field_of[i]}:{i}:{value!r}" for i, value in row.items())])
+        + line_end
+        for label, row in rows
+    )
+    fields = LearntFields(FEATURE_DIM)
+    decoder = LibFFMDecoder(feature_dim=FEATURE_DIM, labelled=True, fields=fields)
+    batch = decode(decoder, text.encode(), places)
+    assert plain(batch) == expected(rows, labelled=True, dense=False)
+    seen = {feature for _, row in rows for feature in row}
+    assert fields.table.tolist() == [field_of[i] if i in seen else -1 for i in range(FEATURE_DIM)]
 
 
 def instance(label, row, *, is_dense):

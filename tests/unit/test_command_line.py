@@ -116,7 +116,11 @@ def test_rows_of_another_type_are_scored(tmp_path, capsys):
 
     run("score", PACKED, tmp_path / "rows.libsvm", "--content-type", "text/libsvm")
 
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    answers = capsys.readouterr().out
+    assert len(answers.splitlines()) == 2
+    (tmp_path / "rows.libffm").write_text("1 0:3:1 7:99:0.5\n0 0:1:2\n")
+    run("score", PACKED, tmp_path / "rows.libffm", "--content-type", "text/libffm")
+    assert capsys.readouterr().out == answers
 
 
 @pytest.fixture

@@ -28,6 +28,16 @@ def pointer(_typing: Any, array: Any) -> Any:  # noqa: ANN401 - Numba's types ha
 
 
 @intrinsic
+def int32_pointer(_typing: Any, address: Any) -> Any:  # noqa: ANN401
+    """Return a pointer to int32 numbers at an address."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ANN401
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return types.CPointer(types.int32)(address), generate
+
+
+@intrinsic
 def load(_typing: Any, data: Any, position: Any, kind: Any) -> Any:  # noqa: ANN401
     """Read a number of type `kind` that starts at data[position], aligned or not."""
 

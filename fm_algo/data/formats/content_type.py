@@ -9,10 +9,12 @@ JSON = "application/json"
 JSONLINES = "application/jsonlines"
 CSV = "text/csv"
 LIBSVM = "text/libsvm"
+LIBFFM = "text/libffm"
 PARQUET = "application/x-parquet"
 
 _ALIASES = {
     "text/x-libsvm": LIBSVM,
+    "text/x-libffm": LIBFFM,
     "application/jsonl": JSONLINES,
     "application/x-jsonlines": JSONLINES,
     "application/vnd.apache.parquet": PARQUET,

@@ -2,9 +2,11 @@
 
 from typing import Literal, NamedTuple
 
+from fm_algo.data.fields import Fields
 from fm_algo.data.formats.content_type import (
     CSV,
     JSONLINES,
+    LIBFFM,
     LIBSVM,
     RECORDIO_PROTOBUF,
     ContentType,
@@ -12,11 +14,12 @@ from fm_algo.data.formats.content_type import (
 from fm_algo.data.formats.csv import CSVDecoder
 from fm_algo.data.formats.decoder import RowDecoder
 from fm_algo.data.formats.jsonio import JSONLinesDecoder
+from fm_algo.data.formats.libffm import LibFFMDecoder
 from fm_algo.data.formats.libsvm import LibSVMDecoder
 from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.errors import UserError
 
-ROW_TYPES = (RECORDIO_PROTOBUF, CSV, LIBSVM, JSONLINES)
+ROW_TYPES = (RECORDIO_PROTOBUF, CSV, LIBSVM, LIBFFM, JSONLINES)
 """Formats that list row after row; a channel may hold any of them."""
 
 
@@ -26,6 +29,7 @@ class DecoderTypes(NamedTuple):
     recordio: type[RecordIODecoder] = RecordIODecoder
     csv: type[CSVDecoder] = CSVDecoder
     libsvm: type[LibSVMDecoder] = LibSVMDecoder
+    libffm: type[LibFFMDecoder] = LibFFMDecoder
     jsonlines: type[JSONLinesDecoder] = JSONLinesDecoder
 
 
@@ -33,7 +37,12 @@ _PLAIN = DecoderTypes()
 
 
 def make_decoder(
-    content_type: ContentType, *, feature_dim: int, labelled: bool, types: DecoderTypes = _PLAIN
+    content_type: ContentType,
+    *,
+    feature_dim: int,
+    labelled: bool,
+    fields: Fields | None = None,
+    types: DecoderTypes = _PLAIN,
 ) -> RowDecoder:
     """Return a new decoder for a source of this type.
 
@@ -41,11 +50,13 @@ def make_decoder(
     ----------
     content_type : ContentType
         Its parameters `label_size` (CSV; default 1 if labels are wanted, else 0) and `index_base`
-        (libsvm; default 0) count.
+        (libsvm and libffm; default 0) count.
     feature_dim : int
         Number of features.
     labelled : bool
         True: every row must have a label. False: labels are skipped.
+    fields : Fields, optional
+        What the fields of libffm text are compared with, or learnt by. Other formats have none.
     types : DecoderTypes
         The class for each format.
 
@@ -65,6 +76,11 @@ def make_decoder(
     if name == LIBSVM:
         index_base = _read_choice(content_type, "index_base", default=0)
         return types.libsvm(feature_dim=feature_dim, labelled=labelled, index_base=index_base)
+    if name == LIBFFM:
+        index_base = _read_choice(content_type, "index_base", default=0)
+        return types.libffm(
+            feature_dim=feature_dim, labelled=labelled, index_base=index_base, fields=fields
+        )
     if name == JSONLINES:
         return types.jsonlines(feature_dim=feature_dim, labelled=labelled)
     raise UserError(

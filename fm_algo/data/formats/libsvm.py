@@ -14,11 +14,22 @@ line is an empty row, too. A value of zero is stored like any other.
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fm_algo.data.formats.content_type import LIBFFM, LIBSVM
 from fm_algo.data.formats.lines import LineDecoder
-from fm_algo.data.formats.number import NUMBER_BYTES, parse_number, parse_numbers, shown
+from fm_algo.data.formats.number import (
+    NUMBER_BYTES,
+    parse_number,
+    parse_numbers,
+    parse_whole_number,
+    shown,
+)
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch, to_float32
+
+BoolArray = NDArray[np.bool_]
+_Numbers = NDArray[np.float64]
 
 _COLON, _LINE_FEED = b":\n"
 
@@ -41,6 +52,9 @@ class LibSVMDecoder(LineDecoder):
         Number of the first feature.
     """
 
+    _type = LIBSVM
+    _entry = "feature:value"
+
     def __init__(self, *, feature_dim: int, labelled: bool, index_base: Literal[0, 1] = 0) -> None:
         super().__init__(feature_dim=feature_dim, labelled=labelled, blank_is_row=not labelled)
         self._index_base = index_base
@@ -57,26 +71,27 @@ class LibSVMDecoder(LineDecoder):
             return None
         after = np.frombuffer(separators, np.uint8)  # (num_numbers,)
         before = np.roll(after, 1)  # the end of the last line counts as before the first number
-        is_index = after == _COLON
-        is_value = before == _COLON
-        is_label = ~(is_index | is_value)
+        starts, ends = before != _COLON, after != _COLON
+        is_first, is_value, is_label = starts & ~ends, ends & ~starts, starts & ends
+        is_feature = self._find_features(is_first, ~(starts | ends))
         row_ends = np.flatnonzero(after == _LINE_FEED)
         if (
-            np.any(is_index & is_value)
+            is_feature is None
             or np.any(before[is_label] != _LINE_FEED)
             or (self._labelled and np.count_nonzero(is_label) != len(row_ends))
         ):
             return None
-        features = numbers[is_index] - self._index_base
+        features = numbers[is_feature] - self._index_base
         values, labels = to_float32(numbers[is_value]), to_float32(numbers[is_label])
         if (
             np.any((features < 0) | (features >= self._feature_dim))
             or np.any(features != np.floor(features))
             or not (np.isfinite(values).all() and np.isfinite(labels).all())
+            or not self._check_firsts(numbers, is_first, features)
         ):
             return None
         indptr = np.zeros(len(row_ends) + 1, np.int64)
-        indptr[1:] = np.cumsum(is_index)[row_ends]
+        indptr[1:] = np.cumsum(is_feature)[row_ends]
         batch = CSRBatch(
             indptr,
             features.astype(np.int32),
@@ -89,6 +104,14 @@ class LibSVMDecoder(LineDecoder):
         except UserError:
             return None
 
+    def _find_features(self, is_first: BoolArray, is_middle: BoolArray) -> BoolArray | None:
+        """Tell features by where numbers stand in words of several; None if a word is no entry."""
+        return None if is_middle.any() else is_first
+
+    def _check_firsts(self, _numbers: _Numbers, _is_first: BoolArray, _features: _Numbers) -> bool:
+        """Return whether the first number of each entry is right: features are already known so."""
+        return True
+
     def _decode_line(self, line: bytes, number: int) -> CSRBatch:
         if line.startswith(b"#"):
             return CSRBatch.empty(self._feature_dim, labelled=self._labelled)
@@ -97,7 +120,7 @@ class LibSVMDecoder(LineDecoder):
         if words and b":" not in words[0]:
             label = _parse_label(words.pop(0))
         elif self._labelled:
-            raise UserError("no label, expected label feature:value feature:value …")
+            raise UserError(f"no label, expected label {self._entry} {self._entry} …")
         entries = [self._parse_entry(word) for word in words]
         return CSRBatch(
             np.array([0, len(entries)], np.int64),
@@ -108,11 +131,25 @@ class LibSVMDecoder(LineDecoder):
         ).combine_duplicates()
 
     def _parse_entry(self, word: bytes) -> tuple[int, float]:
-        name, colon, text = word.partition(b":")
-        if not colon:
-            raise UserError(f"{shown(word)} has no colon, expected feature:value")
-        if name == b"qid":
-            raise UserError(f"{shown(word)} is for ranking, expected feature:value")
+        self._check_word(word)
+        name, _, text = word.partition(b":")
+        try:
+            return self._parse_pair(name, text)
+        except UserError as error:
+            if word.count(b":") != 2:
+                raise
+            raise UserError(
+                f"{error.message}; this looks like libffm, field:feature:value: the content type "
+                f"is {LIBFFM}"
+            ) from error
+
+    def _check_word(self, word: bytes) -> None:
+        if b":" not in word:
+            raise UserError(f"{shown(word)} has no colon, expected {self._entry}")
+        if word.startswith(b"qid:"):
+            raise UserError(f"{shown(word)} is for ranking, expected {self._entry}")
+
+    def _parse_pair(self, name: bytes, text: bytes) -> tuple[int, float]:
         feature = self._parse_feature(name)
         try:
             return feature, parse_number(text)
@@ -122,18 +159,16 @@ class LibSVMDecoder(LineDecoder):
     def _parse_feature(self, name: bytes) -> int:
         """Return the 0-based number of the feature called `name`."""
         try:
-            number = parse_number(name)
+            number = parse_whole_number(name)
         except ValueError as error:
             raise UserError(f"feature {shown(name)} {error}") from error
-        if not number.is_integer():
-            raise UserError(f"feature {shown(name)} is not a whole number")
         base, limit = self._index_base, self._feature_dim + self._index_base
         if base <= number < limit:
-            return int(number) - base
+            return number - base
         if base:
             hint = " under index_base=1"
         elif number == limit:
-            hint = "; if 1 is the first feature, the content type is text/libsvm;index_base=1"
+            hint = f"; if 1 is the first feature, the content type is {self._type};index_base=1"
         else:
             hint = ""
         raise UserError(

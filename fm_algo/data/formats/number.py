@@ -67,6 +67,20 @@ def parse_number(text: bytes) -> float:
     return number
 
 
+def parse_whole_number(text: bytes) -> int:
+    """Read one whole number, perhaps written with a point or an exponent.
+
+    Raises
+    ------
+    ValueError
+        If it is none; the message is as from `parse_number`.
+    """
+    number = parse_number(text)
+    if not number.is_integer():
+        raise ValueError("is not a whole number")
+    return int(number)
+
+
 def shown(text: bytes) -> str:
     """Return text from outside in a form that fits into a one-line message."""
     word = text.decode("utf-8", "replace")

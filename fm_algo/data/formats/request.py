@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fm_algo.data.fields import Fields
 from fm_algo.data.formats.content_type import JSON, RECORDIO_PROTOBUF, ContentType
 from fm_algo.data.formats.decoder import RowDecoder
 from fm_algo.data.formats.factory import make_decoder
@@ -48,7 +49,9 @@ class RequestDecoder(Protocol):
         ...
 
 
-def make_request_decoder(content_type: ContentType, *, feature_dim: int) -> RequestDecoder:
+def make_request_decoder(
+    content_type: ContentType, *, feature_dim: int, fields: Fields | None = None
+) -> RequestDecoder:
     """Return a new decoder for a request of this type.
 
     Parameters
@@ -57,6 +60,8 @@ def make_request_decoder(content_type: ContentType, *, feature_dim: int) -> Requ
         A type of `make_decoder`, or JSON.
     feature_dim : int
         Number of features.
+    fields : Fields, optional
+        Of the model, if its features have fields; see `make_decoder`.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def make_request_decoder(content_type: ContentType, *, feature_dim: int) -> Requ
         return _JSON(JSONDecoder(feature_dim=feature_dim))
     if content_type.name == RECORDIO_PROTOBUF:
         return _Records(NotedRecordsDecoder(feature_dim=feature_dim))
-    decoder = make_decoder(content_type, feature_dim=feature_dim, labelled=False)
+    decoder = make_decoder(content_type, feature_dim=feature_dim, labelled=False, fields=fields)
     return _JSONLines(decoder) if isinstance(decoder, JSONLinesDecoder) else _Plain(decoder)
 
 

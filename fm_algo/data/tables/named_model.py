@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fm_algo.answers.catalogue import Catalogue
+from fm_algo.data.fields import KnownFields
 from fm_algo.data.formats.number import shown
 from fm_algo.data.tables.cells import Cell, listed
 from fm_algo.data.tables.named_items import NamedItems
@@ -37,6 +38,11 @@ class Names:
         self._model = model
         self._tables = tables
         self._items: dict[str, NamedItems] = {}
+
+    @property
+    def fields(self) -> KnownFields | None:
+        """The fields of the features, if the model has weights of them."""
+        return KnownFields.of_model(self._model)
 
     def feature_name(self, feature: int) -> str:
         """Return the name of a feature, such as ``user=u7``."""

@@ -33,4 +33,8 @@ def make_named_decoder(content_type: ContentType, names: Names) -> RequestDecode
         return CSVRows(content_type, names.rows)
     if name == PARQUET:
         return ParquetRows(names.rows)
-    return make_request_decoder(content_type, feature_dim=names.rows.encoder.feature_dim)
+    return make_request_decoder(
+        content_type,
+        feature_dim=names.rows.encoder.feature_dim,
+        fields=names.fields,
+    )

@@ -2,7 +2,14 @@ import pytest
 
 from container.serving.negotiation import default_answer_type, negotiate
 from container.settings import ANSWER_TYPES
-from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSON,
+    JSONLINES,
+    LIBFFM,
+    LIBSVM,
+    RECORDIO_PROTOBUF,
+)
 from fm_algo.errors import UserError
 
 
@@ -14,6 +21,7 @@ from fm_algo.errors import UserError
         (RECORDIO_PROTOBUF, JSON, JSONLINES),
         (CSV, CSV, CSV),
         (LIBSVM, CSV, CSV),
+        (LIBFFM, CSV, CSV),
     ],
 )
 def test_a_request_has_a_default_answer_type(request_type, at_endpoint, in_batch):

@@ -10,9 +10,18 @@ from container.serving import work_limit
 from container.serving.scoring import REQUEST_TYPES, Scorer
 from container.settings import ANSWER_TYPES, Settings
 from fm_algo import write_recordio
-from fm_algo.data.formats.content_type import CSV, JSON, JSONLINES, LIBSVM, RECORDIO_PROTOBUF
+from fm_algo.data.formats.content_type import (
+    CSV,
+    JSON,
+    JSONLINES,
+    LIBFFM,
+    LIBSVM,
+    RECORDIO_PROTOBUF,
+)
 from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.model import FMModel
+from fm_algo.model.field_weights import FieldWeights
+from fm_algo.sparse.feature_space import FeatureSpace
 
 
 @pytest.fixture
@@ -107,6 +116,7 @@ THREE_ROWS = {
     RECORDIO_PROTOBUF: RECORDS.getvalue(),
     CSV: b"3,0\n0,0\n0,4",
     LIBSVM: b"0:3\n\n1:4\n",
+    LIBFFM: b"7:0:3\n\n9:1:4\n",
 }
 
 
@@ -243,3 +253,19 @@ def test_a_score_that_the_samples_make_infinite_is_told_by_its_row(model):
         answer(with_samples(model, 4, 4), b"1,1\n3e38,0\n", CSV, CSV)
     with pytest.raises(AlgorithmError):
         answer(with_samples(model, np.inf, 4), b"1,1\n", CSV, CSV)
+
+
+def test_fields_are_compared_with_those_of_a_model_that_has_them(model):
+    body = b"7:0:3\n7:0:3 7:1:2\n"
+    assert answer(model, body, LIBFFM, CSV)[1] == b"3.5\n13.5\n"
+    space = FeatureSpace.of_columns(("7", "9"), np.array([0, 1]), 2)
+    weighted = dataclasses.replace(model, field_weights=FieldWeights.of_ones(space))
+
+    with pytest.raises(UserError) as caught:
+        answer(weighted, body, LIBFFM, CSV)
+
+    assert caught.value.http_status == 400
+    assert caught.value.message == "line 2: feature 1 is in field 7; in the model, it is in field 9"
+    right = body.replace(b"7:1", b"9:1")
+    assert answer(weighted, right, LIBFFM, CSV)[1] == b"3.5\n13.5\n"
+    assert answer(weighted, b"0:3\n", LIBSVM, CSV)[1] == b"3.5\n"

@@ -67,7 +67,11 @@ def sources():
     batch = CSRBatch(*arrays, np.array([1, 0, 1]), FEATURE_DIM)
     sparse = b"".join(encode_sparse_rows(batch))
     dense = b"".join(encode_dense_rows(np.ones((3, 4), np.float32), np.ones(3, np.float32)))
-    texts = [b"1 0:1 300:0.25 19999:1e-3\n0\n1 5:1\r\n", b"1,0,2.5,-1e5,3 \n 0,1,1,1,0\r\n"]
+    texts = [
+        b"1 0:1 300:0.25 19999:1e-3\n0\n1 5:1\r\n",
+        b"1 65535:0:1 0:999:2 1:3:4\n7:1:1\r\n",
+        b"1,0,2.5,-1e5,3 \n 0,1,1,1,0\r\n",
+    ]
     yield from records_that_end_with_keys()
     for good in (sparse, dense, *texts):
         yield from (good[:end] for end in range(len(good) + 1))
@@ -81,6 +85,7 @@ def sources():
 def decode_all():
     source = Guarded(np.uint8)
     outputs = [Guarded(kind) for kind in (np.int64, np.int32, np.float32, np.float32)]
+    fields = {feature_dim: Guarded(np.int32).array(feature_dim) for feature_dim in (4, 1000)}
     chance = np.random.default_rng(1)
     for number, data in enumerate(sources()):
         text = source.bytes(data, at_end=number % 4 < 3)
@@ -93,6 +98,10 @@ def decode_all():
                 append_rows(text, 0, RecordForm(feature_dim, labelled), rows, 0)
                 append_rows(text, 0, LibSVMForm(feature_dim, 0, labelled), rows, 0)
                 append_rows(text, 0, CSVForm(4, 1, labelled), rows, 0)
+            for feature_dim, table in fields.items():
+                table[:] = -1
+                form = LibSVMForm(feature_dim, 0, labelled, True, True, table.ctypes.data)
+                append_rows(text, 0, form, rows, 0)
 
 
 def step_too_far():

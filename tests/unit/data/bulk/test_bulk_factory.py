@@ -8,8 +8,9 @@ from fm_algo.data.bulk import warm_up
 from fm_algo.data.bulk.csv import BulkCSVDecoder
 from fm_algo.data.bulk.factory import make_bulk_decoder
 from fm_algo.data.bulk.frame import append_rows
-from fm_algo.data.bulk.libsvm import BulkLibSVMDecoder
+from fm_algo.data.bulk.libsvm import BulkLibFFMDecoder, BulkLibSVMDecoder
 from fm_algo.data.bulk.recordio import BulkRecordIODecoder
+from fm_algo.data.fields import LearntFields
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.data.formats.jsonio import JSONLinesDecoder
 from fm_algo.data.formats.record_rows import encode_dense_rows, encode_sparse_rows
@@ -23,6 +24,7 @@ from fm_algo.sparse import CSRBatch
         ("application/x-recordio-protobuf", BulkRecordIODecoder),
         ("text/csv;label_size=1", BulkCSVDecoder),
         ("text/x-libsvm", BulkLibSVMDecoder),
+        ("text/x-libffm", BulkLibFFMDecoder),
         ("application/jsonlines", JSONLinesDecoder),
     ],
 )
@@ -38,6 +40,13 @@ def test_each_type_of_rows_has_a_decoder(text, kind):
 def test_parameters_reach_the_decoder(text):
     decoder = make_bulk_decoder(parse_content_type(text), feature_dim=2)
     assert decoder.feed(b"1 1:1\n").indices.tolist() == [0 if "=1" in text else 1]
+
+
+def test_fields_reach_the_decoder():
+    fields = LearntFields(2)
+    content_type = parse_content_type("text/libffm")
+    make_bulk_decoder(content_type, feature_dim=2, fields=fields).feed(b"1 7:1:1\n")
+    assert fields.table.tolist() == [-1, 7]
 
 
 def test_labels_may_be_unwanted():
@@ -66,11 +75,12 @@ def test_a_warm_up_compiles_all_there_is_to_compile():
             "application/x-recordio-protobuf": b"".join(records),
             "text/csv;label_size=1": b"1,2,3\n",
             "text/libsvm": b"1 0:1\n",
+            "text/libffm": b"1 0:0:1\n",
         }.items():
             decoder = make_bulk_decoder(parse_content_type(text), feature_dim=2, labelled=labelled)
             decoder.feed(data)
     assert list(append_rows.signatures) == compiled
-    assert len(compiled) == 3  # one per format
+    assert len(compiled) == 3  # one per format; libsvm and libffm share theirs
 
 
 def test_what_a_warm_up_compiled_is_read_from_disk_by_the_next_process(tmp_path, monkeypatch):

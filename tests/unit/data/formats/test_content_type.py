@@ -3,6 +3,7 @@ import pytest
 from fm_algo.data.formats.content_type import (
     CSV,
     JSONLINES,
+    LIBFFM,
     LIBSVM,
     RECORDIO_PROTOBUF,
     parse_content_type,
@@ -38,6 +39,7 @@ from fm_algo.data.formats.content_type import (
         ("application/jsonl", JSONLINES, {}),
         ("application/x-jsonlines; a=b", JSONLINES, {"a": "b"}),
         ("text/x-libsvm;index_base=1", LIBSVM, {"index_base": "1"}),
+        ("text/x-libffm", LIBFFM, {}),
         ("*/*", "*/*", {}),
         ("", "", {}),
         (";", "", {}),

@@ -26,6 +26,8 @@ RECORD = bytes.fromhex(  # dense [0.25, 0.0] without a label
         ("text/libsvm", b"1 1:2\n", True, [1], [2]),
         ("text/x-libsvm;index_base=0", b"1 1:2\n", False, [1], [2]),
         ("text/libsvm;index_base=1", b"1 1:2\n", True, [0], [2]),
+        ("text/libffm", b"1 3:1:2\n", True, [1], [2]),
+        ("text/x-libffm;index_base=1", b"3:1:2\n", False, [0], [2]),
         ("application/jsonlines", b'{"features": [0, 4], "label": 1}\n', True, [1], [4]),
         ("application/JSONLINES", b'{"features": [0, 4]}\n', False, [1], [4]),
         ("application/x-recordio-protobuf", RECORD, False, [0], [0.25]),
@@ -44,11 +46,13 @@ def test_another_type_is_refused_with_the_types_there_are(name):
     assert raised.value.http_status == 415
     assert raised.value.message == (
         f"content type {name!r} is not supported, allowed: application/x-recordio-protobuf, "
-        "text/csv, text/libsvm, application/jsonlines"
+        "text/csv, text/libsvm, text/libffm, application/jsonlines"
     )
 
 
-@pytest.mark.parametrize("parameter", ["text/csv;label_size", "text/libsvm;index_base"])
+@pytest.mark.parametrize(
+    "parameter", ["text/csv;label_size", "text/libsvm;index_base", "text/libffm;index_base"]
+)
 @pytest.mark.parametrize("value", ["2", "-1", "one", "", "01", "1.0"])
 def test_a_parameter_of_another_value_is_refused(parameter, value):
     content_type, name = parameter.split(";")

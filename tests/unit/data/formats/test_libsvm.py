@@ -110,7 +110,11 @@ def test_features_may_be_counted_from_1():
         (b"1 :1", "feature '' is not a number"),
         (b"1 1:", "value '' of feature 1 is not a number"),
         (b"1 1: 2", "value '' of feature 1 is not a number"),
-        (b"1 1:2:3", "value 2:3 of feature 1 is not a number"),
+        (b"1 1:2:3", "value 2:3 of feature 1 is not a number; this looks like libffm, "
+         "field:feature:value: the content type is text/libffm"),
+        (b"1 7:2:3", "feature 7 is outside [0, 5), the range feature_dim allows; this looks like "
+         "libffm, field:feature:value: the content type is text/libffm"),
+        (b"1 1:2:3:4", "value 2:3:4 of feature 1 is not a number"),
         (b"1 1:x", "value x of feature 1 is not a number"),
         (b"1 1:nan", "value nan of feature 1 is not a finite number"),
         (b"1 1:1e39", "value 1e39 of feature 1 is too large for float32"),
