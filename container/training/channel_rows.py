@@ -11,6 +11,7 @@ import numpy as np
 from container.settings import Paths
 from container.training.channels import describe_files, read_channel
 from container.training.job import Resources, TrainingJob
+from fm_algo.data.fields import KnownFields
 from fm_algo.data.row_buffer import RowBuffer
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.rows import Rows
@@ -86,17 +87,16 @@ def load_channel(
         blocks = _reader_of(job)(paths, job, name, next(passes), should_stop)
         return blocks if job.channels[name].is_sharded else _own_rows(blocks, job.resources)
 
-    space = None if job.tables is None else job.tables.encoder.space
     if job.channels[name].is_pipe:
-        return ChannelRows(read=read, describe_origin=lambda: "a pipe", space=space)
+        return ChannelRows(read=read, describe_origin=lambda: "a pipe", space=job.space)
     origin = functools.partial(describe_files, paths, name)
     buffer = RowBuffer(job.hyperparameters.feature_dim)
     for block in read(0):
         buffer.append(block)
         if buffer.num_bytes > budget_bytes:
-            return ChannelRows(read=read, describe_origin=origin, space=space)
+            return ChannelRows(read=read, describe_origin=origin, space=job.space)
     rows = buffer.take(buffer.num_rows)
-    return ChannelRows(read=read, cached=rows, describe_origin=origin, space=space)
+    return ChannelRows(read=read, cached=rows, describe_origin=origin, space=job.space)
 
 
 _Reader = Callable[[Paths, TrainingJob, str, int, Callable[[], bool]], Iterator[CSRBatch]]
@@ -105,7 +105,9 @@ _Reader = Callable[[Paths, TrainingJob, str, int, Callable[[], bool]], Iterator[
 def _reader_of(job: TrainingJob) -> _Reader:
     """Return what reads a channel once: numbered features or tables."""
     if job.hyperparameters.columns is None:
-        return read_channel
+        space = job.space or job.hyperparameters.numbered_fields
+        fields = None if space is None else KnownFields(space)
+        return functools.partial(read_channel, fields=fields)
     # Imported here: a job of numbered features does not need pyarrow.
     from container.training.tables.rows import read_table_rows  # noqa: PLC0415
 

@@ -65,7 +65,7 @@ class OneHost:
 
     def __init__(self, job: TrainingJob, stop: threading.Event) -> None:
         self._job = job
-        self.learner = make_learner(job.hyperparameters)
+        self.learner = make_learner(job.hyperparameters, space=job.space)
         self.peers: Peers = Alone(stop.is_set)
 
     def keeper(self, paths: Paths) -> Keeper:

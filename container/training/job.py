@@ -7,10 +7,12 @@ import msgspec
 
 from container.settings import Paths
 from container.training.channel import Channel, check_channels, check_tables
+from fm_algo.data.formats.content_type import LIBFFM, parse_content_type
 from fm_algo.data.tables.moves import Move
 from fm_algo.data.tables.tables import Seen, Tables
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.early_stopping import judged_metric
 from fm_algo.training.ranking_metrics import RANKING_METRICS
 
@@ -68,6 +70,8 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
         The items that users have in the training rows, where that is kept or rankings are judged.
     moves : tuple of Move or None
         Of a job of tables that starts from a model: where its features are now.
+    fields : FeatureSpace or None
+        The fields of the features, where libffm text has told them.
     """
 
     hyperparameters: Hyperparameters
@@ -78,6 +82,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     tables: Tables | None = None
     seen: Seen | None = None
     moves: tuple[Move, ...] | None = None
+    fields: FeatureSpace | None = None
 
     def is_pipe(self, name: str) -> bool:
         """Whether there is such a channel and it comes through FIFOs."""
@@ -89,6 +94,22 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
         return "items" in self.channels and any(
             name in self.channels and not self.is_pipe(name) for name in EVALUATED
         )
+
+    @property
+    def learns_fields(self) -> bool:
+        """Whether libffm text has to be read for the fields of the features before training."""
+        hyperparameters = self.hyperparameters
+        return (
+            hyperparameters.is_field_weighted
+            and hyperparameters.feature_fields is None
+            and hyperparameters.columns is None
+            and parse_content_type(self.channels["train"].content_type).name == LIBFFM
+        )
+
+    @property
+    def space(self) -> FeatureSpace | None:
+        """The features with their fields, as far as they are known."""
+        return self.fields if self.tables is None else self.tables.encoder.space
 
     def with_features(self, feature_dim: int, moves: tuple[Move, ...] | None) -> Self:
         """Return a job of tables whose features are known."""

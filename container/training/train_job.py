@@ -17,6 +17,7 @@ from container.training import cluster, logs
 from container.training.channel import MODEL_CHANNEL
 from container.training.channel_rows import ChannelRows
 from container.training.cluster import Cluster
+from container.training.fields import learn_fields
 from container.training.gpu_processes import read_told
 from container.training.job import TrainingJob, load_job
 from container.training.job_rows import load_channels
@@ -146,7 +147,7 @@ def run(
         If the job fails on this or another host.
     """
     # The files are alike on all hosts.
-    job = _with_tables(paths, msgspec.structs.replace(load_job(paths), gpu=gpu), stop, told)
+    job = _with_features(paths, msgspec.structs.replace(load_job(paths), gpu=gpu), stop, told)
     if job is None:
         _stop_early()
         return
@@ -159,12 +160,15 @@ def run(
         _train(paths, job, hosts, stop)
 
 
-def _with_tables(
+def _with_features(
     paths: Paths, job: TrainingJob, stop: threading.Event, told: str | None
 ) -> TrainingJob | None:
-    """Return the job with what its tables mean, if it has any; None after a stop."""
+    """Return the job with what its tables or its libffm text say of features; None after a stop."""
     if told is not None:
         return read_told(job, told)
+    if job.learns_fields:
+        fields = learn_fields(paths, job, stop.is_set)
+        return None if fields is None else msgspec.structs.replace(job, fields=fields)
     if job.hyperparameters.columns is None:
         return job
     # Imported here: a job of numbered features does not need pyarrow.
@@ -293,7 +297,7 @@ def _load_queries(
     if peers.size > 1:
         _log.warning("rankings are not judged: the model is spread over several GPUs")
         return {}
-    # Imported here: as in `_with_tables`.
+    # Imported here: as in `_with_features`.
     from container.training.queries import load_queries  # noqa: PLC0415
 
     return load_queries(paths, job, channels, stop.is_set)

@@ -4,10 +4,12 @@ The file holds the float32 tensors `w0` (1,), `w` (feature_dim,) and `V` (featur
 and a `Manifest` as JSON under the metadata key `fm_algo`. Of a model with S samples it holds also
 `sample_w0` (S, 1), `sample_w` (S, feature_dim) and `sample_V` (S, feature_dim, the samples' own
 num_factors). Of a model of tables it holds also the arrays of its `Tables`, their names after
-`tables.`. It holds no code. Loading maps the file: the processes that serve a model share one copy,
-and even a large model opens at once.
+`tables.`; of one with weights of fields those of `field_tensors`, after `fields.`. It holds no
+code. Loading maps the file: the processes that serve a model share one copy, and even a large model
+opens at once.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import msgspec
 import safetensors
 
+from fm_algo.artifacts.field_tensors import OF_FIELDS, field_tensors, field_weights_of
 from fm_algo.artifacts.model_tensors import (
     NAMES,
     NAMES_WITH_SAMPLES,
@@ -25,17 +28,18 @@ from fm_algo.artifacts.model_tensors import (
 )
 from fm_algo.artifacts.tensors import map_tensors, write_tensors
 from fm_algo.artifacts.whole_file import write_whole
-from fm_algo.data.tables.encoder import below
+from fm_algo.data.tables.encoder import below, named
 from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.sparse import Float32Array
 
 MODEL_FILE = "model.safetensors"
-FORMAT_VERSION = 3
-"""The latest that is read: that of a file with tables. A file has the lowest that it needs, so that
-as many releases as can read it do."""
+FORMAT_VERSION = 4
+"""The latest that is read: that of a file with weights of fields. A file has the lowest that it
+needs, so that as many releases as can read it do."""
 
+_VERSION_WITH_TABLES = 3
 _VERSION_WITH_SAMPLES = 2
 _VERSION_OF_A_PLAIN_MODEL = 1
 
@@ -60,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         What the library calls the classes 0 and 1. A server answers with 0 and 1 all the same.
     tables : dict of str to object
         Of a model of tables: what `Tables.describe` tells.
+    fields : tuple of str
+        Names of the fields whose pairs have weights.
     """
 
     format_version: int
@@ -67,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     hyperparameters: dict[str, object] = {}
     labels: tuple[Label, ...] | msgspec.UnsetType = msgspec.UNSET
     tables: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
+    fields: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ def save_model(
     directory : Path
         E.g. /opt/ml/model.
     model : SlicedModel
-        With the samples that an `FMModel` may have.
+        With the samples or the weights of fields that an `FMModel` may have.
     hyperparameters : dict of str to object
         Kept in the manifest; JSON types.
     labels : tuple of Label, optional
@@ -126,18 +133,26 @@ def save_model(
         If it cannot be written. No partial file is left under the final name.
     """
     samples = model.samples if isinstance(model, FMModel) else ()
+    field_weights = model.field_weights if isinstance(model, FMModel) else None
     version = _VERSION_WITH_SAMPLES if samples else _VERSION_OF_A_PLAIN_MODEL
+    if tables is not None:
+        version = _VERSION_WITH_TABLES
+    if field_weights is not None:
+        version = FORMAT_VERSION
     manifest = Manifest(
-        format_version=version if tables is None else FORMAT_VERSION,
+        format_version=version,
         predictor_type=model.predictor_type,
         hyperparameters=hyperparameters,
         labels=msgspec.UNSET if labels is None else labels,
         tables=msgspec.UNSET if tables is None else tables.describe(),
+        fields=msgspec.UNSET if field_weights is None else field_weights.space.fields,
     )
     metadata = {_METADATA_KEY: msgspec.json.encode(manifest).decode()}
     path = directory / MODEL_FILE
+    of_fields = {} if field_weights is None else named(OF_FIELDS, field_tensors(field_weights))
     with write_whole(path, "the model") as file:
-        write_tensors(file, metadata, model_tensors(model, samples, tables, Path(file.name)))
+        tensors = model_tensors(model, samples, tables, Path(file.name))
+        write_tensors(file, metadata, tensors | of_fields)
     return path
 
 
@@ -208,12 +223,21 @@ def load_stored_model(directory: Path) -> StoredModel:
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(f"{path} is not a model file of this library: {error}") from error
     labels = None if manifest.labels is msgspec.UNSET else manifest.labels
+    told = ((OF_TABLES, manifest.tables), (OF_FIELDS, manifest.fields))
+    apart = tuple(f"{prefix}." for prefix, what in told if what is not msgspec.UNSET)
+    own = {name: tensors[name] for name in tensors if not name.startswith(apart)}
+    model = _view_model(path, manifest.predictor_type, own)
+    if manifest.fields is not msgspec.UNSET:
+        try:
+            field_weights = field_weights_of(
+                manifest.fields, below(OF_FIELDS, tensors), model.feature_dim
+            )
+        except UserError as error:
+            raise UserError(f"{path}: {error.message}") from error
+        model = dataclasses.replace(model, field_weights=field_weights)
     if manifest.tables is msgspec.UNSET:
-        model = _view_model(path, manifest.predictor_type, tensors)
         return StoredModel(model, manifest.hyperparameters, labels=labels)
     of_tables = below(OF_TABLES, tensors)
-    own = {name: tensors[name] for name in tensors if not name.startswith(f"{OF_TABLES}.")}
-    model = _view_model(path, manifest.predictor_type, own)
     try:
         tables = Tables.of_arrays(manifest.tables, of_tables)
         tables.check_fits(model.feature_dim, model.num_factors)

@@ -106,10 +106,8 @@ class FMEstimator(Answers):
         rows = self._labelled(X, y, sample_weight, is_first=True)
         chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
         rows, validation = split_off(rows, self._validation_rows(eval_set), chosen)
-        learning = Learning(chosen, earlier, moves)
-        self._epochs = learning.train(
-            rows, validation, space=self._space(), is_shown=bool(self.verbose)
-        )
+        learning = Learning(chosen, earlier, moves, self._space())
+        self._epochs = learning.train(rows, validation, is_shown=bool(self.verbose))
         self.model_, self.hyperparameters_ = learning.model().copy(), self._described(chosen)
         self.history_ = history_of(self._epochs)
         self.n_iter_ = len(self.history_)
@@ -152,11 +150,10 @@ class FMEstimator(Answers):
         )
         learning = getattr(self, "_learning", None)
         if learning is None or learning.hyperparameters != chosen:
-            learning = Learning(chosen, None if is_first else self.model_)
+            learning = Learning(chosen, None if is_first else self.model_, space=self._space())
         num_done = getattr(self, "n_iter_", 0)
         epochs = learning.train(
             rows,
-            space=self._space(),
             epochs=range(num_done, num_done + 1),
             is_shown=bool(self.verbose),
         )

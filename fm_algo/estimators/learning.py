@@ -46,6 +46,8 @@ class Learning:
         The model to start from.
     moves : sequence of Move, optional
         Where its features are now, if not where they were.
+    space : FeatureSpace, optional
+        The features by the column that they come from.
 
     Attributes
     ----------
@@ -57,9 +59,11 @@ class Learning:
         hyperparameters: Hyperparameters,
         earlier: FMModel | None = None,
         moves: Sequence[Move] | None = None,
+        space: FeatureSpace | None = None,
     ) -> None:
         self.hyperparameters = hyperparameters
-        learner = make_learner(hyperparameters)
+        self._space = space
+        learner = make_learner(hyperparameters, space=space)
         draw_initial(learner.writable_model(), hyperparameters)
         if earlier is not None:
             start_from(earlier, learner.writable_model(), hyperparameters, moves)
@@ -74,7 +78,7 @@ class Learning:
     def _resumed(self) -> Learner:
         """Return the learner; of a copy, make it only now: who predicts does not need it."""
         if self._learner is None:
-            self._learner = make_learner(self.hyperparameters)
+            self._learner = make_learner(self.hyperparameters, space=self._space)
             forms = {name: ArrayForm(a.shape, a.dtype.str) for name, a in self._state.items()}
             for name, array in self._learner.writable_state(forms).items():
                 array[...] = self._state[name]
@@ -90,7 +94,6 @@ class Learning:
         rows: CSRBatch,
         validation: CSRBatch | None = None,
         *,
-        space: FeatureSpace | None = None,
         epochs: range | None = None,
         is_shown: bool = False,
     ) -> list[EpochReport]:
@@ -100,8 +103,6 @@ class Learning:
         ----------
         rows, validation : CSRBatch
             With labels.
-        space : FeatureSpace, optional
-            The features by the column that they come from.
         epochs : range, optional
             Their numbers, which the order of the rows depends on; by default all that the
             hyperparameters want.
@@ -121,7 +122,7 @@ class Learning:
         if epochs is not None:
             chosen = msgspec.structs.replace(chosen, epochs=epochs.stop)
         start = Progress(epoch=0 if epochs is None else epochs.start)
-        training_rows = dataclasses.replace(Rows.in_memory(rows), space=space)
+        training_rows = dataclasses.replace(Rows.in_memory(rows), space=self._space)
         if self._is_to_start_at_mean:
             start_at_mean(learner.writable_model(), chosen, training_rows)
             self._is_to_start_at_mean = False

@@ -5,6 +5,7 @@ from typing import Any
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters, Optimizer
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.bayes.learner import BayesLearner
 from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.learner import GradientLearner
@@ -18,7 +19,11 @@ LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {
 """Make the learners of those optimisers that do not turn gradients into updates."""
 
 
-def make_learner(hyperparameters: Hyperparameters, kernel: Kernel[Any] | None = None) -> Learner:
+def make_learner(
+    hyperparameters: Hyperparameters,
+    kernel: Kernel[Any] | None = None,
+    space: FeatureSpace | None = None,
+) -> Learner:
     """Make the learner that the hyperparameter `optimizer` asks for, with all parameters 0.
 
     Parameters
@@ -26,16 +31,36 @@ def make_learner(hyperparameters: Hyperparameters, kernel: Kernel[Any] | None = 
     hyperparameters : Hyperparameters
     kernel : Kernel, optional
         The kernel of one of several hosts; by default the hyperparameter `device` chooses one.
+    space : FeatureSpace, optional
+        The fields of the features, for interaction=field_weighted. By default those that
+        feature_fields says.
 
     Raises
     ------
     UserError
-        If device is gpu and there is no GPU, or its memory is too small.
+        If device is gpu and there is no GPU, or its memory is too small; or if pairs of fields have
+        weights and nobody says which fields there are.
     """
     make = LEARNERS.get(hyperparameters.optimizer)
     if make is None:
-        return GradientLearner(kernel or make_kernel(hyperparameters), hyperparameters)
+        fields = _weighted_fields(hyperparameters, space)
+        return GradientLearner(kernel or make_kernel(hyperparameters, fields), hyperparameters)
     return make(hyperparameters)
+
+
+def _weighted_fields(
+    hyperparameters: Hyperparameters, space: FeatureSpace | None
+) -> FeatureSpace | None:
+    """Return the fields whose pairs have weights; None if pairs of features count alike."""
+    if not hyperparameters.is_field_weighted:
+        return None
+    fields = space or hyperparameters.numbered_fields
+    if fields is None:
+        raise UserError(
+            "interaction=field_weighted must know the field of each feature: give feature_fields, "
+            "such as [0, 943] for users and items, tables with columns, or text/libffm"
+        )
+    return fields
 
 
 def trains_alone(hyperparameters: Hyperparameters, num_hosts: int) -> bool:
@@ -46,6 +71,11 @@ def trains_alone(hyperparameters: Hyperparameters, num_hosts: int) -> bool:
     UserError
         If there are more hosts than this one.
     """
+    if num_hosts > 1 and hyperparameters.is_field_weighted:
+        raise UserError(
+            f"interaction=field_weighted trains on one host, and this job has {num_hosts}: use one "
+            "instance, or interaction=all"
+        )
     if hyperparameters.optimizer not in LEARNERS:
         return False
     if num_hosts > 1:

@@ -11,8 +11,10 @@ from typing import Any
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.cpu_fields import FieldCPUKernel
 
 _log = logging.getLogger(__name__)
 
@@ -25,17 +27,26 @@ _ONE_GPU = "one GPU (FM_GPUS=1) of one host"
 _NO_GPU = "device=gpu: {}; use a GPU instance, or device=auto or cpu"
 
 
-def make_kernel(hyperparameters: Hyperparameters) -> Kernel[Any]:
+def make_kernel(hyperparameters: Hyperparameters, space: FeatureSpace | None = None) -> Kernel[Any]:
     """Make the kernel that the hyperparameter `device` asks for, with all parameters 0.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    space : FeatureSpace, optional
+        The fields whose pairs have weights, if they have.
 
     Raises
     ------
     UserError
-        If device is gpu and there is no GPU, or its memory is too small.
+        If device is gpu and there is no GPU, or its memory is too small; or if there are too many
+        fields.
     """
     if hyperparameters.device == "cpu":
-        return CPUKernel(hyperparameters)
+        return _cpu_kernel(hyperparameters, space)
     lack = _why_no_gpu()
+    if lack is None and space is not None:
+        lack = "no GPU learns weights of fields yet"
     if lack is None:
         from fm_algo.training.gradient.gpu import GPUKernel
 
@@ -44,7 +55,11 @@ def make_kernel(hyperparameters: Hyperparameters) -> Kernel[Any]:
         raise UserError(_NO_GPU.format(lack))
     if _has_driver():
         _log.warning("the GPU is not used: %s", lack)
-    return CPUKernel(hyperparameters)
+    return _cpu_kernel(hyperparameters, space)
+
+
+def _cpu_kernel(hyperparameters: Hyperparameters, space: FeatureSpace | None) -> CPUKernel:
+    return CPUKernel(hyperparameters) if space is None else FieldCPUKernel(hyperparameters, space)
 
 
 def count_gpus(hyperparameters: Hyperparameters, num_hosts: int = 1, most: int = 1) -> int:
@@ -100,6 +115,8 @@ def _why_not_split(hyperparameters: Hyperparameters, num_hosts: int, num_gpus: i
     if num_hosts * num_gpus == 1:
         return None
     what = f"{num_gpus} GPUs" if num_hosts == 1 else f"the GPUs of {num_hosts} hosts"
+    if hyperparameters.is_field_weighted:
+        return f"interaction=field_weighted is learnt as a whole, and {what} would each have a part"
     if hyperparameters.optimizer == "rowwise_adagrad":
         return (
             f"optimizer=rowwise_adagrad looks at all factors of a feature together, and {what} "

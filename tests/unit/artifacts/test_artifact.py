@@ -289,7 +289,7 @@ def test_fields_of_a_later_release_are_passed_over(tmp_path, model):
 def test_a_format_of_a_later_release_is_refused(tmp_path, model):
     write(tmp_path, tensors_of(model), MANIFEST | {"format_version": FORMAT_VERSION + 1})
 
-    with pytest.raises(UserError, match="format_version 4; this release reads up to 3"):
+    with pytest.raises(UserError, match="format_version 5; this release reads up to 4"):
         load_model(tmp_path)
 
 
