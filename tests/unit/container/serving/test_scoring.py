@@ -243,3 +243,22 @@ def test_a_score_that_the_samples_make_infinite_is_told_by_its_row(model):
         answer(with_samples(model, 4, 4), b"1,1\n3e38,0\n", CSV, CSV)
     with pytest.raises(AlgorithmError):
         answer(with_samples(model, np.inf, 4), b"1,1\n", CSV, CSV)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 1 << 20])
+def test_a_request_that_cannot_be_read_is_told_what_to_do(model, piece_bytes):
+    with pytest.raises(UserError) as told:
+        answer(model, b"[[1, 2]]", JSON, None, piece_bytes=piece_bytes)
+
+    assert told.value.message == (
+        "request: expected 'object', got 'array'; the shape is "
+        '{"instances": [{"features": [1.5, 0]}]}'
+    )
+
+
+@pytest.mark.parametrize("content_type", [None, "", "application/octet-stream"])
+def test_a_request_that_says_no_type_is_told_to(model, content_type):
+    with pytest.raises(UserError) as told:
+        answer(model, b"1,2", content_type, None)
+
+    assert told.value.message.endswith("; say what the body is, such as ContentType=text/csv")
