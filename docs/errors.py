@@ -53,7 +53,9 @@ FEATURES = 2
 REQUESTS = """## Requests
 
 A request that is refused is answered with a status and one line of text. Here the model has two
-features. A status of 415 is about types and encodings, 413 about length, 400 about the rows.
+features. A status of 415 is about types and encodings, 413 about length, 400 about the rows. The
+log has the same line as a WARNING. Of many in ten seconds that differ in numbers alone, each worker
+writes the first and the last, and how many there were.
 
 | what | `ContentType` | body | answer |
 |---|---|---|---|
