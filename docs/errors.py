@@ -1,8 +1,10 @@
-"""Write errors.md beside this file: run jobs that cannot work and write down what they say.
+"""Write errors.md beside this file: what is said by jobs that cannot work, and to bad requests.
 
-`make docs` runs this. Each job of `BAD_JOBS` is the small job of `prepare` with one thing wrong.
+`make docs` runs them. Each job of `BAD_JOBS` is the small job of `prepare` with one thing wrong.
+The requests of `BAD_REQUESTS` go to a server whose model has two features.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -15,13 +17,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from flask.testing import FlaskClient
 
-from container.settings import Paths
+from container.serving.app import create_app
+from container.settings import Paths, Settings
 from container.training import train_job
 from fm_algo.artifacts.artifact import save_model
 from fm_algo.model import FMModel
 
-HEAD = """# What a failed job says
+HEAD = """# What a failed job says, and a refused request
+
+[Requests](#requests) come last.
+
+## A failed job
 
 A job that fails exits with 1 and writes the reason into `/opt/ml/output/failure`, the cause first.
 The platform shows it as the job's FailureReason. The first word names the kind of failure:
@@ -33,13 +41,25 @@ The platform shows it as the job's FailureReason. The first word names the kind 
 - `InternalServerError`: the machine failed, such as a disk, a mount or a file. The message names
   the path. The platform's RetryStrategy helps here, and only here.
 
-The messages below come from real runs: `make docs` runs these jobs and writes this page. If a
-message names a file, a record or a line, it names the first one that is wrong.
+All messages of this page come from real runs: `make docs` runs these jobs, sends these requests
+and writes the page. If a message names a file, a record or a line, it names the first one that is
+wrong.
 
 """
 
 GOOD = "1,1,0\n0,0,1\n"
 FEATURES = 2
+
+REQUESTS = """## Requests
+
+A request that is refused is answered with a status and one line of text. Here the model has two
+features. A status of 415 is about types and encodings, 413 about length, 400 about the rows. The
+log has the same line as a WARNING. Of many in ten seconds that differ in numbers alone, each worker
+writes the first and the last, and how many there were.
+
+| what | `ContentType` | body | answer |
+|---|---|---|---|
+"""
 
 
 class BadJob(NamedTuple):
@@ -118,14 +138,17 @@ def _both(first: Callable[[Path], None], second: Callable[[Path], None]) -> Call
 def _model(**changes: int) -> Callable[[Path], None]:
     def spoil(base: Path) -> None:
         described(base, train={"ContentType": "text/csv"}, model={})
-        shape = {"feature_dim": FEATURES, "num_factors": 2} | changes
-        factors = np.zeros((shape["feature_dim"], shape["num_factors"]), np.float32)
-        directory = base / "input/data/model"
-        directory.mkdir()
-        model = FMModel("regressor", np.zeros(1, np.float32), factors[:, 0].copy(), factors)
-        save_model(directory, model, {})
+        _save_model(base / "input/data/model", **changes)
 
     return spoil
+
+
+def _save_model(directory: Path, **changes: int) -> None:
+    shape = {"feature_dim": FEATURES, "num_factors": 2} | changes
+    factors = np.zeros((shape["feature_dim"], shape["num_factors"]), np.float32)
+    directory.mkdir()
+    model = FMModel("regressor", np.zeros(1, np.float32), factors[:, 0].copy(), factors)
+    save_model(directory, model, {})
 
 
 def _with_model(base: Path) -> None:
@@ -257,6 +280,7 @@ BAD_JOBS = [
     BadJob("Rows", "too few columns", _rows(GOOD + "1,2\n")),
     BadJob("Rows", "a header", _rows("y,a,b\n" + GOOD)),
     BadJob("Rows", "a number that is none", _rows(GOOD + "1,x,0\n")),
+    BadJob("Rows", "an empty field", _rows(GOOD + "1,,0\n")),
     BadJob("Rows", "nan", _rows(GOOD + "1,nan,0\n")),
     BadJob("Rows", "a feature beyond feature_dim", _rows("1 2:1\n", "text/libsvm")),
     BadJob("Rows", "libffm text under the name of libsvm", _rows("1 0:1:1\n", "text/libsvm")),
@@ -269,6 +293,19 @@ BAD_JOBS = [
            "application/jsonlines")),
     BadJob("Rows", "a label that is no class",
            _both(_chosen(predictor_type="binary_classifier"), _rows(GOOD + "3,1,0\n"))),
+    BadJob("Rows", "labels -1 and 1",
+           _both(_chosen(predictor_type="binary_classifier"), _rows("1,1,0\n-1,0,1\n"))),
+    BadJob("Rows", "labels 1 and 2",
+           _both(_chosen(predictor_type="binary_classifier"), _rows("1,1,0\n2,0,1\n"))),
+    BadJob("Rows", "tabs in CSV", _rows("1\t1\t0\n")),
+    BadJob("Rows", "semicolons and decimal commas", _rows("1;0,5;0\n")),
+    BadJob("Rows", "a list of JSON as CSV", _rows("[1, 1, 0]\n")),
+    BadJob("Rows", "libsvm as CSV", _rows("1 0:1 1:1\n")),
+    BadJob("Rows", "Parquet as CSV", _rows(b"PAR1\x15\x04")),
+    BadJob("Rows", "a ZIP archive", _rows(b"PK\x03\x04\x14")),
+    BadJob("Rows", "UTF-16", _rows("1,1,0\n".encode("utf-16"))),
+    BadJob("Rows", "CSV in a channel without a content type",
+           _both(_rows("21.6,1,0\n"), _described(train={}))),
     BadJob("Rows", "not RecordIO", _rows(GOOD, "application/x-recordio-protobuf")),
     BadJob("Rows", "RecordIO cut short", _rows(_NO_CONTENT, "application/x-recordio-protobuf")),
     BadJob("Rows", "an unsupported content type", _rows(GOOD, "image/png")),
@@ -288,6 +325,8 @@ BAD_JOBS = [
     BadJob("Tables", "two columns of one name", _table("rating,user,user\n3,u1,u2\n")),
     BadJob("Tables", "a row that is too short", _table(RATINGS + "1,u3\n")),
     BadJob("Tables", "a number that is none", _table(RATINGS + "1,u3,n/a\n")),
+    BadJob("Tables", "labels -1 and 1",
+           _table("rating,user,age\n1,u1,40\n-1,u2,\n", predictor_type="binary_classifier")),
     BadJob("Tables", "a label that is missing", _table(RATINGS + ",u3,1\n")),
     BadJob("Tables", "no key in the table of items",
            _table(RATINGS, columns=COLUMNS | {"genre": "category"}, items="genre\nWar\n")),
@@ -311,6 +350,56 @@ BAD_JOBS = [
 ]  # fmt: skip
 
 
+class BadRequest(NamedTuple):
+    """A request that is refused.
+
+    Attributes
+    ----------
+    what : str
+    content_type : str or None
+    body : bytes
+    encoding : str or None
+        Content-Encoding.
+    """
+
+    what: str
+    content_type: str | None
+    body: bytes
+    encoding: str | None = None
+
+
+_JSON, _CSV = "application/json", "text/csv"
+_REQUEST = b'{"instances": [{"features": [1, 0]}]}'
+
+BAD_REQUESTS = [
+    BadRequest("no content type", None, b"1,0\n"),
+    BadRequest("the type that curl sends", "application/x-www-form-urlencoded", b"1,0\n"),
+    BadRequest("no rows", _CSV, b""),
+    BadRequest("a header", _CSV, b"age,size\n1,0\n"),
+    BadRequest("tabs", _CSV, b"1\t0\n"),
+    BadRequest("semicolons", _CSV, b"1;0\n"),
+    BadRequest("an empty field", _CSV, b",0\n"),
+    BadRequest("brackets", _CSV, b"[1, 0]"),
+    BadRequest("JSON as CSV", _CSV, _REQUEST),
+    BadRequest("CSV as JSON", _JSON, b"1,0\n"),
+    BadRequest("libsvm as CSV", _CSV, b"1 0:1 1:1\n"),
+    BadRequest("CSV as RecordIO", "application/x-recordio-protobuf", b"21.6,0\n"),
+    BadRequest("Parquet", _CSV, b"PAR1\x15\x04"),
+    BadRequest("base64", _JSON, base64.b64encode(_REQUEST)),
+    BadRequest("gzip, not said", _CSV, _GZIP),
+    BadRequest("another encoding", _CSV, b"1,0\n", "br"),
+    BadRequest("JSON encoded twice", _JSON, json.dumps(_REQUEST.decode()).encode()),
+    BadRequest("lists of numbers", _JSON, b'{"instances": [[1, 0]]}'),
+    BadRequest("a bare list", _JSON, b"[[1, 0]]"),
+    BadRequest("other names", _JSON, b'{"inputs": [[1, 0]]}'),
+    BadRequest("one instance", _JSON, b'{"instance": {"features": [1, 0]}}'),
+    BadRequest("no instances", _JSON, b'{"features": [1, 0]}'),
+    BadRequest("JSON Lines as JSON", _JSON, b'{"features": [1, 0]}\n{"features": [0, 1]}\n'),
+    BadRequest("JSON as JSON Lines", "application/jsonlines", _REQUEST),
+    BadRequest("NaN", _JSON, b'{"instances": [{"features": [1, NaN]}]}'),
+]
+
+
 def _run(base: Path) -> None:
     train_job.run(Paths(base), threading.Event())
 
@@ -332,7 +421,8 @@ def make_page() -> str:
     logging.disable()
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return HEAD + "\n".join(_sections(BAD_JOBS))
+            jobs = "\n".join(_sections(BAD_JOBS))
+            return f"{HEAD}{jobs}\n{REQUESTS}{''.join(_lines(BAD_REQUESTS))}"
     finally:
         logging.disable(logging.NOTSET)
 
@@ -345,6 +435,27 @@ def _sections(jobs: Iterable[BadJob]) -> Iterable[str]:
             yield f"## {group}\n"
         with tempfile.TemporaryDirectory() as base:
             yield f"**{bad.what}**\n\n    {reason(bad, Path(base))}\n"
+
+
+def answer(bad: BadRequest, client: FlaskClient) -> str:
+    """Send a request; return the status and what the answer says."""
+    headers = {} if bad.encoding is None else {"Content-Encoding": bad.encoding}
+    reply = client.post(
+        "/invocations", data=bad.body, content_type=bad.content_type, headers=headers
+    )
+    if reply.status_code < 400:
+        raise RuntimeError(f"{bad.what}: the request was not refused")
+    return f"{reply.status_code}: {reply.text}"
+
+
+def _lines(requests: Iterable[BadRequest]) -> Iterable[str]:
+    with tempfile.TemporaryDirectory() as base:
+        _save_model(Path(base) / "model")
+        client = create_app(Settings.from_environment({"SAGEMAKER_BASE_DIR": base})).test_client()
+        for bad in requests:
+            cells = (bad.content_type or "", repr(bad.body)[2:-1], answer(bad, client))
+            codes = (f"`{cell}`".replace("|", r"\|") if cell else "" for cell in cells)
+            yield f"| {' | '.join((bad.what, *codes))} |\n"
 
 
 if __name__ == "__main__":

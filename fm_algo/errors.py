@@ -63,9 +63,13 @@ class PlatformError(FMError):
 
 
 def as_told(error: BaseException) -> FMError:
-    """Return the error to report: an `FMError` as it is, one of ours in place of any other."""
+    """Return the error to report: an `FMError` as it is, one of ours in place of any other.
+
+    What to do, as far as a MemoryError has notes on it, follows.
+    """
     if isinstance(error, FMError):
         return error
     if isinstance(error, MemoryError):
-        return UserError(f"out of memory: use a larger instance ({error})")
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()) if note)
+        return UserError(f"out of memory: use a larger instance ({error}){notes}")
     return AlgorithmError(f"internal error: {error} (caused by {type(error).__name__})")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
 from fm_algo.sparse import Float32Array
+from fm_algo.sparse.matrix import class_hint
 
 PredictorType = Literal["regressor", "binary_classifier"]
 
@@ -105,7 +106,7 @@ class Loss:
         n = int(wrong[0])
         return n, (
             f"label {labels[n]:g} is not {' or '.join(f'{known:g}' for known in self.classes)}, "
-            f"the labels of a {self.predictor_type}"
+            f"the labels of a {self.predictor_type}{class_hint(labels)}"
         )
 
 

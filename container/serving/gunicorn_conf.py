@@ -44,11 +44,17 @@ logconfig_dict = {
             "class": "logging.StreamHandler",
             "formatter": "line",
             "stream": "ext://sys.stdout",
-        }
+        },
+        "refusals": {
+            "class": "container.serving.refusal_log.RefusalLog",
+            "formatter": "line",
+            "stream": "ext://sys.stdout",
+        },
     },
     "root": {"level": _SETTINGS.log_level, "handlers": ["stdout"]},
     "loggers": {
-        "gunicorn.error": {"level": _SETTINGS.log_level, "handlers": [], "propagate": True}
+        "gunicorn.error": {"level": _SETTINGS.log_level, "handlers": [], "propagate": True},
+        "container.serving.error_answer": {"handlers": ["refusals"], "propagate": False},
     },
 }
 

@@ -71,7 +71,8 @@ class Invoker:
         Raises
         ------
         UserError
-            If the request cannot be answered; 413 if its body is too long, 408 if it does not come.
+            If the request cannot be answered; 413 if its body is too long, 408 if it does not come,
+            415 if its type or encoding is not read.
         ServiceUnavailable
             If the worker has its hands full.
         """
@@ -104,7 +105,7 @@ class Invoker:
         self, scorer: Scorer, body: RequestBody, held: "_Share"
     ) -> tuple[Iterable[bytes], int]:
         """Return the answer, in pieces, and its length."""
-        announced = body.num_announced
+        announced = body.num_bytes
         held.take(announced or 0)  # a single row may be as long, and is kept until it ends
         if announced is not None and announced <= PIECE_BYTES and not scorer.is_packed:
             data = b"".join(body.pieces())

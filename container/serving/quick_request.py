@@ -20,8 +20,8 @@ _FRAMING = re.compile(
     re.IGNORECASE,
 )
 
-_PARQUET = re.compile(rb"parquet", re.IGNORECASE)
-"""In a header: such a short body can hold many rows, and the first one loads a library."""
+_PACKED = re.compile(rb"parquet|content-encoding", re.IGNORECASE)
+"""In a header: such a short body can hold many rows. The first Parquet file loads a library."""
 
 
 MAX_CELLS = 1 << 12
@@ -64,7 +64,7 @@ def is_quick(
     if framing[1] is None or len(data) != body + int(framing[1]):
         return False
     # A configuration may ask for seconds of work. Escaped, its name can be written in many ways.
-    if b"configuration" in data or b"\\" in data or _PARQUET.search(data, 0, body):
+    if b"configuration" in data or b"\\" in data or _PACKED.search(data, 0, body):
         return False
     path = line[1]
     return path is None or _is_light(data[body:], num_samples(path), row_width(path))

@@ -1,5 +1,6 @@
 """One request, from the bytes of its body to the bytes of the answer. Knows no web framework."""
 
+import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from container.serving.negotiation import default_answer_type, negotiate
 from container.serving.work_limit import WorkLimit, configurations_of
 from container.settings import Settings
 from fm_algo.data.fields import KnownFields
+from fm_algo.data.formats.advice import NUMBERED_INSTANCE, START_BYTES, with_advice
 from fm_algo.data.formats.content_type import (
     CSV,
     JSON,
@@ -40,6 +42,9 @@ _EXTRAS_TYPES = (JSON, JSONLINES)
 
 REQUEST_TYPES = (JSON, JSONLINES, RECORDIO_PROTOBUF, CSV, LIBSVM, LIBFFM)
 """The MIME types a request can have, to a model that knows its features by number alone."""
+
+_SENT_BY_DEFAULT = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+"""What clients say that were told nothing, such as curl."""
 
 NAMED_REQUEST_TYPES = (*REQUEST_TYPES, PARQUET)
 """The same for a model that knows the names of its columns and values."""
@@ -90,7 +95,7 @@ class Scorer:
             self._decoder = make_request_decoder(
                 request_type, feature_dim=model.feature_dim, fields=KnownFields.of_model(model)
             )
-        self._has_body = False
+        self._request_type, self._start = request_type, b""
         self._limit = WorkLimit(model)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -103,7 +108,8 @@ class Scorer:
             a score and the type of the answer has no place for it.
         """
         if data:
-            self._has_body = True
+            if len(self._start) < START_BYTES:
+                self._start += data[:START_BYTES]
             yield from self._score_all(self._decoder.feed(data))
 
     def close(self) -> Iterator[bytes]:
@@ -114,7 +120,7 @@ class Scorer:
         UserError
             As `feed`; or if there was no row.
         """
-        if not self._has_body:
+        if not self._start:
             raise UserError("the request has no body, expected at least one record")
         yield from self._score_all(self._decoder.close())
         if not self.num_rows:
@@ -123,7 +129,15 @@ class Scorer:
             yield JSON_FRAME[2]
 
     def _score_all(self, decoded: Iterable[RequestRows]) -> Iterator[bytes]:
-        return (self._score(rows) for rows in decoded if rows.batch.num_rows)
+        return (self._score(rows) for rows in self._advised(decoded) if rows.batch.num_rows)
+
+    def _advised(self, decoded: Iterable[RequestRows]) -> Iterator[RequestRows]:
+        """Let an error of the decoder say what to do about it."""
+        try:
+            yield from decoded
+        except UserError as error:
+            instance = _instance_of(self._model)
+            raise with_advice(error, self._start, self._request_type, instance) from error
 
     def _score(self, rows: RequestRows) -> bytes:
         batch = rows.batch
@@ -173,6 +187,14 @@ def _check_score(model: FMModel, batch: CSRBatch, score: Float32Array, first: in
         raise UserError(f"the score of row {first + number} (from 0) is infinite: {TOO_LARGE}")
 
 
+def _instance_of(model: FMModel) -> str:
+    """Return what an instance of JSON looks like to the model."""
+    if not isinstance(model, NamedModel):
+        return NUMBERED_INSTANCE
+    columns = model.names.rows.encoder.needed
+    return f"{{{', '.join(f'{json.dumps(name)}: …' for name in columns)}}}"
+
+
 def _types_of(model: FMModel) -> tuple[str, ...]:
     return NAMED_REQUEST_TYPES if isinstance(model, NamedModel) else REQUEST_TYPES
 
@@ -182,5 +204,7 @@ def _check_request_type(content_type: str | None, allowed: tuple[str, ...]) -> C
     request_type = parse_content_type(content_type or "")
     if request_type.name not in allowed:
         found = f"Content-Type {content_type!r} is not read" if content_type else "no Content-Type"
-        raise UserError(f"{found}, allowed: {', '.join(allowed)}", http_status=415)
+        hint = f"; say what the body is, such as ContentType={CSV}"
+        untold = request_type.name in _SENT_BY_DEFAULT
+        raise UserError(f"{found}, allowed: {', '.join(allowed)}{hint * untold}", http_status=415)
     return request_type

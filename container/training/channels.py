@@ -15,6 +15,7 @@ from container.training.fifo import open_fifo
 from container.training.job import TrainingJob
 from fm_algo.data.bulk.factory import make_bulk_decoder
 from fm_algo.data.fields import Fields
+from fm_algo.data.formats.advice import START_BYTES, with_advice
 from fm_algo.data.formats.content_type import parse_content_type
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.loss import LOSSES
@@ -24,6 +25,7 @@ _T = TypeVar("_T", bound="_HasRows")
 
 _READ_BYTES = 8 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # zlib.h, inflateInit2: 16 more is gzip's frame
 
 
 class _HasRows(Protocol):
@@ -116,14 +118,16 @@ def read_sources(
     num_rows = num_sources = 0
     for source, stream in _open_sources(paths, job, name, epoch, should_stop):
         num_sources += 1
-        where = f"{place}, {source}"
+        where, start = f"{place}, {source}", b""
         try:
             with stream:
+                start = _peek(stream)
                 for rows in read(stream):
                     num_rows += rows.num_rows
                     yield rows
         except UserError as error:
-            raise error.within(where) from error
+            said = parse_content_type(job.channels[name].content_type)
+            raise with_advice(error, start, said).within(where) from error
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             if should_stop():
                 return  # the stop may have cut the source short
@@ -247,8 +251,22 @@ def _read(
 
 def is_gzip(stream: BinaryIO) -> bool:
     """Look at the first bytes; return whether the stream begins like gzip."""
-    peeked = cast("io.BufferedReader", stream).peek(len(_GZIP_MAGIC))
-    return peeked.startswith(_GZIP_MAGIC)
+    return _peek_raw(stream).startswith(_GZIP_MAGIC)
+
+
+def _peek(stream: BinaryIO) -> bytes:
+    """Return the first bytes of what `unpack` gives, without reading them."""
+    start = _peek_raw(stream)
+    if not start.startswith(_GZIP_MAGIC):
+        return start
+    try:
+        return zlib.decompressobj(_GZIP_WINDOW).decompress(start, START_BYTES)
+    except zlib.error:
+        return b""  # whoever reads it tells that it is damaged
+
+
+def _peek_raw(stream: BinaryIO) -> bytes:
+    return cast("io.BufferedReader", stream).peek(START_BYTES)[:START_BYTES]
 
 
 def unpack(stream: BinaryIO) -> BinaryIO:

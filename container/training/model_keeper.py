@@ -1,15 +1,18 @@
 """`ModelKeeper`: save the model and the checkpoints of a job, and resume from a checkpoint."""
 
 import logging
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from container.settings import Paths
 from container.training.job import TrainingJob
-from fm_algo.artifacts.artifact import load_model, save_model
+from fm_algo.artifacts.artifact import MODEL_FILE, load_model, save_model
+from fm_algo.artifacts.builtin.artifact import ARCHIVE, save_builtin_model
 from fm_algo.artifacts.model_tensors import SlicedModel
-from fm_algo.errors import UserError
+from fm_algo.errors import PlatformError, UserError
+from fm_algo.hyperparameters import BEYOND_THE_BUILTIN, Artifact
 from fm_algo.model import FMModel
 from fm_algo.training.checkpoint import Checkpoint, Checkpoints
 from fm_algo.training.early_stopping import BestEpoch
@@ -222,5 +225,36 @@ class ModelKeeper:
 
     def _save(self) -> None:
         described = msgspec.to_builtins(self._hyperparameters)
-        path = save_model(self._paths.model, self._learner.model(), described, tables=self._tables)
+        model = self._learner.model()
+        path = save_model(self._paths.model, model, described, tables=self._tables)
         _log.info("model written to %s", path)
+        if self._hyperparameters.artifact != "ours":
+            path = save_builtin_model(self._paths.model, model, described)
+            beyond = [name for name in BEYOND_THE_BUILTIN if described[name]]
+            without = f", without what {' and '.join(beyond)} adds" if beyond else ""
+            _log.info("model written to %s%s", path, without)
+
+
+def leave_wanted(directory: Path, artifact: Artifact) -> None:
+    """Remove our file from a finished job's model directory, if only the built-in's is wanted.
+
+    Until then it is there: the best model and the report are read from it, and a job that is
+    killed leaves a whole model.
+
+    Parameters
+    ----------
+    directory : Path
+    artifact : {"ours", "builtin", "both"}
+
+    Raises
+    ------
+    PlatformError
+        If it cannot be removed.
+    """
+    if artifact != "builtin" or not (directory / ARCHIVE).exists():
+        return
+    path = directory / MODEL_FILE
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise PlatformError(f"{path} cannot be removed: {error}") from error

@@ -22,8 +22,9 @@ from container.training.gpu_processes import read_told
 from container.training.job import TrainingJob, load_job
 from container.training.job_rows import load_channels
 from container.training.model_channel import PLACE, load_start
-from container.training.model_keeper import Keeper
+from container.training.model_keeper import Keeper, leave_wanted
 from container.training.observer import Observer
+from container.training.out_of_memory import telling_what_fits
 from container.training.stop_signal import listen
 from fm_algo.errors import AlgorithmError, FMError, PlatformError, UserError, as_told
 from fm_algo.sparse import CSRBatch
@@ -151,13 +152,16 @@ def run(
     if job is None:
         _stop_early()
         return
-    joined = cluster.join(job, cluster_port, stop, most_gpus)
-    if joined is None:
-        _stop_early()
-        return
-    with joined as hosts:  # the others hear of an error on this host
-        _make_model_directory(paths)
-        _train(paths, job, hosts, stop)
+    with telling_what_fits(job):
+        joined = cluster.join(job, cluster_port, stop, most_gpus)
+        if joined is None:
+            _stop_early()
+            return
+        with joined as hosts:  # the others hear of an error on this host
+            _make_model_directory(paths)
+            _train(paths, job, hosts, stop)
+            if hosts.peers.rank == 0:
+                leave_wanted(paths.model, job.hyperparameters.artifact)
 
 
 def _with_features(

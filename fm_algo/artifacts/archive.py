@@ -11,10 +11,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from fm_algo.artifacts.tensors import Tensor
 from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.errors import UserError
 
@@ -101,24 +102,28 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) ->
     return content
 
 
-def write_zip(file: BinaryIO, members: dict[str, list[memoryview]]) -> None:
+def write_zip(file: BinaryIO, members: Mapping[str, Sequence[memoryview | Tensor]]) -> None:
     """Write a ZIP archive of stored members; the same members give the same bytes.
 
     Parameters
     ----------
     file : binary file
         Seekable.
-    members : dict of str to list of memoryview of bytes
-        Name to content, in pieces.
+    members : mapping of str to sequence of Tensor or memoryview of bytes
+        Name to content, in pieces. Of a tensor only a few megabytes are in memory at a time.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for name, pieces in members.items():
             info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = 0o644 << 16
-            info.file_size = sum(len(piece) for piece in pieces)  # decides whether 32 bits suffice
+            # The size decides whether 32 bits suffice.
+            info.file_size = sum(
+                piece.num_bytes if isinstance(piece, Tensor) else len(piece) for piece in pieces
+            )
             with archive.open(info, "w") as member:
                 for piece in pieces:
-                    member.write(piece)
+                    for data in piece.encoded() if isinstance(piece, Tensor) else [piece]:
+                        member.write(data)
 
 
 def unpack_tar(path: Path, directory: Path, is_wanted: Callable[[str], bool]) -> None:

@@ -83,9 +83,9 @@ def model_tensors(
         If a sample is no model of these features, or not as wide as the others.
     """
     _check_alike(model, samples)
-    tensors = {name: _float_tensor(array) for name, array in _parameters(model).items()}
+    tensors = {name: float_tensor(array) for name, array in _parameters(model).items()}
     for name in tuple(tensors) if samples else ():
-        tensors[OF_A_SAMPLE + name] = _float_tensor(*(_parameters(each)[name] for each in samples))
+        tensors[OF_A_SAMPLE + name] = float_tensor(*(_parameters(each)[name] for each in samples))
     if tables is None:
         return tensors
     of_tables = {name: Tensor.of(array) for name, array in tables.arrays().items()}
@@ -108,11 +108,16 @@ def _check_alike(model: SlicedModel, samples: Sequence[FMModel]) -> None:
             )
 
 
-def _float_tensor(*arrays: SlicedArray) -> Tensor:
+def float_tensor(*arrays: SlicedArray) -> Tensor:
     """Return an array, or several as one with a further dimension, that is written in blocks.
 
     A model in training is a view of the optimiser's rows or lies on several hosts. A copy of it
     may not fit in memory.
+
+    Parameters
+    ----------
+    *arrays : SlicedArray
+        Of float32, of one shape.
     """
     shape = arrays[0].shape
 

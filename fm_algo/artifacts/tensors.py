@@ -7,7 +7,7 @@ tensors, and only copies those of a file.
 
 import math
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,6 +51,18 @@ class Tensor:
         """Return an array as a tensor."""
         return cls(array.dtype, array.shape, lambda: [array])
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all its numbers."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+    def encoded(self) -> Iterator[bytes | memoryview]:
+        """Yield the bytes of its numbers, little endian, piece by piece."""
+        dtype = self.dtype.newbyteorder("<")
+        for piece in self.pieces():
+            numbers = piece.astype(dtype, "C")
+            yield numbers.reshape(-1).view(np.uint8).data if numbers.size else b""
+
 
 class _Entry(msgspec.Struct, frozen=True):
     dtype: str
@@ -80,7 +92,7 @@ def write_tensors(
     header: dict[str, object] = {"__metadata__": metadata}
     end = 0
     for name, tensor in in_order:
-        start, end = end, end + tensor.dtype.itemsize * math.prod(tensor.shape)
+        start, end = end, end + tensor.num_bytes
         kind = _NAMES[tensor.dtype.newbyteorder("<")]
         header[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": (start, end)}
     encoded = msgspec.json.encode(header)
@@ -88,12 +100,7 @@ def write_tensors(
     file.write(struct.pack("<Q", len(encoded)) + encoded)
     for _, tensor in in_order:
         file.flush()  # the next tensor may be made from those in the file
-        dtype = tensor.dtype.newbyteorder("<")
-        write_pieces(file, (_bytes(piece.astype(dtype, "C")) for piece in tensor.pieces()))
-
-
-def _bytes(array: NDArray[Any]) -> bytes | memoryview:
-    return array.data if array.size else b""
+        write_pieces(file, tensor.encoded())
 
 
 def map_tensors(path: Path, wanted: Collection[str] | None = None) -> dict[str, NDArray[Any]]:

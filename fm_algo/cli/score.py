@@ -11,6 +11,7 @@ from fm_algo.artifacts.remote import local_source
 from fm_algo.cli.arguments import location
 from fm_algo.cli.console import write
 from fm_algo.data.fields import KnownFields
+from fm_algo.data.formats.advice import START_BYTES, with_advice
 from fm_algo.data.formats.content_type import (
     PARQUET,
     RECORDIO_PROTOBUF,
@@ -58,17 +59,17 @@ def run(options: argparse.Namespace) -> None:
     read = read_from(options.source)
     if options.uncertainty:
         check_samples(read.model)
-    decoder = _make_decoder(
-        read, parse_content_type(options.content_type or _type_by_name(read, options.data))
-    )
+    content_type = parse_content_type(options.content_type or _type_by_name(read, options.data))
+    decoder, start = _make_decoder(read, content_type), b""
     with local_source(options.data, lambda _: False) as data:
         try:
             with data.open("rb") as file:
                 while block := file.read(_BLOCK_BYTES):
+                    start = start or block[:START_BYTES]
                     _print_scores(read.model, decoder.feed(block), options)
                 _print_scores(read.model, decoder.close(), options)
         except UserError as error:
-            raise error.within(options.data) from error
+            raise with_advice(error, start, content_type).within(options.data) from error
 
 
 def _type_by_name(read: StoredModel, data: str) -> str:

@@ -6,9 +6,10 @@ checks         which values do not go together
 parsing        hyperparameters.json to `Hyperparameters`
 """
 
-from fm_algo.hyperparameters.checks import WITHOUT_GRADIENTS
+from fm_algo.hyperparameters.checks import BEYOND_THE_BUILTIN, WITHOUT_GRADIENTS
 from fm_algo.hyperparameters.declaration import (
     OF_TABLES,
+    Artifact,
     Hyperparameters,
     Optimizer,
     is_of_a_job,
@@ -18,8 +19,10 @@ from fm_algo.hyperparameters.parsing import has_own_default, parse_hyperparamete
 from fm_algo.hyperparameters.ranges import describe_range, value_type
 
 __all__ = [
+    "BEYOND_THE_BUILTIN",
     "OF_TABLES",
     "WITHOUT_GRADIENTS",
+    "Artifact",
     "Hyperparameters",
     "Optimizer",
     "describe_range",

@@ -13,6 +13,9 @@ from fm_algo.sparse import MAX_FEATURE_DIM
 WITHOUT_GRADIENTS: tuple[Literal["als", "mcmc"], ...] = ("als", "mcmc")
 """Optimisers that go over all rows again and again, feature by feature."""
 
+BEYOND_THE_BUILTIN = ("posterior_samples", "columns")
+"""Hyperparameters that, if set, give a model more than the built-in's artifact holds."""
+
 INIT_GROUPS = ("bias", "linear", "factors")
 """The groups of parameters that have initial values of their own."""
 
@@ -50,6 +53,7 @@ def find_conflicts(values: Mapping[str, Any], problems: list[str]) -> list[str]:
         *_misplaced_field_values(values),
         *_wrong_columns(values),
         *_misplaced_weight(values),
+        *_unheld_by_the_builtin(values),
     ]
 
 
@@ -144,6 +148,18 @@ def _misplaced_weight(values: Mapping[str, Any]) -> list[str]:
     if weight == 1 or predictor_type != "regressor":
         return []
     return [f"positive_weight={weight} needs predictor_type=binary_classifier, not regressor"]
+
+
+def _unheld_by_the_builtin(values: Mapping[str, Any]) -> list[str]:
+    """Find what makes a model that the built-in's artifact cannot hold."""
+    if values.get("artifact") != "builtin":
+        return []
+    return [
+        f"artifact=builtin holds w0, w and V alone, not what {name} adds to a model: use both, "
+        "whose model.safetensors holds it, or ours"
+        for name in BEYOND_THE_BUILTIN
+        if values.get(name)
+    ]
 
 
 def _missing_init_values(values: Mapping[str, Any], problems: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ BiasInitMethod = Literal["normal", "uniform", "constant", "mean"]
 Optimizer = Literal["adam", "adagrad", "rowwise_adagrad", "ftrl", "sgd", "als", "mcmc"]
 Interaction = Literal["all", "field_weighted"]
 Device = Literal["auto", "cpu", "gpu"]
+Artifact = Literal["ours", "builtin", "both"]
 MetricName = Literal[
     "rmse",
     "mse",
@@ -364,6 +365,16 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             "after each epoch."
         ),
     ] = None
+    artifact: Annotated[
+        Artifact,
+        _text(
+            "Ours. What the job leaves in the model directory: ours (model.safetensors), builtin "
+            "(model_algo-1, for programs that read the built-in's) or both. The built-in's holds "
+            "no samples and no tables.",
+            shapes_model=False,
+            is_of_a_job=True,
+        ),
+    ] = "ours"
     report: Annotated[
         bool,
         _text(

@@ -181,9 +181,22 @@ def to_labels(labels: ArrayLike, num_rows: int, *, binary: bool = False) -> Floa
     if wrong is not None:
         raise UserError(
             f"row {wrong}: label {numbers[wrong]:g} is not 0 or 1, the labels of a "
-            "binary_classifier"
+            f"binary_classifier{class_hint(numbers)}"
         )
     return np.ascontiguousarray(numbers)
+
+
+def class_hint(labels: Float32Array) -> str:
+    """Say how to write two classes that are not 0 and 1; "" where it is not clear what they are.
+
+    Parameters
+    ----------
+    labels : float32, shape (n,)
+    """
+    found = set(np.unique(labels).tolist())
+    if found <= {-1, 1}:
+        return "; write 0 for -1"
+    return "; write 0 for 1, and 1 for 2" if found == {1, 2} else ""
 
 
 def to_weights(weights: ArrayLike, num_rows: int) -> Float32Array:

@@ -1,6 +1,7 @@
 """What a request that cannot be answered gets: a status, and one line that names the cause."""
 
 import contextlib
+import gzip
 import json
 
 import pytest
@@ -165,3 +166,32 @@ def test_errors_do_not_hide_behind_each_other(server):
     for body in (b"", b"{", b"\xff" * 1000, b'{"instances": [' + b"[" * 100_000):
         assert server.invoke(body, Content_Type=JSON).status == 400
     assert json.loads(server.invoke(BODY, Content_Type=JSON).body)["predictions"]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_a_body_of_gzip_is_answered_like_what_it_holds(server, chunked):
+    packed = gzip.compress(BODY)
+    body = iter([packed]) if chunked else packed
+
+    reply = server.invoke(body, Content_Type=JSON, Content_Encoding="gzip")
+
+    assert reply.status == 200
+    assert reply.body == server.invoke(BODY, Content_Type=JSON).body
+
+
+def test_a_body_of_gzip_that_is_longer_than_the_limit_when_unpacked_is_413(narrow_server):
+    packed = gzip.compress(b" " * 10_000)
+    assert len(packed) <= len(BODY)
+
+    reply = narrow_server.invoke(packed, Content_Type=JSON, Content_Encoding="gzip")
+
+    assert reply.status == 413
+    assert "when unpacked" in reply.reason
+
+
+def test_a_body_packed_in_a_way_that_is_not_read_is_415(server):
+    reply = server.invoke(BODY, Content_Type=JSON, Content_Encoding="br")
+
+    assert reply.status == 415
+    assert reply.reason == "Content-Encoding 'br' is not read, allowed: gzip, identity"
+    assert server.invoke(BODY, Content_Type=JSON).status == 200

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from http_reply import ask
 
 JSON = "application/json"
 JSONLINES = "application/jsonlines"
@@ -175,3 +176,26 @@ def test_ping_is_answered_at_once_while_every_worker_scores(server_of, num_worke
     assert {request.result().status for request in running} == {200}
     assert sorted(times_s)[len(times_s) // 2] < 0.1
     assert max(times_s) < 2  # the platform's limit
+
+
+def test_many_refused_requests_are_a_few_lines_of_log(start_server, models):
+    server = start_server({"model": models["regressor"]}, SAGEMAKER_MODEL_SERVER_WORKERS="2")
+
+    def refuse(_):
+        with contextlib.closing(server.connect()) as connection:
+            for number in range(200):
+                body = b"1,2\n" * (number % 7 + 1)
+                reply = ask(connection, "POST", "/invocations", body, Content_Type="text/csv")
+                assert reply.status == 400
+                assert reply.reason.startswith("line 1: 2 columns, expected ")
+
+    with ThreadPoolExecutor(4) as clients:
+        list(clients.map(refuse, range(4)))
+    server.terminate()
+    assert server.wait() == 0
+
+    refused = [line for line in server.log().splitlines() if "2 columns, expected" in line]
+    counts = [int(found) for found in re.findall(r"the last of (\d+) such lines", server.log())]
+    assert all(" WARNING " in line for line in refused)
+    assert len(refused) - len(counts) + sum(n - 1 for n in counts) == 800
+    assert len(refused) <= 2 * 2 * 4  # first and last, of each worker, in each of some windows

@@ -371,6 +371,16 @@ BAD_INSTANCES = [
 ]
 
 
+def test_a_request_of_another_shape_is_shown_an_instance_of_the_models_columns(server):
+    reply = server.invoke(b'[{"user": "u1"}]', Content_Type=JSON)
+
+    assert reply.status == 400
+    assert reply.reason == (
+        "request: expected 'object', got 'array'; the shape is "
+        '{"instances": [{"user": …, "item": …}]}'
+    )
+
+
 @pytest.mark.parametrize(("bad", "cause"), BAD_INSTANCES)
 def test_a_wrong_instance_is_400_with_its_place_and_cause(server, bad, cause):
     reply = server.invoke(json_of(*NAMED, bad, *NAMED), Content_Type=JSON)

@@ -265,6 +265,11 @@ LONG = "x" * 300
         ("score good text", "text, record 0 (byte offset 0): truncated: 6 of the 8 bytes"),
         ("score good text --content-type text/csv", "text, line 1: 1 columns, expected 100: "),
         ("score good text --content-type application/json", "content type 'application/json' is"),
+        (
+            "score good rows",
+            "rows, record 0 (byte offset 0): truncated: 6 of the 8 bytes of a frame header are "
+            "there; it looks like libsvm: say ContentType=text/libsvm",
+        ),
         ("score directory rows", "no model in directory: expected"),
         ("fetch none new", "[Errno 2] No such file or directory: 'none'"),
         ("fetch good text", "text cannot be made a directory: File exists"),

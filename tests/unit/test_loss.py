@@ -4,6 +4,7 @@ import pytest
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.loss import LOSSES
+from fm_algo.sparse import CSRBatch
 from fm_algo.training.early_stopping import judged_metric
 from fm_algo.training.metrics import metric_names, metrics_for
 
@@ -79,6 +80,27 @@ def test_training_makes_the_metric_small_that_is_judged_by_default(predictor_typ
 
     assert metric in metric_names(predictor_type)
     assert judged_metric(parse_hyperparameters(given)) == metric
+
+
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        ([1, -1, 1], "; write 0 for -1"),
+        ([-1, -1], "; write 0 for -1"),
+        ([1, 2, 1], "; write 0 for 1, and 1 for 2"),
+        ([2, 2], ""),
+        ([0, 1, -1], ""),
+        ([1, 2, 3], ""),
+    ],
+)
+def test_classes_that_are_not_0_and_1_are_told_how_to_be_written(labels, hint):
+    wrong = LOSSES["binary_classifier"].wrong_label(np.array(labels, np.float32))
+
+    assert wrong is not None
+    assert wrong[1].endswith(f"is not 0 or 1, the labels of a binary_classifier{hint}")
+    with pytest.raises(UserError) as told:
+        CSRBatch.of(np.ones((len(labels), 1)), labels, binary=True)
+    assert told.value.message == f"row {wrong[0]}: {wrong[1]}"
 
 
 @pytest.mark.parametrize("label", [2, -1, 0.5])

@@ -16,6 +16,8 @@ from fm_algo.errors import UserError
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
 
+_HINT = '; or say in columns which one is positive: {"label": POSITIVE}'
+
 
 def read_table_rows(
     paths: Paths,
@@ -72,7 +74,7 @@ def read_table_rows(
                     rows = encoder.encode(batch, labelled=True)
                     wrong = loss.wrong_label(rows.require_labels())
                     if wrong is not None:
-                        raise CellError(f"column {label}: {wrong[1]}", wrong[0])
+                        raise CellError(f"column {label}: {wrong[1]}{_HINT}", wrong[0])
                     take(batch, rows)
                 yield rows
         except UserError:

@@ -6,7 +6,8 @@ The archive is named after the host that wrote it, e.g. model_algo-1.
 
 import fnmatch
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,8 +15,15 @@ import msgspec
 import numpy as np
 
 from fm_algo.artifacts.archive import read_zip, write_zip
-from fm_algo.artifacts.builtin.ndarray import StoredArray, decode_ndarray_list, encode_ndarray_list
+from fm_algo.artifacts.builtin.ndarray import (
+    RowTensor,
+    StoredArray,
+    decode_ndarray_list,
+    encode_ndarray_list,
+)
 from fm_algo.artifacts.builtin.symbol import decode_predictor_type, encode_symbol
+from fm_algo.artifacts.model_tensors import SlicedModel, float_tensor
+from fm_algo.artifacts.tensors import Tensor
 from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import OF_TABLES, Hyperparameters, parse_hyperparameters
@@ -117,7 +125,7 @@ def read_builtin_model(path: Path) -> tuple[FMModel, dict[str, object]]:
 
 
 def save_builtin_model(
-    directory: Path, model: FMModel, hyperparameters: Mapping[str, object]
+    directory: Path, model: SlicedModel, hyperparameters: Mapping[str, object]
 ) -> Path:
     """Write a model as the built-in algorithm does, for programs that read its artifact.
 
@@ -125,8 +133,9 @@ def save_builtin_model(
     ----------
     directory : Path
         Must exist.
-    model : FMModel
-        All its rows are stored, as the built-in does.
+    model : SlicedModel
+        All its rows are stored, as the built-in does, and a few megabytes are in memory at a time.
+        The layout holds w0, w and V: samples that an `FMModel` may have are left out.
     hyperparameters : mapping of str to object
         Those the model was trained with; written to meta.json as strings, None and those of tables
         left out.
@@ -143,13 +152,14 @@ def save_builtin_model(
     PlatformError
         If it cannot be written.
     """
+    feature_dim, num_factors = model.V.shape
     parameters = {
         name: _text(value)
         for name, value in hyperparameters.items()
         if value is not None and name not in OF_TABLES
     } | {
-        "feature_dim": str(model.feature_dim),
-        "num_factors": str(model.num_factors),
+        "feature_dim": str(feature_dim),
+        "num_factors": str(num_factors),
         "predictor_type": model.predictor_type,
     }
     known = {
@@ -161,12 +171,12 @@ def save_builtin_model(
         "training_parameters": parameters,
         "label_names": ["out_label"],
     }
-    arrays = {
-        "arg:w1_weight": StoredArray.row_sparse(_little(model.w).reshape(-1, 1)),
-        "arg:w0_weight": StoredArray.dense(_little(model.w0)),
-        "arg:v": StoredArray.row_sparse(_little(model.V)),
+    arrays: dict[str, RowTensor | Tensor] = {
+        "arg:w1_weight": RowTensor(replace(float_tensor(model.w), shape=(feature_dim, 1))),
+        "arg:w0_weight": float_tensor(model.w0),
+        "arg:v": RowTensor(float_tensor(model.V)),
     }
-    members = {
+    members: dict[str, Sequence[memoryview | Tensor]] = {
         "meta.json": [memoryview(json.dumps(meta).encode())],
         "symbol.json": [memoryview(encode_symbol(parse_hyperparameters(known)))],
         "params": encode_ndarray_list(arrays),
@@ -268,7 +278,3 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return np.format_float_positional(value, trim="0")
     return str(value)
-
-
-def _little(array: Float32Array) -> Float32Array:
-    return np.ascontiguousarray(array, "<f4")

@@ -19,7 +19,7 @@ and 1.9.1.
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.artifacts.archive import inflation_limit
+from fm_algo.artifacts.tensors import Tensor
 from fm_algo.errors import UserError
 from fm_algo.sparse import Int64Array
 
@@ -42,6 +43,9 @@ _DTYPE_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 _MAX_ARRAYS = 1024
 _MAX_NDIM = 32  # the limit of both MXNet and NumPy
 _MAX_LENGTH = 1 << 48  # of all dimensions multiplied: keeps products far below 64 bits
+
+_ROWS_AT_ONCE = 1 << 19
+"""Row numbers written at once, 4 MB."""
 
 _INT32, _INT64 = struct.Struct("<i"), struct.Struct("<q")
 _UINT32, _UINT64 = struct.Struct("<I"), struct.Struct("<Q")
@@ -98,6 +102,34 @@ class StoredArray:
         return array
 
 
+@dataclass(frozen=True, slots=True)
+class RowTensor:
+    """One row_sparse array to be written, with all its rows and a list of them.
+
+    Attributes
+    ----------
+    values : Tensor
+    """
+
+    values: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.values.shape
+
+    @property
+    def row_numbers(self) -> Tensor:
+        """The list of rows."""
+        num_rows = self.shape[0]
+
+        def pieces() -> Iterator[Int64Array]:
+            for first in range(0, num_rows, _ROWS_AT_ONCE):
+                yield np.arange(first, min(first + _ROWS_AT_ONCE, num_rows), dtype=np.int64)
+
+        return Tensor(np.dtype(np.int64), (num_rows,), pieces)
+
+
 def decode_ndarray_list(data: bytes | bytearray) -> dict[str, StoredArray]:
     """Read a whole file.
 
@@ -141,33 +173,37 @@ def decode_ndarray_list(data: bytes | bytearray) -> dict[str, StoredArray]:
     return dict(zip(names, arrays, strict=True))
 
 
-def encode_ndarray_list(arrays: Mapping[str, StoredArray]) -> list[memoryview]:
+def encode_ndarray_list(
+    arrays: Mapping[str, StoredArray] | Mapping[str, RowTensor | Tensor],
+) -> list[memoryview | Tensor]:
     """Write a whole file, byte for byte as MXNet 1.3 writes it from a CPU.
 
     Parameters
     ----------
-    arrays : mapping of str to StoredArray
-        In the order of the file.
+    arrays : mapping of str to StoredArray, RowTensor or Tensor
+        In the order of the file. A Tensor is a dense array.
 
     Returns
     -------
-    list of memoryview
-        The bytes, in pieces. The bytes of the arrays are not copied.
+    list of memoryview or Tensor
+        The bytes, in pieces. The bytes of the arrays are not copied; tensors are left to whoever
+        writes them.
     """
     pieces = [struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))]
-    views = []
+    views: list[memoryview | Tensor] = []
     for array in arrays.values():
-        is_sparse = array.row_numbers is not None
+        values, row_numbers = _parts_of(array)
+        is_sparse = row_numbers is not None
         head = struct.pack("<Ii", _V2, _ROW_SPARSE if is_sparse else _DENSE)
         if is_sparse:
-            head += _encode_shape(array.values.shape)
+            head += _encode_shape(values.shape)
         head += _encode_shape(array.shape)
-        head += struct.pack("<iii", *_CPU, _DTYPE_NUMBERS[array.values.dtype])
-        parts = [array.values]
-        if array.row_numbers is not None:
-            parts.append(array.row_numbers)
-            head += _INT32.pack(_DTYPE_NUMBERS[array.row_numbers.dtype])
-            head += _encode_shape(array.row_numbers.shape)
+        head += struct.pack("<iii", *_CPU, _DTYPE_NUMBERS[values.dtype])
+        parts = [values]
+        if row_numbers is not None:
+            parts.append(row_numbers)
+            head += _INT32.pack(_DTYPE_NUMBERS[row_numbers.dtype])
+            head += _encode_shape(row_numbers.shape)
         views += [memoryview(b"".join([*pieces, head])), *map(_bytes_of, parts)]
         pieces = []
     pieces.append(_UINT64.pack(len(arrays)))
@@ -175,6 +211,15 @@ def encode_ndarray_list(arrays: Mapping[str, StoredArray]) -> list[memoryview]:
         encoded = name.encode()
         pieces += [_UINT64.pack(len(encoded)), encoded]
     return [*views, memoryview(b"".join(pieces))]
+
+
+def _parts_of(
+    array: StoredArray | RowTensor | Tensor,
+) -> tuple[NDArray[Any] | Tensor, NDArray[Any] | Tensor | None]:
+    """Return the numbers of an array, and those of its rows if it has a list of them."""
+    if isinstance(array, RowTensor):
+        return array.values, array.row_numbers
+    return (array, None) if isinstance(array, Tensor) else (array.values, array.row_numbers)
 
 
 class _Cursor:
@@ -295,5 +340,7 @@ def _encode_shape(shape: tuple[int, ...]) -> bytes:
     return struct.pack(f"<i{len(shape)}q", len(shape), *shape)
 
 
-def _bytes_of(array: NDArray[Any]) -> memoryview:
+def _bytes_of(array: NDArray[Any] | Tensor) -> memoryview | Tensor:
+    if isinstance(array, Tensor):
+        return array
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -7,6 +7,7 @@ usual lines with compiled code, for training.
 is a row. A number may stand between blanks and in double quotes. Zeros are not stored.
 """
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,9 @@ from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 
 _HEADER_HINT = "; if line 1 is a header, drop it: tail -n +2 file.csv"
+_EMPTY_HINT = "; an empty field is not 0: write 0 if it is meant"
+_NAME = re.compile(rb"[A-Za-z_\xc3-\xf4]")
+_NO_NAMES = (b"nan", b"inf", b"infinity")
 
 
 class CSVDecoder(LineDecoder):
@@ -76,7 +80,7 @@ class CSVDecoder(LineDecoder):
                 what = f"value {shown(text)} of feature {feature}"
                 if feature < 0:
                     what = f"label {shown(text)}"
-                hint = _HEADER_HINT if number == 1 else ""
+                hint = _hint(text, number)
                 raise UserError(f"column {column + 1}: {what} {error}{hint}") from error
         return self._rows(np.array([numbers], np.float32))
 
@@ -92,6 +96,14 @@ class CSVDecoder(LineDecoder):
             table[:, 0].copy() if self._labelled else None,
             self._feature_dim,
         )
+
+
+def _hint(text: bytes, number: int) -> str:
+    """Say what to do about text that is no number, in a line of this number."""
+    if not text:
+        return _EMPTY_HINT
+    is_name = _NAME.match(text) and text.lower() not in _NO_NAMES
+    return _HEADER_HINT if number == 1 and is_name else ""
 
 
 def _unquoted(field: bytes) -> bytes:

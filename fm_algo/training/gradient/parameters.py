@@ -78,6 +78,11 @@ class Layout:
         row_floats = self.states_at + self.width * self.num_v_states
         return -(-row_floats // CACHE_LINE) * CACHE_LINE
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes per row."""
+        return self.stride * np.dtype(np.float32).itemsize
+
 
 class Parameters:
     """All parameters and optimiser states, 0 at first.

@@ -88,6 +88,7 @@ def test_the_path_is_asked_for_as_it_was_sent():
         announced(rb'{"features": [1], "c\u006fnfiguration": {"explain": true}}'),
         announced(b"1" * MAX_BYTES),
         invocation(b"1", b"Content-Type: application/X-Parquet", b"Content-Length: 1"),
+        invocation(b"1", b"content-Encoding: gzip", b"Content-Length: 1"),
     ],
 )
 def test_what_must_be_waited_for_or_may_take_long_is_not_quick(data):

@@ -1,3 +1,4 @@
+import gzip
 import io
 
 import pytest
@@ -86,3 +87,77 @@ def test_what_is_left_is_read_away_and_an_error_in_it_is_none():
     assert not stream.read()
 
     body_of(Broken(b"1234", OSError("gone"))).discard()
+
+
+PACKED = gzip.compress(b"1,2,3", mtime=0)
+
+
+def gzipped(packed, max_bytes=10 * PIECE_BYTES, encoding="gzip"):
+    environ = {
+        "wsgi.input": io.BytesIO(packed),
+        "CONTENT_LENGTH": str(len(packed)),
+        "HTTP_CONTENT_ENCODING": encoding,
+    }
+    return RequestBody(environ, max_bytes)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP"])
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, 2 * PIECE_BYTES + 1])
+def test_a_body_of_gzip_is_unpacked_in_pieces(size, encoding):
+    data = bytes(range(256)) * (size // 256 + 1)
+    packed = gzip.compress(data[: size // 2]) + gzip.compress(data[size // 2 : size])
+    body = gzipped(packed, encoding=encoding)
+    body.check_announced()
+
+    pieces = list(body.pieces())
+
+    assert b"".join(pieces) == (data[: size // 2] + data[size // 2 : size])
+    assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
+    assert body.num_bytes is None
+
+
+def test_a_short_body_of_gzip_that_holds_a_long_one_is_refused():
+    body = gzipped(gzip.compress(bytes(1 << 26)), max_bytes=PIECE_BYTES)
+    body.check_announced()
+    pieces = []
+
+    with pytest.raises(UserError) as refused:
+        pieces.extend(body.pieces())
+
+    assert refused.value.http_status == 413
+    assert refused.value.message == (
+        f"the request's body is longer than {PIECE_BYTES} bytes when unpacked, the limit that "
+        "MAX_CONTENT_LENGTH sets"
+    )
+    assert sum(map(len, pieces)) == PIECE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("packed", "cause"),
+    [
+        (b"1,2,3", "Error -3 while decompressing data: incorrect header check"),
+        (PACKED[:-1], "it ends too early"),
+        (PACKED[:-4] + b"1234", "Error -3 while decompressing data: incorrect "
+         "length check"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_gzip_is_refused(packed, cause):
+    with pytest.raises(UserError) as refused:
+        list(gzipped(packed).pieces())
+
+    assert refused.value.http_status == 400
+    assert refused.value.message == (
+        "the request's body is damaged: Content-Encoding is gzip, and its gzip data cannot be "
+        f"unpacked: {cause}"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "deflate"])
+def test_a_body_packed_in_another_way_is_refused_by_name(encoding):
+    with pytest.raises(UserError) as refused:
+        gzipped(b"", encoding=encoding).check_announced()
+
+    assert refused.value.http_status == 415
+    assert refused.value.message == (
+        f"Content-Encoding {encoding!r} is not read, allowed: gzip, identity"
+    )

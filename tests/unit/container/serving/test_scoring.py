@@ -269,3 +269,22 @@ def test_fields_are_compared_with_those_of_a_model_that_has_them(model):
     right = body.replace(b"7:1", b"9:1")
     assert answer(weighted, right, LIBFFM, CSV)[1] == b"3.5\n13.5\n"
     assert answer(weighted, b"0:3\n", LIBSVM, CSV)[1] == b"3.5\n"
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 1 << 20])
+def test_a_request_that_cannot_be_read_is_told_what_to_do(model, piece_bytes):
+    with pytest.raises(UserError) as told:
+        answer(model, b"[[1, 2]]", JSON, None, piece_bytes=piece_bytes)
+
+    assert told.value.message == (
+        "request: expected 'object', got 'array'; the shape is "
+        '{"instances": [{"features": [1.5, 0]}]}'
+    )
+
+
+@pytest.mark.parametrize("content_type", [None, "", "application/octet-stream"])
+def test_a_request_that_says_no_type_is_told_to(model, content_type):
+    with pytest.raises(UserError) as told:
+        answer(model, b"1,2", content_type, None)
+
+    assert told.value.message.endswith("; say what the body is, such as ContentType=text/csv")

@@ -165,6 +165,30 @@ def test_an_error_names_channel_and_file(directory, read):
         read()
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_error_says_what_to_do_by_how_its_file_begins(directory, read, pack):
+    write(directory, a_csv=b"1,0,0\n", b_csv=pack(b"1;0;0\n"))
+
+    with pytest.raises(UserError) as told:
+        read()
+    assert told.value.message == (
+        "train channel, b.csv, line 1: 1 columns, expected 3: 1 label (label_size) and 2 features "
+        "(feature_dim); its columns stand between semicolons, those of CSV between commas"
+    )
+
+
+def test_csv_in_a_channel_without_a_type_is_told_its_type(directory, read):
+    write(directory, a_csv=b"21.6,0,0\n")
+
+    with pytest.raises(UserError) as told:
+        read(Channel().content_type)
+    assert told.value.message == (
+        "train channel, a.csv, record 0 (byte offset 0): begins with b'21.6', a RecordIO frame "
+        "with its magic, b'\\n#\\xd7\\xce': is this RecordIO-protobuf? it looks like CSV: say "
+        "ContentType=text/csv"
+    )
+
+
 def test_a_content_type_of_no_rows_is_refused(directory, read):
     write(directory, a=b"x")
 

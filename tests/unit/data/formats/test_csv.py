@@ -122,6 +122,23 @@ def test_a_header_is_told_how_to_be_dropped():
     )
 
 
+@pytest.mark.parametrize("first", [b"", b"[1", b"?", b"nan", b"-inf", b'"0', b"\xff\xfe1"])
+def test_what_is_no_name_is_not_taken_for_a_header(first):
+    with pytest.raises(UserError) as raised:
+        decode(first + b",2,3,4\n" + GOOD)
+    assert "header" not in raised.value.message
+
+
+@pytest.mark.parametrize("line", [1, 2])
+def test_an_empty_field_is_told_what_to_write(line):
+    with pytest.raises(UserError) as raised:
+        decode(GOOD * (line - 1) + b"1,2,,4\n")
+    assert raised.value.message == (
+        f"line {line}: column 3: value '' of feature 1 is not a number; an empty field is not 0: "
+        "write 0 if it is meant"
+    )
+
+
 def test_a_short_line_is_not_made_up_for_by_a_long_one():
     with pytest.raises(UserError, match=r"^line 1: 3 columns"):
         decode(b"1,2,3\n1,2,3,4,5\n")
