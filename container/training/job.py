@@ -12,7 +12,7 @@ from fm_algo.data.tables.tables import Seen, Tables
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
 from fm_algo.training.early_stopping import judged_metric
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.metrics import RANKING_METRICS
 
 _T = TypeVar("_T")
 

@@ -13,7 +13,7 @@ from container.training.tables.source import num_threads
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
-from fm_algo.training.ranking import Queries, QueryCollector, most_users
+from fm_algo.training.ranking.queries import Queries, QueryCollector, most_users
 from fm_algo.training.rows import Rows
 
 _log = logging.getLogger("fm_algo")

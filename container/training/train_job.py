@@ -29,11 +29,10 @@ from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit
 from fm_algo.training.initialization import draw_initial, start_at_mean
-from fm_algo.training.metrics import Metric
+from fm_algo.training.metrics import RANKING_METRICS, Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.progress_bar import with_progress_bar
-from fm_algo.training.ranking import Queries, evaluate_ranking
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.ranking.queries import Queries, evaluate_ranking
 from fm_algo.training.report import BatchReport, EpochReport
 from fm_algo.training.state import ParameterStore
 from fm_algo.training.warm_start import start_from

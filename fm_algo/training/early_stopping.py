@@ -7,8 +7,7 @@ import msgspec
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
-from fm_algo.training.metrics import Metric, metric_names
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.metrics import RANKING_METRICS, Metric, metric_names
 
 
 class BestEpoch(msgspec.Struct, frozen=True):

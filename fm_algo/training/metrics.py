@@ -17,6 +17,12 @@ from fm_algo.sparse import Float32Array
 
 _Bools = NDArray[np.bool_]
 
+CUTOFF = 10
+"""How many of the best items a ranking is judged by."""
+
+RANKING_METRICS = (f"ndcg@{CUTOFF}", f"recall@{CUTOFF}", f"map@{CUTOFF}")
+"""Metrics of rankings, which `fm_algo.training.ranking.metrics` computes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

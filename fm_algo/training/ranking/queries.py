@@ -18,8 +18,8 @@ from fm_algo.data.tables.tables import Seen, item_rows
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
-from fm_algo.training.metrics import Metric
-from fm_algo.training.ranking_metrics import CUTOFF, ranking_metrics
+from fm_algo.training.metrics import CUTOFF, Metric
+from fm_algo.training.ranking.metrics import ranking_metrics
 
 _MOST_USERS, _FEWEST_USERS = 10_000, 100
 _EVALUATION_S, _SEARCH_S, _PRODUCTS_PER_S = 3.0, 1e-4, 5e9
