@@ -8,6 +8,7 @@ parsing        hyperparameters.json to `Hyperparameters`
 
 from fm_algo.hyperparameters.checks import WITHOUT_GRADIENTS
 from fm_algo.hyperparameters.declaration import (
+    OF_RANKINGS,
     OF_TABLES,
     Hyperparameters,
     Optimizer,
@@ -18,6 +19,7 @@ from fm_algo.hyperparameters.parsing import has_own_default, parse_hyperparamete
 from fm_algo.hyperparameters.ranges import describe_range, value_type
 
 __all__ = [
+    "OF_RANKINGS",
     "OF_TABLES",
     "WITHOUT_GRADIENTS",
     "Hyperparameters",

@@ -10,6 +10,7 @@ from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.gradient.select import make_kernel
 from fm_algo.training.learner import Learner
+from fm_algo.training.ranking.learner import RankingLearner
 
 LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {
     "als": BayesLearner,
@@ -34,7 +35,8 @@ def make_learner(hyperparameters: Hyperparameters, kernel: Kernel[Any] | None = 
     """
     make = LEARNERS.get(hyperparameters.optimizer)
     if make is None:
-        return GradientLearner(kernel or make_kernel(hyperparameters), hyperparameters)
+        of_gradients = GradientLearner if hyperparameters.loss is None else RankingLearner
+        return of_gradients(kernel or make_kernel(hyperparameters), hyperparameters)
     return make(hyperparameters)
 
 

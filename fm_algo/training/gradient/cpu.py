@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.loss import LOSSES
+from fm_algo.loss import LOSSES, RANKING_LOSSES
 from fm_algo.model import FMModel
 from fm_algo.runtime import threads
 from fm_algo.runtime.simd import aligned_rows
@@ -67,6 +67,12 @@ class CPUKernel(Kernel[PreparedBatch]):
         """What trains, for the log."""
         return f"{self.num_threads} CPU threads"
 
+    @property
+    def parameter_rows(self) -> tuple[Float32Array, int, bool]:
+        """Parameters by feature, where in a row w stands, and whether it is read."""
+        layout = self._parameters.layout
+        return self._parameters.rows, layout.w_at, self._hyperparameters.use_linear
+
     def hold(self, rows: CSRBatch) -> None:
         """Leave the rows where they are: this kernel works in the same memory."""
 
@@ -78,6 +84,9 @@ class CPUKernel(Kernel[PreparedBatch]):
         """Update the parameters once; return the margins before that, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward_own(prepared.batch)
+        if self._hyperparameters.loss is not None:
+            loss = RANKING_LOSSES[self._hyperparameters.loss]
+            residual = prepared.batch.weigh(loss.residual(margin, prepared.labels))
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
             *self._begin_update(),
