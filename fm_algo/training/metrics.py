@@ -55,6 +55,13 @@ def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
     )
 
 
+def minimised_metric(objective: Objective) -> str:
+    """Return the name of the metric that training minimises."""
+    if objective == "bpr" or objective == "warp":  # noqa: PLR1714 - mypy understands this one
+        return objective
+    return LOSSES[objective].metric
+
+
 class MetricSums(Protocol):
     """Sums over the rows seen so far, from which metrics are computed.
 

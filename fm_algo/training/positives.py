@@ -42,6 +42,11 @@ class Positives:
         """Number of rows."""
         return len(self.items)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the rows, in bytes; without that of all items."""
+        return self.contexts.num_bytes + self.items.nbytes + self.users.nbytes
+
 
 class PositiveCollector:
     """Gathers positives from rows of a table: those whose label is above 0, or who have none.
