@@ -1,8 +1,8 @@
 """What a predictor type means: its scores, its labels, and the loss that training minimises.
 
-All code that depends on the predictor type asks this module. To add a loss, add a row to `LOSSES`.
-If a row's residual depends on other rows, as in ranking, change `Loss.residual`. The loss of many
-rows is Σ weight · loss of the row: whoever asks for residuals weighs them (`CSRBatch.weigh`).
+All code that depends on the predictor type asks this module. To add a loss, add a row to `LOSSES`,
+or to `RANKING_LOSSES` if a row's residual depends on other rows. The loss of many rows is
+Σ weight · loss of the row: whoever asks for residuals weighs them (`CSRBatch.weigh`).
 The weight of a pair of features, as with fields, belongs to the model: it changes margins.
 
 Compiled code repeats `link` and `residual`: `residual_of` in `training.gradient.passes` and
@@ -23,6 +23,9 @@ from fm_algo.sparse import Float32Array
 from fm_algo.sparse.matrix import class_hint
 
 PredictorType = Literal["regressor", "binary_classifier"]
+RankingLossName = Literal["bpr", "warp"]
+Objective = PredictorType | RankingLossName
+"""What training minimises: a ranking loss, or else the loss of the predictor type."""
 
 _Numbers = NDArray[np.float64]
 
@@ -166,3 +169,93 @@ LOSSES: dict[PredictorType, Loss] = {
     )
 }
 """Every loss by its predictor type."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankingLoss:
+    """A loss of comparisons: how far a positive scores above negatives, items that are none.
+
+    Rows come in groups of equal size: a positive, of label 1, and its negatives, of label 0. The
+    loss of a group is the mean over its negatives of the loss of d = margin of the positive −
+    margin of the negative. All rows of a group have the group's weight.
+
+    Attributes
+    ----------
+    name : {"bpr", "warp"}
+    of_difference, slope : callable
+        The loss of each difference d, and its derivative by d; float32, any shape.
+    """
+
+    name: RankingLossName
+    of_difference: Callable[[Float32Array], Float32Array]
+    slope: Callable[[Float32Array], Float32Array]
+
+    @staticmethod
+    def differences(margin: Float32Array, labels: Float32Array) -> Float32Array:
+        """Return how far each positive is above its negatives.
+
+        Parameters
+        ----------
+        margin, labels : float32, shape (n,)
+
+        Returns
+        -------
+        float32, shape (num_groups, num_negatives)
+        """
+        groups = margin.reshape(max(int(np.count_nonzero(labels)), 1), -1)
+        with np.errstate(invalid="ignore"):  # of a model that has gone astray
+            difference: Float32Array = groups[:, :1] - groups[:, 1:]
+        return difference
+
+    def residual(self, margin: Float32Array, labels: Float32Array) -> Float32Array:
+        """Return the derivative of the groups' losses with respect to each row's margin.
+
+        Parameters
+        ----------
+        margin, labels : float32, shape (n,)
+
+        Returns
+        -------
+        float32, shape (n,)
+        """
+        differences = self.differences(margin, labels)
+        slopes = self.slope(differences) / np.float32(max(differences.shape[1], 1))
+        of_positives = slopes.sum(axis=1, keepdims=True, dtype=np.float32)
+        return np.concatenate([of_positives, -slopes], axis=1).reshape(-1)
+
+
+def _bpr(difference: Float32Array) -> Float32Array:
+    """−log σ(d), without overflow."""
+    loss: Float32Array = np.maximum(-difference, 0) + np.log1p(np.exp(-np.abs(difference)))
+    return loss
+
+
+def _bpr_slope(difference: Float32Array) -> Float32Array:
+    slope: Float32Array = -sigmoid(-difference)
+    return slope
+
+
+def _hinge(difference: Float32Array) -> Float32Array:
+    """max(0, 1 − d)."""
+    loss: Float32Array = np.maximum(1 - difference, np.float32(0))
+    return loss
+
+
+def _hinge_slope(difference: Float32Array) -> Float32Array:
+    return np.where(difference < 1, np.float32(-1), np.float32(0))
+
+
+RANKING_LOSSES: dict[RankingLossName, RankingLoss] = {
+    loss.name: loss
+    for loss in (
+        RankingLoss("bpr", _bpr, _bpr_slope),
+        RankingLoss("warp", _hinge, _hinge_slope),
+    )
+}
+"""Every ranking loss by its name.
+
+bpr is −log σ(d): Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian Personalized
+Ranking from Implicit Feedback", UAI 2009, section 4.1. warp is the hinge max(0, 1 − d) of a
+negative that was looked for until d < 1, its weight a guess of the positive's rank: Weston, Bengio,
+Usunier, "WSABIE", IJCAI 2011, section 3; `fm_algo.training.ranking.learner` finds both.
+"""

@@ -140,6 +140,36 @@ def check_fields(channels: Mapping[str, Channel], num_hosts: int) -> None:
     raise UserError(f"train channel: {problem}; else say the field of each feature: feature_fields")
 
 
+def check_ranking(
+    hyperparameters: Hyperparameters, channels: Mapping[str, Channel], num_hosts: int
+) -> None:
+    """Check that a job with a ranking loss has items to rank, and rows that it can hold.
+
+    Raises
+    ------
+    UserError
+        If it does not.
+    """
+    loss = hyperparameters.loss
+    if loss is None:
+        return
+    if hyperparameters.columns is None or "items" not in channels:
+        raise UserError(
+            f"loss={loss} ranks the items of a table: it needs columns and an items channel; "
+            f"channels found: {', '.join(sorted(channels))}"
+        )
+    if num_hosts > 1:
+        raise UserError(
+            f"loss={loss} learns on one host, and this job has {num_hosts}: use one instance"
+        )
+    for name in CHANNELS:
+        if name in channels and channels[name].is_pipe:
+            raise UserError(
+                f"{name} channel: TrainingInputMode is Pipe; loss={loss} goes over its rows again "
+                "and again, and needs File or FastFile mode"
+            )
+
+
 def _check_numbered(name: str, channel: Channel) -> None:
     content_type = parse_content_type(channel.content_type)
     is_always_table = content_type.name == PARQUET or (

@@ -6,7 +6,7 @@ from typing import Annotated, Self, TypeVar
 import msgspec
 
 from container.settings import Paths
-from container.training.channel import Channel, check_channels, check_tables
+from container.training.channel import Channel, check_channels, check_ranking, check_tables
 from fm_algo.data.formats.content_type import LIBFFM, parse_content_type
 from fm_algo.data.tables.moves import Move
 from fm_algo.data.tables.tables import Seen, Tables
@@ -14,7 +14,7 @@ from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import WITHOUT_GRADIENTS, Hyperparameters, parse_hyperparameters
 from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.early_stopping import judged_metric
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.metrics import RANKING_METRICS
 
 _T = TypeVar("_T")
 
@@ -137,6 +137,7 @@ def load_job(paths: Paths) -> TrainingJob:
     resources = _resources(directory / "resourceconfig.json")
     hyperparameters = parse_hyperparameters(raw)
     check_channels(channels)
+    check_ranking(hyperparameters, channels, len(resources.hosts))
     check_tables(hyperparameters, channels, len(resources.hosts))
     _check_rows_fit(hyperparameters, channels)
     _check_validation(hyperparameters, channels)
@@ -198,8 +199,10 @@ def _check_rows_fit(hyperparameters: Hyperparameters, channels: dict[str, Channe
 
 def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Channel]) -> None:
     """Check that validation rows exist if they are needed, and come from only one source."""
-    judged = judged_metric(hyperparameters)
-    if judged in RANKING_METRICS and not {"items", "validation"} <= channels.keys():
+    judged, patience = judged_metric(hyperparameters), hyperparameters.early_stopping_patience
+    is_judged = patience is not None or hyperparameters.early_stopping_metric is not None
+    has_rankings = {"items", "validation"} <= channels.keys()
+    if is_judged and judged in RANKING_METRICS and not has_rankings:
         raise UserError(
             f"early_stopping_metric={judged} needs an items channel and a validation channel; "
             f"channels found: {', '.join(sorted(channels))}"
@@ -215,12 +218,7 @@ def _check_validation(hyperparameters: Hyperparameters, channels: dict[str, Chan
             f"validation_split={split} needs the train channel in File or FastFile mode; "
             "TrainingInputMode is Pipe"
         )
-    if (
-        hyperparameters.early_stopping_patience is not None
-        and split is None
-        and "validation" not in channels
-    ):
+    if patience is not None and split is None and "validation" not in channels:
         raise UserError(
-            f"early_stopping_patience={hyperparameters.early_stopping_patience} needs a validation "
-            "channel or validation_split"
+            f"early_stopping_patience={patience} needs a validation channel or validation_split"
         )

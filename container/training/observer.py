@@ -126,7 +126,8 @@ class Observer:
             encoder=None if self._job.tables is None else self._job.tables.encoder,
         )
         verdict, outcome = None, None
-        if rows is not None and train_rows is not None:
+        is_ranking = self._job.hyperparameters.loss is not None
+        if rows is not None and train_rows is not None and not is_ranking:
             rows = weigh_positives(rows, self._job.hyperparameters.positive_weight)
             outcome = score(model, place, rows, self._epochs)
             verdict = judge(self._job.hyperparameters, facts, outcome)
@@ -171,7 +172,7 @@ class Observer:
             return
         where = " of this host" if len(self._job.resources.hosts) > 1 else ""
         _log.info("training data%s: %s", where, "; ".join(facts.told()))
-        if facts.has_one_label:
+        if facts.has_one_label and self._job.hyperparameters.loss is None:
             _log.warning(
                 "all labels of the training rows%s are %g: there is nothing to learn from them",
                 where,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pyarrow as pa
 
 from container.settings import Paths
@@ -13,7 +14,7 @@ from container.training.tables.source import num_threads
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
-from fm_algo.training.ranking import Queries, QueryCollector, most_users
+from fm_algo.training.ranking.queries import Queries, QueryCollector, most_users
 from fm_algo.training.rows import Rows
 
 _log = logging.getLogger("fm_algo")
@@ -59,6 +60,8 @@ def load_queries(
     cells = ArrowEncoder(encoder, num_threads(job))
     most = most_users(len(items.keys), job.hyperparameters.num_factors)
     least_label = _least_label(job, channels["train"])
+    is_above_0 = job.hyperparameters.loss is not None
+    relevant = "with a label above 0" if is_above_0 else f"from label {least_label:.6g} on"
     queries = {}
     for name in EVALUATED:
         if name not in job.channels or job.is_pipe(name):
@@ -75,17 +78,19 @@ def load_queries(
             pass
         queries[name] = collector.finish()
         _log.info(
-            "%s channel: items ranked for %d users%s; relevant from label %.6g on",
+            "%s channel: items ranked for %d users%s; relevant %s",
             name,
             queries[name].contexts.num_rows,
             ", a sample" if queries[name].is_sample else "",
-            least_label,
+            relevant,
         )
     return queries
 
 
 def _least_label(job: TrainingJob, rows: Rows) -> float:
     """Return the label from which on an item is relevant."""
+    if job.hyperparameters.loss is not None:
+        return float(np.nextafter(np.float32(0), np.float32(1)))
     if LOSSES[job.hyperparameters.predictor_type].is_classifier:
         return 1.0
     num_labels, total = 0, 0.0

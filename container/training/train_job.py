@@ -31,11 +31,10 @@ from fm_algo.sparse import CSRBatch
 from fm_algo.training.evaluation import evaluate
 from fm_algo.training.fit import fit
 from fm_algo.training.initialization import draw_initial, start_at_mean
-from fm_algo.training.metrics import Metric
+from fm_algo.training.metrics import RANKING_METRICS, Metric
 from fm_algo.training.peers import Peers
 from fm_algo.training.progress_bar import with_progress_bar
-from fm_algo.training.ranking import Queries, evaluate_ranking
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.ranking.queries import Queries, evaluate_ranking
 from fm_algo.training.report import BatchReport, EpochReport
 from fm_algo.training.state import ParameterStore
 from fm_algo.training.warm_start import start_from
@@ -232,9 +231,12 @@ def _follow(
     def evaluated(name: str, epoch: int, *, is_end: bool = True) -> list[Metric]:
         if name not in channels:
             return []
-        blocks = observer.held_out(name, channels[name].blocks(epoch))
-        metrics = _evaluate(hosts, job, name, blocks)
-        is_ranked = metrics and name in queries and (is_end or _ranks_each_epoch(hosts, job))
+        metrics, is_scored = [], not hosts.peers.is_stopping()
+        if job.hyperparameters.loss is None:  # else a margin alone means nothing
+            blocks = observer.held_out(name, channels[name].blocks(epoch))
+            metrics = _evaluate(hosts, job, name, blocks)
+            is_scored = bool(metrics)
+        is_ranked = is_scored and name in queries and (is_end or _ranks_each_epoch(hosts, job))
         return metrics + (
             evaluate_ranking(hosts.learner.model(), queries[name]) if is_ranked else []
         )
@@ -247,7 +249,9 @@ def _follow(
         lambda epoch: evaluated("validation", epoch, is_end=False),
     )
     rows = channels["train"].cached
-    total = None if rows is None else job.hyperparameters.epochs * rows.num_rows
+    positives = channels["train"].positives
+    num_rows = None if rows is None else (positives or rows).num_rows
+    total = None if num_rows is None else job.hyperparameters.epochs * num_rows
     # None: no bar if standard error is not a terminal, so that no log holds one.
     is_hidden = True if job.gpu else None
     for report in with_progress_bar(reports, total, is_hidden=is_hidden, stays=False):

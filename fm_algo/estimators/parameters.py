@@ -18,6 +18,7 @@ import numpy as np
 from fm_algo.data.tables.columns import MIN_COUNT
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import (
+    OF_RANKINGS,
     OF_TABLES,
     Hyperparameters,
     describe_range,
@@ -31,8 +32,8 @@ _C = TypeVar("_C", bound=type)
 _F = TypeVar("_F", bound=Callable[..., None])
 
 _LIBRARY_DEFAULTS: dict[str, object] = {"num_factors": 64, "optimizer": "mcmc"}
-_FROM_ELSEWHERE = ("feature_dim", "predictor_type")
-"""Hyperparameters that the rows and the class give."""
+_FROM_ELSEWHERE = ("feature_dim", "predictor_type", *OF_RANKINGS)
+"""Hyperparameters that the rows and the class give, or that need a table of all items."""
 
 
 class _Own(NamedTuple):

@@ -8,6 +8,7 @@ parsing        hyperparameters.json to `Hyperparameters`
 
 from fm_algo.hyperparameters.checks import BEYOND_THE_BUILTIN, WITHOUT_GRADIENTS
 from fm_algo.hyperparameters.declaration import (
+    OF_RANKINGS,
     OF_TABLES,
     Artifact,
     Hyperparameters,
@@ -20,6 +21,7 @@ from fm_algo.hyperparameters.ranges import describe_range, value_type
 
 __all__ = [
     "BEYOND_THE_BUILTIN",
+    "OF_RANKINGS",
     "OF_TABLES",
     "WITHOUT_GRADIENTS",
     "Artifact",

@@ -54,6 +54,7 @@ def find_conflicts(values: Mapping[str, Any], problems: list[str]) -> list[str]:
         *_wrong_columns(values),
         *_misplaced_weight(values),
         *_unheld_by_the_builtin(values),
+        *_misplaced_ranking_values(values),
     ]
 
 
@@ -137,7 +138,8 @@ def _wrong_columns(values: Mapping[str, Any]) -> list[str]:
         parsed = parse_columns(columns, values.get("min_count", MIN_COUNT))
     except UserError as error:
         return [*problems, error.message]
-    if not any(column.kind == "label" for column in parsed.values()):
+    has_label = any(column.kind == "label" for column in parsed.values())
+    if not has_label and values.get("loss") is None:
         problems.append('columns: none is the label, expected one, such as "rating": "label"')
     return problems
 
@@ -160,6 +162,37 @@ def _unheld_by_the_builtin(values: Mapping[str, Any]) -> list[str]:
         for name in BEYOND_THE_BUILTIN
         if values.get(name)
     ]
+
+
+def _misplaced_ranking_values(values: Mapping[str, Any]) -> list[str]:
+    """Find what is asked of ranking losses without one, and what they make no use of."""
+    loss = values.get("loss")
+    if loss is None:
+        return [
+            f"{name}={values[name]} needs loss=bpr or loss=warp"
+            for name, default in (("num_negatives", None), ("negative_sampling_power", 0))
+            if values.get(name, default) != default
+        ]
+    problems = []
+    if values.get("optimizer") in WITHOUT_GRADIENTS:
+        problems.append(
+            f"loss={loss} needs gradients, so an optimizer such as adam, not {values['optimizer']}"
+        )
+    if values.get("bias_init_method") == "mean":
+        problems.append(
+            f"bias_init_method=mean must not be given with loss={loss}: labels are not predicted"
+        )
+    if values.get("positive_weight", 1) != 1:
+        problems.append(
+            f"positive_weight={values['positive_weight']} must not be given with loss={loss}: all "
+            "rows that it learns from are positive"
+        )
+    if "validation_split" in values:
+        problems.append(
+            f"validation_split={values['validation_split']} must not be given with loss={loss}: "
+            "rankings are judged on a validation channel"
+        )
+    return problems
 
 
 def _missing_init_values(values: Mapping[str, Any], problems: list[str]) -> list[str]:

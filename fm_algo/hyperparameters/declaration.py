@@ -15,7 +15,7 @@ import numpy as np
 from fm_algo.data.tables.columns import MIN_COUNT, Column, parse_columns
 from fm_algo.hyperparameters.checks import check_all, find_conflicts
 from fm_algo.hyperparameters.ranges import describe_range, typed
-from fm_algo.loss import PredictorType
+from fm_algo.loss import Objective, PredictorType, RankingLossName
 from fm_algo.sparse import MAX_FEATURE_DIM
 from fm_algo.sparse.feature_space import FeatureSpace
 
@@ -230,6 +230,29 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
             is_of_a_job=True,
         ),
     ] = False
+    loss: Annotated[
+        RankingLossName | None,
+        _text(
+            "Ours. Learn to rank items, not to predict labels: rows whose label is above 0, or who "
+            "have none, are compared with drawn items that their users do not have. bpr raises all "
+            "items of a user above the others, warp above all the top of the list. Needs an items "
+            "channel; see docs/tables.md."
+        ),
+    ] = None
+    num_negatives: Annotated[
+        Count | None,
+        _text(
+            "Ours. Of bpr, how many items a row is compared with, by default 1. Of warp, how many "
+            "are tried at most to find one that the row should be above and is not, by default 10."
+        ),
+    ] = None
+    negative_sampling_power: Annotated[
+        NotNegative,
+        _text(
+            "Ours. How bpr and warp draw items: 0 draws all alike, 1 as often as they occur in the "
+            "training rows, other powers in between and beyond."
+        ),
+    ] = 0.0
     optimizer: Annotated[
         Optimizer,
         _text(
@@ -354,8 +377,8 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         MetricName | None,
         _text(
             "Ours. What is judged; by default rmse of a regressor, "
-            "binary_classification_cross_entropy of a binary_classifier. ndcg@10, recall@10 and "
-            "map@10 are of jobs with an items channel."
+            "binary_classification_cross_entropy of a binary_classifier, and ndcg@10 with `loss`. "
+            "ndcg@10, recall@10 and map@10 are of jobs with an items channel."
         ),
     ] = None
     validation_split: Annotated[
@@ -428,6 +451,14 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         """What each column is, by name; None without `columns`."""
         return None if self.columns is None else parse_columns(self.columns, self.min_count)
 
+    @property
+    def objective(self) -> Objective:
+        """What training minimises: the ranking loss, if there is one."""
+        return self.predictor_type if self.loss is None else self.loss
+
+
+OF_RANKINGS = ("loss", "num_negatives", "negative_sampling_power")
+"""Hyperparameters that need a table of all items."""
 
 OF_TABLES = ("columns", "min_count", "keep_seen")
 """Hyperparameters that say nothing to a program that knows numbered features only."""

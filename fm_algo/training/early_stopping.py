@@ -7,8 +7,7 @@ import msgspec
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
-from fm_algo.training.metrics import Metric, metric_names
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.metrics import RANKING_METRICS, Metric, metric_names
 
 
 class BestEpoch(msgspec.Struct, frozen=True):
@@ -85,7 +84,9 @@ class EarlyStopping:
 
 
 def judged_metric(hyperparameters: Hyperparameters) -> str:
-    """Check and return the name of the metric to judge by; by default the training loss.
+    """Check and return the name of the metric to judge by.
+
+    By default it is the training loss, and with a ranking loss ndcg@10.
 
     Raises
     ------
@@ -93,14 +94,17 @@ def judged_metric(hyperparameters: Hyperparameters) -> str:
         If the predictor type does not have the metric.
     """
     predictor_type, chosen = hyperparameters.predictor_type, hyperparameters.early_stopping_metric
-    names = metric_names(predictor_type)
-    if hyperparameters.columns is not None:
+    what, names = f"a {predictor_type}", metric_names(predictor_type)
+    default = LOSSES[predictor_type].metric
+    if hyperparameters.loss is not None:
+        what, names, default = f"loss={hyperparameters.loss}", (), RANKING_METRICS[0]
+    if hyperparameters.columns is not None or hyperparameters.loss is not None:
         names += RANKING_METRICS
     if chosen is None:
-        return LOSSES[predictor_type].metric
+        return default
     if chosen not in names:
         raise UserError(
-            f"early_stopping_metric={chosen} is not a metric of a {predictor_type}, allowed: one "
-            f"of {', '.join(names)}"
+            f"early_stopping_metric={chosen} is not a metric of {what}, allowed: one of "
+            f"{', '.join(names)}"
         )
     return chosen

@@ -1,7 +1,7 @@
 """Metrics of predictions: rows are added batch by batch, results are those of all rows together.
 
 The built-in algorithm defines the names, and which metrics are losses and which are scores. Only
-roc_auc_score is ours. A row of weight 2 counts as two rows.
+roc_auc_score and those of rankings are ours. A row of weight 2 counts as two rows.
 """
 
 import math
@@ -12,10 +12,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.loss import LOSSES, PredictorType
+from fm_algo.loss import LOSSES, RANKING_LOSSES, Objective, PredictorType, RankingLoss
 from fm_algo.sparse import Float32Array
 
 _Bools = NDArray[np.bool_]
+_Numbers = NDArray[np.float64]
+
+CUTOFF = 10
+"""How many of the best items a ranking is judged by."""
+
+RANKING_METRICS = (f"ndcg@{CUTOFF}", f"recall@{CUTOFF}", f"map@{CUTOFF}")
+"""Metrics of rankings, which `fm_algo.training.ranking.metrics` computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,13 @@ def metric_names(predictor_type: PredictorType) -> tuple[str, ...]:
         "binary_f_1.000",
         "roc_auc_score",
     )
+
+
+def minimised_metric(objective: Objective) -> str:
+    """Return the name of the metric that training minimises."""
+    if objective == "bpr" or objective == "warp":  # noqa: PLR1714 - mypy understands this one
+        return objective
+    return LOSSES[objective].metric
 
 
 class MetricSums(Protocol):
@@ -91,10 +105,10 @@ class MetricSums(Protocol):
 
 
 def added_up(
-    sums: MetricSums, add_up: Callable[[NDArray[Any]], NDArray[Any]], predictor_type: PredictorType
+    sums: MetricSums, add_up: Callable[[NDArray[Any]], NDArray[Any]], objective: Objective
 ) -> MetricSums:
     """Return the sums over all hosts; `add_up` adds up an array over the hosts."""
-    total = metrics_for(predictor_type, with_auc=sums.auc is not None)
+    total = metrics_for(objective, with_auc=sums.auc is not None)
     state = sums.state()
     numbers = add_up(np.array([*state.values()], np.float64))
     total.restore(dict(zip(state, numbers.tolist(), strict=True)))
@@ -103,9 +117,11 @@ def added_up(
     return total
 
 
-def metrics_for(predictor_type: PredictorType, *, with_auc: bool = False) -> MetricSums:
-    """Make the sums for a predictor type; `with_auc` adds roc_auc_score for a classifier."""
-    if not LOSSES[predictor_type].is_classifier:
+def metrics_for(objective: Objective, *, with_auc: bool = False) -> MetricSums:
+    """Make the sums for what is minimised; `with_auc` adds roc_auc_score for a classifier."""
+    if objective == "bpr" or objective == "warp":  # noqa: PLR1714 - mypy understands this one
+        return RankingSums(RANKING_LOSSES[objective])
+    if not LOSSES[objective].is_classifier:
         return RegressionSums()
     return ClassificationSums(AUCHistogram() if with_auc else None)
 
@@ -242,6 +258,83 @@ class ClassificationSums:
         self._true_positives = state["true_positives"]
         self._predicted_positives = state["predicted_positives"]
         self._positives = state["positives"]
+
+
+class RankingSums:
+    """Sums behind a ranking loss and pairs_in_order, over positives and sampled negatives.
+
+    Parameters
+    ----------
+    ranking_loss : RankingLoss
+    """
+
+    auc = None
+
+    def __init__(self, ranking_loss: RankingLoss) -> None:
+        self.num_rows = 0
+        self.weight = 0.0
+        self._ranking_loss = ranking_loss
+        self._losses = 0.0
+        self._in_order = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of a positive so far."""
+        return self._losses / (self.weight or 1)
+
+    def update(
+        self, margin: Float32Array, labels: Float32Array, weights: Float32Array | None = None
+    ) -> None:
+        """Add groups of rows as `RankingLoss` has them; a group counts as one row."""
+        differences = RankingLoss.differences(margin, labels)
+        size = differences.shape[1] + 1
+        losses = self._ranking_loss.of_difference(differences).mean(axis=1)
+        in_order = (differences > 0).mean(axis=1)
+        self.add(losses, in_order, None if weights is None else weights[::size])
+
+    def add(
+        self, losses: Float32Array, in_order: _Numbers | _Bools, weights: Float32Array | None = None
+    ) -> None:
+        """Add positives.
+
+        Parameters
+        ----------
+        losses : float32, shape (n,)
+        in_order : float64 or bool, shape (n,)
+            Share of the negatives that each is above.
+        weights : float32, shape (n,), optional
+        """
+        own = np.ones(len(losses)) if weights is None else weights.astype(np.float64)
+        self.num_rows += len(losses)
+        self.weight += float(own.sum())
+        self._losses += float((own * losses).sum())
+        self._in_order += float((own * in_order).sum())
+
+    def results(self) -> list[Metric]:
+        """Return the loss by its name, and the share of pairs in order, weighed by positive.
+
+        Of warp, the pairs are those of the first negative that was drawn for a positive.
+        """
+        if not self.weight:
+            return []
+        return [
+            Metric(self._ranking_loss.name, "loss", self.loss),
+            Metric("pairs_in_order", "score", self._in_order / self.weight),
+        ]
+
+    def state(self) -> dict[str, float]:
+        """Return the sums by name."""
+        return {
+            "rows": self.num_rows,
+            "weight": self.weight,
+            "losses": self._losses,
+            "in_order": self._in_order,
+        }
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """Continue from the sums of another object."""
+        self.num_rows, self.weight = _restored(state)
+        self._losses, self._in_order = state["losses"], state["in_order"]
 
 
 def _total_weight(weights: Float32Array | None, num_rows: int) -> float:

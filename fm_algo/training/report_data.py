@@ -17,7 +17,7 @@ from fm_algo.runtime.machine import peak_memory_bytes
 from fm_algo.sparse import CSRBatch, Int64Array
 from fm_algo.training.bayes.groups import find_runs
 from fm_algo.training.census import Facts
-from fm_algo.training.metrics import Metric, metrics_for
+from fm_algo.training.metrics import RANKING_METRICS, Metric, metrics_for, minimised_metric
 from fm_algo.training.report import EpochReport
 from fm_algo.training.verdict import Outcome, Verdict
 
@@ -126,7 +126,7 @@ def collect(
     chosen, rows, encoder = course.hyperparameters, course.train_rows, course.encoder
     tables, details = _tables(course)
     return ReportData(
-        title=f"Factorization machine, {chosen.predictor_type}",
+        title=f"Factorization machine, {chosen.objective}",
         is_classifier=LOSSES[chosen.predictor_type].is_classifier,
         verdict="" if verdict is None else _sentence(str(verdict)),
         is_good=verdict is None or verdict.is_better,
@@ -136,7 +136,7 @@ def collect(
         details=details,
         curve=_curve(chosen, course.epochs),
         scored=None if outcome is None else _scored(model, outcome),
-        train_labels=None if rows is None else rows.require_labels(),
+        train_labels=None if rows is None or chosen.loss else rows.require_labels(),
         learnt=None if rows is None else Learnt.of(model, rows, _first_features(course, rows)),
         feature_name="feature {}".format if encoder is None else encoder.feature_name,
         field_name=None if encoder is None else _field_name(encoder),
@@ -144,7 +144,7 @@ def collect(
 
 
 def _curve(hyperparameters: Hyperparameters, epochs: Sequence[EpochReport]) -> Curve:
-    metric = LOSSES[hyperparameters.predictor_type].metric
+    metric = minimised_metric(hyperparameters.objective)
     told = [epoch for epoch in epochs if epoch.metrics]
     best = told[-1].progress.best if told else None
     validation = [value for epoch in told for value in _values(epoch.validation, metric)]
@@ -183,12 +183,14 @@ def _first_features(course: Course, rows: CSRBatch) -> Int64Array | None:
 
 
 def _figures(course: Course, verdict: Verdict | None) -> dict[str, str]:
-    metric = LOSSES[course.hyperparameters.predictor_type].metric
+    metric = minimised_metric(course.hyperparameters.objective)
     short = short_name(metric)
+    shown = [metric] if course.hyperparameters.loss is None else [metric, RANKING_METRICS[0]]
     figures = {
-        f"{name} {short}": f"{value:.4g}"
+        f"{name} {short_name(each)}": f"{value:.4g}"
         for name, metrics in course.metrics.items()
-        for value in _values(metrics, metric)
+        for each in shown
+        for value in _values(metrics, each)
     }
     if verdict is not None and verdict.positive_weight == 1:
         figures[f"{short} of the mean label"] = f"{verdict.constant_loss:.4g}"

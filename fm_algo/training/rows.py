@@ -11,6 +11,7 @@ import numpy as np
 from fm_algo.errors import UserError
 from fm_algo.sparse import CSRBatch
 from fm_algo.sparse.feature_space import FeatureSpace
+from fm_algo.training.positives import Positives
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,15 @@ class Rows:
         Memory for shuffling rows that are read again.
     space : FeatureSpace or None
         The features by the column that they come from; None if that is not known.
+    positives : Positives or None
+        What a ranking loss learns from; None without one, or if the rows are not in memory.
     """
 
     read: Callable[[int], Iterator[CSRBatch]]
     cached: CSRBatch | None = None
     buffer_bytes: int = 0
     space: FeatureSpace | None = None
+    positives: Positives | None = None
 
     @classmethod
     def in_memory(cls, rows: CSRBatch) -> Self:

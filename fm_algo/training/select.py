@@ -11,6 +11,7 @@ from fm_algo.training.gradient import Kernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.gradient.select import make_kernel
 from fm_algo.training.learner import Learner
+from fm_algo.training.ranking.learner import RankingLearner
 
 LEARNERS: dict[Optimizer, Callable[[Hyperparameters], Learner]] = {
     "als": BayesLearner,
@@ -44,7 +45,8 @@ def make_learner(
     make = LEARNERS.get(hyperparameters.optimizer)
     if make is None:
         fields = _weighted_fields(hyperparameters, space)
-        return GradientLearner(kernel or make_kernel(hyperparameters, fields), hyperparameters)
+        of_gradients = GradientLearner if hyperparameters.loss is None else RankingLearner
+        return of_gradients(kernel or make_kernel(hyperparameters, fields), hyperparameters)
     return make(hyperparameters)
 
 

@@ -69,7 +69,7 @@ def train(
         if early_stopping.is_over(epoch):
             return
         began_at = time.perf_counter()
-        sums = metrics_for(hyperparameters.predictor_type)
+        sums = metrics_for(hyperparameters.objective)
         if progress.num_batches:
             sums.restore(progress.sums)
         report = None
@@ -91,7 +91,7 @@ def train(
         )
         if is_last or is_best:
             _check_finite(learner, epoch)
-        total = added_up(sums, peers.add_up, hyperparameters.predictor_type)
+        total = added_up(sums, peers.add_up, hyperparameters.objective)
         yield EpochReport(
             epoch=epoch,
             num_rows=total.num_rows,
@@ -130,7 +130,7 @@ def _train_epoch(
         published = []
         if number % interval == 0:
             results.wait()
-            published = added_up(sums, peers.add_up, hyperparameters.predictor_type).results()
+            published = added_up(sums, peers.add_up, hyperparameters.objective).results()
         results.wait(_STEPS_BEHIND)
         progress = functools.partial(results.progress, start, number)
         yield BatchReport(epoch, number, step.num_rows, published, progress)

@@ -15,7 +15,8 @@ from training_tree import ROOT, TrainingTree
 
 from fm_algo.artifacts.artifact import load_stored_model
 from fm_algo.data.tables.row_encoder import RowEncoder
-from fm_algo.training.ranking_metrics import RANKING_METRICS, ranking_metrics
+from fm_algo.training.metrics import RANKING_METRICS
+from fm_algo.training.ranking.metrics import ranking_metrics
 
 ENVIRONMENT = {"PATH": os.defpath, "PYTHONPATH": str(ROOT)}
 TABLE = "text/csv;header=present"

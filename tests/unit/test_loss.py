@@ -3,7 +3,7 @@ import pytest
 
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import parse_hyperparameters
-from fm_algo.loss import LOSSES
+from fm_algo.loss import LOSSES, RANKING_LOSSES
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.early_stopping import judged_metric
 from fm_algo.training.metrics import metric_names, metrics_for
@@ -30,6 +30,28 @@ def test_a_residual_is_the_slope_of_the_loss(predictor_type, margin, label):
 
     assert residual.dtype == np.float32
     assert residual[0] == pytest.approx((above - below) / (2 * h), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bpr", "warp"])
+@pytest.mark.parametrize("num_negatives", [1, 3])
+def test_the_residuals_of_a_group_are_the_slopes_of_its_loss(loss, num_negatives):
+    group = [1, *[0] * num_negatives]
+    labels = np.array(group * 2, np.float32)
+    margin = np.random.default_rng(3).normal(size=len(labels))
+    margin[: len(group)] *= 9  # far apart, and near to each other
+
+    residual = RANKING_LOSSES[loss].residual(margin.astype(np.float32), labels)
+
+    def total(changed):
+        sums = metrics_for(loss)
+        sums.update(changed, labels)
+        return 2 * sums.loss  # two groups
+
+    h = 1e-6
+    steps = h * np.eye(len(labels))
+    slopes = [(total(margin + step) - total(margin - step)) / (2 * h) for step in steps]
+    assert residual.dtype == np.float32
+    np.testing.assert_allclose(residual, slopes, rtol=1e-5, atol=1e-6)
 
 
 def test_a_score_is_the_margin_or_its_sigmoid():
@@ -101,6 +123,23 @@ def test_classes_that_are_not_0_and_1_are_told_how_to_be_written(labels, hint):
     with pytest.raises(UserError) as told:
         CSRBatch.of(np.ones((len(labels), 1)), labels, binary=True)
     assert told.value.message == f"row {wrong[0]}: {wrong[1]}"
+
+
+@BOTH
+def test_with_a_ranking_loss_rankings_are_judged(predictor_type):
+    given = {"feature_dim": 1, "num_factors": 1, "predictor_type": predictor_type, "loss": "bpr"}
+
+    assert judged_metric(parse_hyperparameters(given)) == "ndcg@10"
+    assert judged_metric(parse_hyperparameters(given | {"early_stopping_metric": "map@10"})) == (
+        "map@10"
+    )
+    wrong = parse_hyperparameters(given | {"early_stopping_metric": "rmse"})
+    with pytest.raises(
+        UserError,
+        match=r"^early_stopping_metric=rmse is not a metric of loss=bpr, allowed: one of "
+        r"ndcg@10, recall@10, map@10$",
+    ):
+        judged_metric(wrong)
 
 
 @pytest.mark.parametrize("label", [2, -1, 0.5])

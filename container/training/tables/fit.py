@@ -174,15 +174,31 @@ class _Learning:
             earlier=self._earlier,
             num_threads=num_threads(self._job),
         )
-        if self._job.hyperparameters.keep_seen or self._job.is_ranked:
-            try:
-                self._seen = SeenPairs(*seen_columns(fit.columns, fit.keys))
-            except UserError as error:
-                if self._job.hyperparameters.keep_seen:
-                    raise
-                what = error.message.removeprefix("keep_seen=true: ")
-                _log.warning("rankings are not judged: %s", what)
+        chosen = self._job.hyperparameters
+        if chosen.keep_seen or chosen.loss is not None or self._job.is_ranked:
+            self._seen = self._collect_seen(fit)
         return fit
+
+    def _collect_seen(self, fit: EncoderFit) -> SeenPairs | None:
+        """Return what collects the items of users; None if it is not clear who they are."""
+        loss = self._job.hyperparameters.loss
+        try:
+            user, item = seen_columns(fit.columns, fit.keys)
+        except UserError as error:
+            if self._job.hyperparameters.keep_seen:
+                raise
+            what = error.message.removeprefix("keep_seen=true: ")
+            if loss is not None:
+                raise UserError(f"loss={loss}: {what}") from error
+            _log.warning("rankings are not judged: %s", what)
+            return None
+        is_ignored = any(each.name == user and each.kind == "ignore" for each in fit.columns)
+        if loss is not None and is_ignored:
+            raise UserError(
+                f"loss={loss}: column {user} is ignored, but items are drawn that its users do not "
+                "have; make it a category, or hash it"
+            )
+        return SeenPairs(user, item)
 
     def _read_side(self, name: SideName) -> Side:
         """Read a table to be joined to the rows as a whole, and check its cells."""

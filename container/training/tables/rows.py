@@ -1,8 +1,10 @@
 """Read a channel of tables as a stream of rows."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from container.settings import Paths
@@ -11,6 +13,7 @@ from container.training.job import TrainingJob
 from container.training.tables.source import check_same_columns, num_threads, open_source
 from fm_algo.data.tables.arrow.columns import CellError
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder
+from fm_algo.data.tables.encoder import TableEncoder
 from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
 from fm_algo.loss import LOSSES
@@ -42,7 +45,8 @@ def read_table_rows(
     Yields
     ------
     CSRBatch
-        Some rows at a time, with checked labels, and weights if the table has them.
+        Some rows at a time, with checked labels, and weights if the table has them. Where a
+        ranking loss needs no label and there is none, it is 1.
 
     Raises
     ------
@@ -60,7 +64,8 @@ def read_table_rows(
         for column in tables.encoder.columns
         if column.kind != "ignore" or column.name in keys
     ]
-    label = next(column.name for column in tables.encoder.columns if column.kind == "label")
+    is_ranking = job.hyperparameters.loss is not None
+    label = _name_of_label(tables.encoder)
     loss = LOSSES[job.hyperparameters.predictor_type]
 
     def read(stream: BinaryIO) -> Iterator[CSRBatch]:
@@ -72,7 +77,10 @@ def read_table_rows(
                     return
                 with reader.naming_rows():
                     rows = encoder.encode(batch, labelled=True)
-                    wrong = loss.wrong_label(rows.require_labels())
+                    if label is None:
+                        ones = np.ones(rows.num_rows, np.float32)
+                        rows = dataclasses.replace(rows, labels=ones)
+                    wrong = None if is_ranking else loss.wrong_label(rows.require_labels())
                     if wrong is not None:
                         raise CellError(f"column {label}: {wrong[1]}{_HINT}", wrong[0])
                     take(batch, rows)
@@ -83,6 +91,10 @@ def read_table_rows(
 
     rows = read_sources(paths, job, name, epoch, should_stop, read)
     return drop_weightless(rows, job, name, should_stop)
+
+
+def _name_of_label(encoder: TableEncoder) -> str | None:
+    return next((column.name for column in encoder.columns if column.kind == "label"), None)
 
 
 def tables_of(job: TrainingJob) -> Tables:

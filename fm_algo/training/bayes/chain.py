@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fm_algo.model import FMModel, PredictorType
 from fm_algo.runtime import threads
+from fm_algo.runtime.philox import stream
 from fm_algo.runtime.simd import WIDTH, aligned_rows
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
 from fm_algo.training.bayes.columns import arrange
@@ -16,7 +17,7 @@ from fm_algo.training.bayes.groups import find_runs, groups_of_runs
 from fm_algo.training.bayes.hyper import draw_priors, find_members, given_priors, group_sums
 from fm_algo.training.bayes.polish import padded_rows, polish
 from fm_algo.training.bayes.posterior import Posterior
-from fm_algo.training.bayes.random import BIAS, gamma, normal, stream
+from fm_algo.training.bayes.random import BIAS, gamma, normal
 from fm_algo.training.bayes.row_pass import add_up, augment, margins, root_weights
 from fm_algo.training.bayes.scale import Scale
 from fm_algo.training.bayes.sweep import update_features

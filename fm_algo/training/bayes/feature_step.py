@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fm_algo.runtime.jit import njit
+from fm_algo.runtime.philox import stream
 from fm_algo.runtime.simd import WIDTH, load, prefetch, splat, store, total
 from fm_algo.sparse import Float32Array
 from fm_algo.training.bayes.columns import Columns
 from fm_algo.training.bayes.gram import add_product, clear
 from fm_algo.training.bayes.normal import BATCH, fill_normal
-from fm_algo.training.bayes.random import FEATURE, stream
+from fm_algo.training.bayes.random import FEATURE
 from fm_algo.training.bayes.solve import factorize, substitute, subtract_row
 from fm_algo.training.bayes.vector import multiply_add
 

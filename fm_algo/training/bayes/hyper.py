@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.runtime.jit import njit, prange
+from fm_algo.runtime.philox import stream
 from fm_algo.runtime.simd import WIDTH
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.bayes.feature_step import Priors, Step
-from fm_algo.training.bayes.random import GROUP, gamma, normal, stream
+from fm_algo.training.bayes.random import GROUP, gamma, normal
 
 _PIECE_FEATURES = 4096
 

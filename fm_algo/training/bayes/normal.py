@@ -11,9 +11,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from fm_algo.runtime.jit import njit
+from fm_algo.runtime.philox import Stream
 from fm_algo.runtime.simd import WIDTH, _address, intrinsic
 from fm_algo.sparse import Float32Array
-from fm_algo.training.bayes.random import Stream
 
 BATCH = 4 * WIDTH
 """Numbers made at once."""

@@ -14,7 +14,8 @@ import math
 import numpy as np
 
 from fm_algo.runtime.jit import njit
-from fm_algo.training.bayes.random import NUM_PURPOSES, ROW, Stream, gamma, philox, stream
+from fm_algo.runtime.philox import Stream, philox, stream
+from fm_algo.training.bayes.random import NUM_PURPOSES, ROW, gamma
 
 _CUT = 0.64  # Devroye's: where the two series change over
 _PI = math.pi

@@ -9,8 +9,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_algo.runtime.philox import philox, stream
 from fm_algo.training.bayes.polya_gamma import draw_row, polya_gamma_mean
-from fm_algo.training.bayes.random import BIAS, FEATURE, GROUP, gamma, normal, philox, stream
+from fm_algo.training.bayes.random import BIAS, FEATURE, GROUP, gamma, normal
 
 _WIDTH = 8
 Float64Array = NDArray[np.float64]

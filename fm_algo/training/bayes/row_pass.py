@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.runtime.jit import njit, prange
+from fm_algo.runtime.philox import stream
 from fm_algo.runtime.simd import WIDTH, load, prefetch, splat, store, total
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array
 from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, draw_row, polya_gamma_mean
-from fm_algo.training.bayes.random import ROW, stream
+from fm_algo.training.bayes.random import ROW
 
 PIECE_ROWS = 1024
 """Rows whose sums are one of the numbers added up at the end."""

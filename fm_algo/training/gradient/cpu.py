@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.loss import LOSSES
+from fm_algo.loss import LOSSES, RANKING_LOSSES
 from fm_algo.model import FMModel
 from fm_algo.runtime import threads
 from fm_algo.runtime.simd import aligned_rows
@@ -23,7 +23,7 @@ from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.gradient import Kernel, PreparedBatch
 from fm_algo.training.gradient.optimizers import StepConstants
 from fm_algo.training.gradient.parameters import Parameters
-from fm_algo.training.gradient.passes import forward_rows, update_columns
+from fm_algo.training.gradient.passes import find_residuals, forward_rows, update_columns
 from fm_algo.training.gradient.transpose import transpose
 from fm_algo.training.state import State, write_model
 
@@ -70,6 +70,12 @@ class CPUKernel(Kernel[PreparedBatch]):
         """What trains, for the log."""
         return f"{self.num_threads} CPU threads"
 
+    @property
+    def parameter_rows(self) -> tuple[Float32Array, int, bool]:
+        """Parameters by feature, where in a row w stands, and whether it is read."""
+        layout = self._parameters.layout
+        return self._parameters.rows, layout.w_at, self._hyperparameters.use_linear
+
     def hold(self, rows: CSRBatch) -> None:
         """Leave the rows where they are: this kernel works in the same memory."""
 
@@ -81,11 +87,22 @@ class CPUKernel(Kernel[PreparedBatch]):
         """Update the parameters once; return the margins before that, float32, (num_rows,)."""
         columns = prepared.columns or transpose(prepared.batch)
         margin, residual, factor_sums = self._forward_own(prepared.batch)
+        if self._hyperparameters.loss is not None:
+            residual = self._residuals(margin, prepared.batch)
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, residual, factor_sums,
             *self._begin_update(),
         )  # fmt: skip
         return margin
+
+    def _residuals(self, margin: Float32Array, batch: CSRBatch) -> Float32Array:
+        """Return the residual of each row, multiplied by its weight, (n,), if pass 1 did not."""
+        labels, chosen = batch.require_labels(), self._hyperparameters.loss
+        if chosen is not None:
+            return batch.weigh(RANKING_LOSSES[chosen].residual(margin, labels))
+        residual = np.empty(batch.num_rows, np.float32)
+        find_residuals(margin, labels, self._loss.is_classifier, residual)
+        return batch.weigh(residual)
 
     def _begin_update(self) -> tuple[Float32Array, Float32Array, int, StepConstants]:
         """Count the step; return the last arguments of `update_columns` or `apply_gradients`."""

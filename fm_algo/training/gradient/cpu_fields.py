@@ -17,7 +17,7 @@ from fm_algo.training.gradient.field_passes import (
 )
 from fm_algo.training.gradient.field_rows import FieldRows, by_field
 from fm_algo.training.gradient.optimizers import field_weights_lr, learning_rate
-from fm_algo.training.gradient.passes import find_residuals, update_columns
+from fm_algo.training.gradient.passes import update_columns
 from fm_algo.training.gradient.transpose import transpose
 
 
@@ -89,12 +89,6 @@ class FieldCPUKernel(CPUKernel):
             np.float32(lr), np.float32(chosen.field_weights_wd), constants,
         )  # fmt: skip
         return margin
-
-    def _residuals(self, margin: Float32Array, batch: CSRBatch) -> Float32Array:
-        """Return the residual of each row, multiplied by its weight, (n,)."""
-        residual = np.empty(batch.num_rows, np.float32)
-        find_residuals(margin, batch.require_labels(), self._loss.is_classifier, residual)
-        return batch.weigh(residual)
 
     def _margins(self, batch: CSRBatch) -> Float32Array:
         rows = by_field(batch, self._space)

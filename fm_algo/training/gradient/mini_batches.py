@@ -128,6 +128,11 @@ class StreamedRows:
             yield buffer.take(buffer.num_rows)
 
 
+def draw_order(num_rows: int, hyperparameters: Hyperparameters, epoch: int) -> Int64Array | None:
+    """Draw the order of rows in an epoch, int64, shape (num_rows,); None as they stand."""
+    return _permutation(num_rows, _shuffle_seed(hyperparameters), epoch)
+
+
 def _shuffle_seed(hyperparameters: Hyperparameters) -> int | None:
     return hyperparameters.seed if hyperparameters.shuffle else None
 

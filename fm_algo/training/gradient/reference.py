@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.loss import LOSSES
+from fm_algo.loss import LOSSES, RANKING_LOSSES
 from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import CSRBatch, Float32Array
 from fm_algo.sparse.feature_space import FeatureSpace
@@ -31,9 +31,9 @@ class ReferenceKernel(Kernel[PreparedBatch]):
 
     Notes
     -----
-    The gradient of the loss by a row's margin is `Loss.residual`. The gradient of the margin by the
-    parameters is (Rendle 2010, equation 4): 1 for w0, x_i for w_i, and x_i S_f − v_if x_i² for
-    v_if, with S_f = Σ_j v_jf x_j.
+    The gradient of the loss by a row's margin is `Loss.residual` or `RankingLoss.residual`. The
+    gradient of the margin by the parameters is (Rendle 2010, equation 4): 1 for w0, x_i for w_i,
+    and x_i S_f − v_if x_i² for v_if, with S_f = Σ_j v_jf x_j.
 
     The optimiser's rule (`optimizers`) then updates each parameter θ by
     ``g = clip(rescale · Σ_rows weight · gradient + wd · θ)``. A step changes the bias and the
@@ -75,7 +75,8 @@ class ReferenceKernel(Kernel[PreparedBatch]):
         """Update the parameters once; return the margins before that, float32, (num_rows,)."""
         batch = prepared.batch
         margin = self.margin(batch)
-        loss = LOSSES[self._predictor_type]
+        chosen = self._hyperparameters.loss
+        loss = LOSSES[self._predictor_type] if chosen is None else RANKING_LOSSES[chosen]
         residual = batch.weigh(loss.residual(margin, batch.require_labels()))  # (n,)
 
         self._num_steps += 1

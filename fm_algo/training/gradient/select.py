@@ -122,6 +122,8 @@ def _why_not_split(hyperparameters: Hyperparameters, num_hosts: int, num_gpus: i
             f"optimizer=rowwise_adagrad looks at all factors of a feature together, and {what} "
             "would each have some of them"
         )
+    if hyperparameters.loss is not None:
+        return f"loss={hyperparameters.loss} compares items on one GPU, and here are {what}"
     num_factors = hyperparameters.num_factors
     if num_factors < num_hosts:
         return f"num_factors={num_factors} are too few for {what}, which need one each"

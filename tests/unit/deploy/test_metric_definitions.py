@@ -10,8 +10,7 @@ from deploy.metric_definitions import (
     RANKING_OBJECTIVES,
     metrics_with_rankings,
 )
-from fm_algo.training.metrics import metric_names
-from fm_algo.training.ranking_metrics import RANKING_METRICS
+from fm_algo.training.metrics import RANKING_METRICS, metric_names
 
 
 def found(lines):

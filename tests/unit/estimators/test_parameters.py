@@ -24,7 +24,8 @@ OF_A_JOB = {
     "report",
     "tensorboard",
 }
-FROM_ELSEWHERE = {"feature_dim", "predictor_type"}
+OF_RANKINGS = {"loss", "num_negatives", "negative_sampling_power"}
+FROM_ELSEWHERE = {"feature_dim", "predictor_type"} | OF_RANKINGS
 OF_TABLES = {"columns": None, "min_count": MIN_COUNT, "keep_seen": False}
 OURS = {"warm_start": False, "verbose": False} | OF_TABLES
 OTHER_DEFAULTS = {"num_factors": 64, "optimizer": "mcmc"}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fm_algo.runtime.philox import Stream, philox, stream
 from fm_algo.training.bayes.normal import BATCH, fill_normal
 from fm_algo.training.bayes.polya_gamma import draw_polya_gamma, draw_row, polya_gamma_mean
-from fm_algo.training.bayes.random import FEATURE, ROW, Stream, gamma, normal, philox, stream
+from fm_algo.training.bayes.random import FEATURE, ROW, gamma, normal
 from fm_algo.training.bayes.reference import normals
 
 COUNT = 20_000

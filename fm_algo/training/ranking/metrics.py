@@ -17,10 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fm_algo.sparse import Int32Array
-from fm_algo.training.metrics import Metric
-
-CUTOFF = 10
-RANKING_METRICS = (f"ndcg@{CUTOFF}", f"recall@{CUTOFF}", f"map@{CUTOFF}")
+from fm_algo.training.metrics import CUTOFF, RANKING_METRICS, Metric
 
 _DISCOUNTS = 1 / np.log2(np.arange(2, CUTOFF + 2))
 

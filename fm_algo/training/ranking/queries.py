@@ -6,6 +6,7 @@ the training rows are neither recommended nor relevant. The rest of the row that
 ranked for is that of the user's first relevant row. Users without a relevant item do not count.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +14,17 @@ import numpy as np
 from fm_algo.answers.catalogue import Catalogue, item_vectors
 from fm_algo.data.tables.dictionary import UInt64Array
 from fm_algo.data.tables.encoder import TableEncoder
-from fm_algo.data.tables.hashing import hash_text
-from fm_algo.data.tables.tables import Seen, item_rows
+from fm_algo.data.tables.tables import Seen, item_rows, without_items
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Int32Array, Int64Array
-from fm_algo.training.metrics import Metric
-from fm_algo.training.ranking_metrics import CUTOFF, ranking_metrics
+from fm_algo.training.metrics import CUTOFF, Metric
+from fm_algo.training.positives import NOBODY
+from fm_algo.training.ranking.metrics import ranking_metrics
 
 _MOST_USERS, _FEWEST_USERS = 10_000, 100
 _EVALUATION_S, _SEARCH_S, _PRODUCTS_PER_S = 3.0, 1e-4, 5e9
 """How long an evaluation may take, and what a search takes, measured on one core of 2025."""
-
-_NOBODY = np.uint64(hash_text(b""))
-"""The hash of a missing user."""
 
 _LAST = np.uint64(2**64 - 1)
 
@@ -103,14 +101,11 @@ class QueryCollector:
     def __init__(
         self, encoder: TableEncoder, most_users: int, least_label: float, seen: Seen
     ) -> None:
-        side, rows = encoder.side("items"), item_rows(encoder)
-        if side is None or rows is None:
+        rows = item_rows(encoder)
+        if rows is None:
             raise UserError("rankings need a table of items: an items channel")
         self._items = rows
-        self._space = encoder.space
-        self._is_of_items = np.array(
-            [block.table == "items" or block.name == side.key for block in encoder.blocks]
-        )
+        self._encoder = encoder
         self._most_users, self._least_label, self._seen = most_users, least_label, seen
         self._last = _LAST
         self._users: UInt64Array = np.empty(0, np.uint64)  # sorted, as are the contexts
@@ -134,7 +129,7 @@ class QueryCollector:
             & (items >= 0)
             & (items < self._items.num_rows)
             & (users <= self._last)
-            & (users != _NOBODY)
+            & (users != NOBODY)
         )
         if rows.weights is not None:
             kept = kept[rows.weights[kept] > 0]
@@ -144,7 +139,8 @@ class QueryCollector:
         self._pairs.append((users, items[kept].astype(np.int32)))
         found, first = np.unique(users, return_index=True)
         is_new = ~np.isin(found, self._users, assume_unique=True)
-        contexts = self._without_items(rows.take(kept[first[is_new]]))
+        new = dataclasses.replace(rows.take(kept[first[is_new]]), weights=None)
+        contexts = without_items(new, self._encoder)
         self._users = np.concatenate([self._users, found[is_new]])
         self._keep(CSRBatch.join([self._contexts, contexts]), np.argsort(self._users))
         if len(self._users) > 2 * self._most_users:
@@ -178,8 +174,3 @@ class QueryCollector:
 
     def _keep(self, contexts: CSRBatch, order: Int64Array) -> None:
         self._users, self._contexts = self._users[order], contexts.take(order)
-
-    def _without_items(self, rows: CSRBatch) -> CSRBatch:
-        is_kept = ~self._is_of_items[self._space.field_of(rows.indices)]
-        indptr = np.append(0, np.cumsum(is_kept))[rows.indptr]
-        return CSRBatch(indptr, rows.indices[is_kept], rows.values[is_kept], None, rows.feature_dim)

@@ -10,8 +10,8 @@ from fm_algo.data.tables.row_encoder import RowEncoder
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
-from fm_algo.training.ranking import QueryCollector, evaluate_ranking, most_users
-from fm_algo.training.ranking_metrics import ranking_metrics
+from fm_algo.training.ranking.metrics import ranking_metrics
+from fm_algo.training.ranking.queries import QueryCollector, evaluate_ranking, most_users
 
 ITEMS = ["i2", "i1", "i9"]  # in the order of the items table
 ROWS = [

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from fm_algo.training.ranking_metrics import ranking_metrics
+from fm_algo.training.ranking.metrics import ranking_metrics
 
 
 def slow(ranked, relevant, k=10):

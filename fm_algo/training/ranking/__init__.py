@@ -1,0 +1,1 @@
+"""Ranking items for users: judging the best of all items, and learning by comparisons of items."""
