@@ -59,15 +59,18 @@ def test_a_model_is_trained_and_served(tmp_path, launch, of_libsvm, request):
     assert (refused.status, "this looks like libsvm" in refused.reason) == (400, True)
 
 
-def test_a_channel_of_libffm_may_come_through_pipes(tmp_path, of_libsvm):
-    tree = TrainingTree(tmp_path)
+def test_a_channel_of_libffm_may_come_through_pipes(tmp_path):
+    files, tree = TrainingTree(tmp_path / "files"), TrainingTree(tmp_path / "pipe")
+    for each in (files, tree):
+        each.hyperparameters(shuffle="false", epochs="2")
+    files.channel("train", {"a": ROWS.libsvm}, "text/libsvm")
+    files.run()
     tree.channel("train", content_type=LIBFFM, TrainingInputMode="Pipe")
-    tree.hyperparameters(shuffle="false", epochs="2")
     process = tree.start()
     Platform(tree, "train", as_libffm(ROWS), 2).start()
     outcome = finish(process)
     assert (outcome.code, outcome.errors) == (0, "")
-    assert load_model(tree.model).V.shape == of_libsvm.V.shape
+    assert_same(load_model(tree.model), load_model(files.model))
 
 
 def test_libffm_under_the_name_of_libsvm_is_told(tmp_path):
