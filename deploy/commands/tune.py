@@ -191,7 +191,14 @@ def from_arguments(arguments: argparse.Namespace, settings: Settings) -> Tune:
 def _ranges(texts: list[str], given: Mapping[str, str]) -> tuple[Range, ...]:
     allowed = tunables()
     if not texts:
-        texts = [name for name in allowed if name.endswith(("_lr", "_wd")) and name not in given]
+        has_fields = given.get("interaction") == "field_weighted"
+        texts = [
+            name
+            for name in allowed
+            if name.endswith(("_lr", "_wd"))
+            and name not in given
+            and (has_fields or not name.startswith("field_weights"))
+        ]
     names = [text.partition("=")[0] for text in texts]
     for name in names:
         if name not in allowed:
