@@ -207,13 +207,18 @@ def begin_step(
 @triton.jit
 def arrange_pairs(
     keys, order,  # sorted keys; where each stood before
-    rows, weights, residual, factor_sums, width,
+    rows, weights, own_values, residual, factor_sums, width,
     pair_rows, pair_gradients, pair_values,  # out, in the order of keys: row, g x and x
     tile_factors,  # out, float32 (num_tiles, width): Σ g x S
     tile_sums,  # out, float32 (num_tiles, 2): Σ g x and Σ g x²
-    HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
+    HAS_VALUES: constexpr, BY_FIELD: constexpr,
+    PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Put the pairs in sorted order, one program per tile; sum up a tile that has one feature."""
+    """Put the pairs in sorted order, one program per tile; sum up a tile that has one feature.
+
+    With BY_FIELD, S and the row in `pair_rows` are those of the entry, and x in `pair_values` is
+    multiplied by what its field counts with itself: entries of a row meet other sums.
+    """
     tile = tl.program_id(0)
     width = tl.multiple_of(width, 8)
     pairs = tile * TILE + tl.arange(0, TILE)
@@ -225,9 +230,11 @@ def arrange_pairs(
     if HAS_VALUES:
         x = tl.load(weights + entry, is_pair, other=0.0)
         gradient *= x
+        if BY_FIELD:
+            x = tl.load(own_values + entry, is_pair, other=0.0)
         squared = gradient * x
         tl.store(pair_values + pairs, x, is_pair)
-    tl.store(pair_rows + pairs, row, is_pair)
+    tl.store(pair_rows + pairs, entry if BY_FIELD else row, is_pair)
     tl.store(pair_gradients + pairs, gradient, is_pair)
 
     key = tl.load(keys + tile * TILE)
@@ -245,8 +252,9 @@ def arrange_pairs(
             part_gradient = tl.load(residual + part_row)
             if HAS_VALUES:
                 part_gradient *= tl.load(weights + part)
+            place = part if BY_FIELD else part_row
             sums += part_gradient[:, None] * tl.load(
-                factor_sums + part_row.to(tl.int64)[:, None] * width + factors[None, :],
+                factor_sums + place.to(tl.int64)[:, None] * width + factors[None, :],
                 is_factor[None, :],
                 other=0.0,
             )
