@@ -297,6 +297,7 @@ class GPUKernel(Kernel[DeviceBatch]):
             IS_CLASSIFIER=self._loss.is_classifier, HAS_WEIGHTS=rows.weights is not None,
             USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
         )  # fmt: skip
+        self._update_others(rows, num_places)
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
         shared = {
             "keys": keys, "pair_rows": work.pair_rows, "pair_gradients": work.pair_gradients,
@@ -343,6 +344,9 @@ class GPUKernel(Kernel[DeviceBatch]):
 
     def _complete(self, rows: DeviceRows, num_places: int) -> None:
         """Complete margins and residuals of which pass 1 finds a part; here it finds them whole."""
+
+    def _update_others(self, rows: DeviceRows, num_places: int) -> None:
+        """Update what is no feature's, now that residuals are whole; here there is nothing."""
 
     def _complete_margin(self, margin: torch.Tensor) -> None:
         """Complete the margins of rows that are only scored, in the same way."""

@@ -31,46 +31,25 @@ _BLOCK_ROWS = constexpr(BLOCK_ROWS)
 
 @triton.jit
 def sum_fields(
-    chosen, starts, indptr, indices, values,  # as `gpu_passes.forward_rows` takes them
+    chosen, indptr, indices, values,  # as `gpu_passes.forward_rows` takes them
     field_of,  # int32 (feature_dim,)
-    weights_of_pairs, num_fields,  # R, float32 (num_fields, num_fields)
-    bias, parameters, stride, w_at, width,
+    num_fields, parameters, stride, width,
     first_row,  # of the piece, whose cells these are
-    margin,  # out, by row: its linear part
     sums, within,  # out, by cell: s and h; 0 before
-    keys, rows, values_out, own_values,  # out, by entry: feature, row, x and r_ff x
-    HAS_VALUES: constexpr, IS_TRAINING: constexpr, ENTRIES: constexpr, FACTORS: constexpr,
+    HAS_VALUES: constexpr, ENTRIES: constexpr, FACTORS: constexpr,
 ):  # fmt: skip
-    """Find s_f and h_f of each field of a row, one program per row of a piece of the mini-batch.
-
-    In training it also lays out the entries for the sort.
-    """
+    """Find s_f and h_f of each field of a row, one program per row of a piece of the mini-batch."""
     number = tl.program_id(0)
-    row = first_row + number
-    source = tl.load(chosen + row)
+    source = tl.load(chosen + first_row + number)
     if source < 0:
         return
-    start = tl.load(starts + row)
-    num_entries = (tl.load(starts + row + 1) - start).to(tl.int32)
     first = tl.load(indptr + source)
+    num_entries = (tl.load(indptr + source + 1) - first).to(tl.int32)
     indices, values = indices + first, values + first
     width = tl.multiple_of(width, 8)
-    linear = tl.zeros((ENTRIES,), tl.float32)
     for begin in range(0, num_entries, ENTRIES):
         at = begin + tl.arange(0, ENTRIES)
-        is_entry = at < num_entries
-        i, field, is_first = _fields_of(at, is_entry, indices, field_of)
-        w = tl.load(parameters + i.to(tl.int64) * stride + w_at, is_entry, other=0.0)
-        x = tl.zeros((ENTRIES,), tl.float32) + 1.0
-        if HAS_VALUES:
-            x = tl.load(values + at, is_entry, other=0.0)
-        linear += w * x
-        if IS_TRAINING:
-            r = tl.load(weights_of_pairs + field * (num_fields + 1), is_entry, other=0.0)
-            tl.store(keys + start + at, i, is_entry)
-            tl.store(rows + start + at, i * 0 + row, is_entry)
-            tl.store(values_out + start + at, x, is_entry)
-            tl.store(own_values + start + at, r * x, is_entry)
+        _i, field, is_first = _fields_of(at, at < num_entries, indices, field_of)
         cell = _cell_of(number, field, num_fields)
         pairs = tl.zeros((ENTRIES,), tl.float32)
         count = tl.zeros((ENTRIES,), tl.int32)
@@ -89,7 +68,6 @@ def sum_fields(
             )
         # Exactly 0 for a single entry, whatever the difference of squares is rounded to.
         tl.store(within + cell, tl.where(count > 1, 0.5 * pairs, 0.0), is_first)
-    tl.store(margin + row, tl.load(bias) + tl.sum(linear, axis=0))
 
 
 @triton.jit
@@ -144,18 +122,19 @@ def _sums_of_fields(
 
 @triton.jit
 def weigh_fields(
-    chosen, starts, indptr, indices, labels, row_weights, field_of,
-    weights_of_pairs, num_fields, width, first_row,
+    chosen, starts, indptr, indices, values, labels, row_weights, field_of, num_fields,
+    bias, parameters, stride, w_at, width, first_row,
+    weights_of_pairs,  # R, float32 (num_fields, num_fields)
     sums, weighted_sums, within,  # by cell: s, t and h
-    margin,  # by row: the linear part; out: the whole
-    residual, row_labels,  # out, by row
-    entry_sums,  # out, by entry: t of its cell
-    IS_CLASSIFIER: constexpr, HAS_WEIGHTS: constexpr,
+    margin, residual, row_labels,  # out, by row
+    keys, rows, entry_values, own_values, entry_sums,  # out, by entry: feature, row, x, r_ff x, t
+    IS_CLASSIFIER: constexpr, HAS_VALUES: constexpr, HAS_WEIGHTS: constexpr,
     IS_TRAINING: constexpr, ENTRIES: constexpr, FACTORS: constexpr,
 ):  # fmt: skip
-    """Complete the margin of each row of a piece: add ½ Σ_f <s_f, t_f - r_ff s_f> + Σ_f r_ff h_f.
+    """Find the margin of each row of a piece, whose t are known now.
 
-    In training it also lays out t by entry, so that the cells are free for the next piece.
+    Pairwise part: ½ Σ_f <s_f, t_f - r_ff s_f> + Σ_f r_ff h_f. In training it also lays out the
+    entries for the sort. They take t along, so that the next piece may have the cells.
     """
     number = tl.program_id(0)
     row = first_row + number
@@ -166,16 +145,26 @@ def weigh_fields(
         return
     start = tl.load(starts + row)
     num_entries = (tl.load(starts + row + 1) - start).to(tl.int32)
-    indices += tl.load(indptr + source)
+    first = tl.load(indptr + source)
+    indices, values = indices + first, values + first
     width = tl.multiple_of(width, 8)
-    pairwise = tl.zeros((ENTRIES,), tl.float32)
+    terms = tl.zeros((ENTRIES,), tl.float32)
     for begin in range(0, num_entries, ENTRIES):
         at = begin + tl.arange(0, ENTRIES)
         is_entry = at < num_entries
-        _i, field, is_first = _fields_of(at, is_entry, indices, field_of)
+        i, field, is_first = _fields_of(at, is_entry, indices, field_of)
         cell = _cell_of(number, field, num_fields)
-        r = tl.load(weights_of_pairs + field * (num_fields + 1), is_first, other=0.0)
-        pairwise += r * tl.load(within + cell, is_first, other=0.0)
+        r = tl.load(weights_of_pairs + field * (num_fields + 1), is_entry, other=0.0)
+        x = tl.zeros((ENTRIES,), tl.float32) + 1.0
+        if HAS_VALUES:
+            x = tl.load(values + at, is_entry, other=0.0)
+        terms += x * tl.load(parameters + i.to(tl.int64) * stride + w_at, is_entry, other=0.0)
+        terms += r * tl.load(within + cell, is_first, other=0.0)
+        if IS_TRAINING:
+            tl.store(keys + start + at, i, is_entry)
+            tl.store(rows + start + at, i * 0 + row, is_entry)
+            tl.store(entry_values + start + at, x, is_entry)
+            tl.store(own_values + start + at, r * x, is_entry)
         for factor in range(0, width, FACTORS):
             factors = factor + tl.arange(0, FACTORS)
             is_factor = factors < width
@@ -184,11 +173,11 @@ def weigh_fields(
             of_cell = cell[:, None] * width + factors[None, :]
             t = tl.load(weighted_sums + of_cell, is_read, other=0.0)
             s = tl.load(sums + of_cell, is_new, other=0.0)
-            pairwise += 0.5 * tl.sum(s * (t - r[:, None] * s), axis=1)
+            terms += 0.5 * tl.sum(s * (t - r[:, None] * s), axis=1)
             if IS_TRAINING:
                 entry = (start + at).to(tl.int64)
                 tl.store(entry_sums + entry[:, None] * width + factors[None, :], t, is_read)
-    m = tl.load(margin + row) + tl.sum(pairwise, axis=0)
+    m = tl.load(bias) + tl.sum(terms, axis=0)
     tl.store(margin + row, m)
     if IS_TRAINING:
         store_residual(

@@ -22,9 +22,9 @@ from fm_algo.training.gradient.gpu_field_passes import BLOCK_ROWS
 from fm_algo.training.gradient.gpu_memory import check_room, device_errors
 from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows, to_device
 from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, field_weights_lr
-from fm_algo.training.gradient.parameters import PAIR_ROWS
+from fm_algo.training.gradient.parameters import PAIR_ROWS, PARAMETER_ROWS
 
-_MOST_NUMBERS = 1 << 27
+_MOST_NUMBERS = 1 << 28
 """The most numbers of a piece: s and t of its cells, the gradient by R of each of its blocks."""
 
 _ROWS_SCORED = 4096
@@ -76,6 +76,11 @@ class _Cells:
         """Take R from its weights and their states, (num_fields², 3); begin its gradient."""
         self.R.view(-1).copy_(pairs[:, 0])
         self.by_pair.zero_()
+
+    def pieces(self, num_rows: int) -> list[tuple[int, int]]:
+        """Cut rows into pieces: the first row of each, and how many there are."""
+        firsts = range(0, num_rows, self.num_rows)
+        return [(first, min(self.num_rows, num_rows - first)) for first in firsts]
 
     def clear(self, num_rows: int) -> None:
         """Set s and h of a piece of so many rows to 0."""
@@ -155,16 +160,6 @@ class FieldGPUKernel(GPUKernel):
         """Launch a step; never recorded, because no card has shown yet that its products can be."""
         launch()
 
-    def _launch(self, rows: DeviceRows, num_places: int, num_keys: int) -> None:
-        super()._launch(rows, num_places, num_keys)
-        chosen, own, cells = self._hyperparameters, self._own, self._cells
-        gpu_field_passes.update_pairs[triton.cdiv(cells.R.numel(), _PAIRS_A_PROGRAM),](
-            by_pair=cells.by_pair, pairs=own[PAIR_ROWS], num_steps=own["num_steps"],
-            num_fields=len(cells.R), lr=field_weights_lr(chosen), wd=chosen.field_weights_wd,
-            **dataclasses.asdict(self._constants),
-            OPTIMIZER=OPTIMIZER_CODES[chosen.optimizer], PAIRS=_PAIRS_A_PROGRAM, num_warps=1,
-        )  # fmt: skip
-
     def _forward(
         self,
         rows: DeviceRows,
@@ -174,49 +169,55 @@ class FieldGPUKernel(GPUKernel):
         *,
         is_training: bool,
     ) -> None:
-        cells, work = self._cells, self._work
+        cells, layout, tiles, work = self._cells, self._host.layout, self._tiles, self._work
         cells.begin(self._own[PAIR_ROWS])
-        for first in range(0, num_places, cells.num_rows):
-            num_rows = min(cells.num_rows, num_places - first)
-            self._forward_piece(
-                (first, num_rows), rows, plan, num_places, margin, is_training=is_training
-            )
-            if is_training:
-                cells.add_gradient(work.residual[first : first + num_rows])
+        for first, num_rows in cells.pieces(num_places):
+            self._sum_fields(rows, plan, first, num_rows)
+            cells.weigh(num_rows)
+            gpu_field_passes.weigh_fields[num_rows,](
+                chosen=plan, starts=plan[num_places:], indptr=rows.indptr, indices=rows.indices,
+                values=_values_or_stand_in(rows), labels=rows.labels,
+                row_weights=weights_or_stand_in(rows),
+                field_of=self._field_of, num_fields=len(cells.R), bias=self._own["bias_row"],
+                parameters=self._own[PARAMETER_ROWS], stride=layout.stride, w_at=layout.w_at,
+                width=layout.width, first_row=first, weights_of_pairs=cells.R, sums=cells.sums,
+                weighted_sums=cells.weighted_sums, within=cells.within,
+                margin=margin, residual=work.residual, row_labels=work.row_labels,
+                keys=work.keys, rows=work.rows, entry_values=work.weights,
+                own_values=work.own_values, entry_sums=work.factor_sums,
+                IS_CLASSIFIER=self._loss.is_classifier, HAS_VALUES=rows.values is not None,
+                HAS_WEIGHTS=rows.weights is not None, IS_TRAINING=is_training,
+                ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
+            )  # fmt: skip
 
-    def _forward_piece(
-        self,
-        piece: tuple[int, int],
-        rows: DeviceRows,
-        plan: torch.Tensor,
-        num_places: int,
-        margin: torch.Tensor,
-        *,
-        is_training: bool,
-    ) -> None:
-        """Do pass 1 for the rows of a piece: the first one, and how many there are."""
-        first, num_rows = piece
-        cells, work, layout, tiles = self._cells, self._work, self._host.layout, self._tiles
-        shared = {
-            "chosen": plan, "starts": plan[num_places:], "indptr": rows.indptr,
-            "indices": rows.indices, "field_of": self._field_of,
-            "weights_of_pairs": cells.R, "num_fields": len(cells.R),
-            "width": layout.width, "first_row": first, "margin": margin,
-            "sums": cells.sums, "within": cells.within, "IS_TRAINING": is_training,
-            "ENTRIES": tiles.entries, "FACTORS": tiles.factors, "num_warps": 1,
-        }  # fmt: skip
+    def _sum_fields(self, rows: DeviceRows, plan: torch.Tensor, first: int, num_rows: int) -> None:
+        """Find s and h of the cells of a piece: its first row, and how many there are."""
+        cells, layout, tiles = self._cells, self._host.layout, self._tiles
         cells.clear(num_rows)
         gpu_field_passes.sum_fields[num_rows,](
-            values=rows.labels if rows.values is None else rows.values,
-            bias=self._own["bias_row"], parameters=self._own["parameter_rows"],
-            stride=layout.stride, w_at=layout.w_at,
-            keys=work.keys, rows=work.rows, values_out=work.weights, own_values=work.own_values,
-            HAS_VALUES=rows.values is not None, **shared,
+            chosen=plan, indptr=rows.indptr, indices=rows.indices,
+            values=_values_or_stand_in(rows), field_of=self._field_of, num_fields=len(cells.R),
+            parameters=self._own[PARAMETER_ROWS], stride=layout.stride, width=layout.width,
+            first_row=first, sums=cells.sums, within=cells.within,
+            HAS_VALUES=rows.values is not None,
+            ENTRIES=tiles.entries, FACTORS=tiles.factors, num_warps=1,
         )  # fmt: skip
-        cells.weigh(num_rows)
-        gpu_field_passes.weigh_fields[num_rows,](
-            labels=rows.labels, row_weights=weights_or_stand_in(rows),
-            weighted_sums=cells.weighted_sums,
-            residual=work.residual, row_labels=work.row_labels, entry_sums=work.factor_sums,
-            IS_CLASSIFIER=self._loss.is_classifier, HAS_WEIGHTS=rows.weights is not None, **shared,
+
+    def _update_others(self, rows: DeviceRows, num_places: int) -> None:
+        """Update the weights of pairs of fields."""
+        chosen, own, cells, work = self._hyperparameters, self._own, self._cells, self._work
+        pieces = cells.pieces(num_places)
+        for first, num_rows in pieces:
+            if len(pieces) > 1:  # the cells are those of the last piece
+                self._sum_fields(rows, work.plan, first, num_rows)
+            cells.add_gradient(work.residual[first : first + num_rows])
+        gpu_field_passes.update_pairs[triton.cdiv(cells.R.numel(), _PAIRS_A_PROGRAM),](
+            by_pair=cells.by_pair, pairs=own[PAIR_ROWS], num_steps=own["num_steps"],
+            num_fields=len(cells.R), lr=field_weights_lr(chosen), wd=chosen.field_weights_wd,
+            **dataclasses.asdict(self._constants),
+            OPTIMIZER=OPTIMIZER_CODES[chosen.optimizer], PAIRS=_PAIRS_A_PROGRAM, num_warps=1,
         )  # fmt: skip
+
+
+def _values_or_stand_in(rows: DeviceRows) -> torch.Tensor:
+    return rows.labels if rows.values is None else rows.values

@@ -47,12 +47,10 @@ for code in map(int, sys.argv[2:]):
         )
         compiled(gpu_passes.arrange_pairs, HAS_VALUES=flag, BY_FIELD=False, **tiles)
         compiled(gpu_passes.arrange_pairs, HAS_VALUES=True, BY_FIELD=True, **tiles)
+        compiled(gpu_field_passes.sum_fields, HAS_VALUES=flag, ENTRIES=8, FACTORS=64)
         compiled(
-            gpu_field_passes.sum_fields, HAS_VALUES=flag, IS_TRAINING=flag, ENTRIES=8, FACTORS=64
-        )
-        compiled(
-            gpu_field_passes.weigh_fields, IS_CLASSIFIER=flag, HAS_WEIGHTS=flag, IS_TRAINING=flag,
-            ENTRIES=8, FACTORS=64,
+            gpu_field_passes.weigh_fields, IS_CLASSIFIER=flag, HAS_VALUES=flag, HAS_WEIGHTS=flag,
+            IS_TRAINING=flag, ENTRIES=8, FACTORS=64,
         )
     compiled(
         gpu_passes.begin_step, IS_CLASSIFIER=flag, USE_BIAS=flag, OPTIMIZER=code, ROWS=256
