@@ -24,6 +24,7 @@ from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.loss import LOSSES
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.gradient import Kernel, LateSums, gpu_passes
 from fm_algo.training.gradient.gpu_memory import check_room, device_errors, free_bytes
 from fm_algo.training.gradient.gpu_passes import TILE
@@ -31,7 +32,7 @@ from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows, copy_to,
 from fm_algo.training.gradient.gpu_work import RecordedStep, Tiles, Work, padded
 from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants
 from fm_algo.training.gradient.parameters import Parameters
-from fm_algo.training.state import State
+from fm_algo.training.state import State, write_model
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ class GPUKernel(Kernel[DeviceBatch]):
         Shapes, optimiser, rates, decay, clipping and which parameter groups exist.
     device : str
         "cuda"; or, for tests, "cpu", where Triton interprets its programs (TRITON_INTERPRET=1).
+    space : FeatureSpace, optional
+        The fields whose pairs have weights; only `FieldGPUKernel` learns them.
 
     Raises
     ------
@@ -80,12 +83,20 @@ class GPUKernel(Kernel[DeviceBatch]):
         If the device's memory is too small.
     """
 
-    def __init__(self, hyperparameters: Hyperparameters, device: str = "cuda") -> None:
+    _by_field = False
+    """Whether the entries of a row meet other sums of factors."""
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        device: str = "cuda",
+        space: FeatureSpace | None = None,
+    ) -> None:
         self._hyperparameters = hyperparameters
         self._loss = LOSSES[hyperparameters.predictor_type]
         self._constants = Constants.of(hyperparameters)
         self._device = torch.device(device)
-        self._host = Parameters(hyperparameters)
+        self._host = Parameters(hyperparameters, space)
         self._parameters_bytes = sum(array.nbytes for array in self._host.state().values())
         check_room(self._device, self._parameters_bytes, self._purpose())
         with device_errors(self._device, self._parameters_bytes, self._purpose()):
@@ -96,7 +107,7 @@ class GPUKernel(Kernel[DeviceBatch]):
             self._rates = torch.empty(2, device=self._device)
         self._host_is_current, self._device_is_current = True, False
         self._tiles = Tiles.of(self._host.layout.width)
-        self._work = Work(self._device, self._host.layout.width)
+        self._work = Work(self._device, self._host.layout.width, by_field=self._by_field)
         self._records: dict[int, RecordedStep] = {}
         self._copies = torch.cuda.Stream(self._device) if self._is_cuda else None
         self._held_bytes = 0
@@ -106,9 +117,10 @@ class GPUKernel(Kernel[DeviceBatch]):
         cls, model: FMModel, hyperparameters: Hyperparameters, device: str = "cuda"
     ) -> Self:
         """Make a kernel whose parameters are a copy of `model`'s."""
-        kernel = cls(hyperparameters, device)
-        own = kernel.writable_model()
-        own.w0[:], own.w[:], own.V[:] = model.w0, model.w, model.V
+        field_weights = model.field_weights
+        space = None if field_weights is None else field_weights.space
+        kernel = cls(hyperparameters, device, space)
+        write_model(model, kernel.writable_model())
         return kernel
 
     @property
@@ -265,7 +277,8 @@ class GPUKernel(Kernel[DeviceBatch]):
         """Launch the programs of one step; its plan is on the device already."""
         hyperparameters = self._hyperparameters
         own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
-        has_values, row_weights = rows.values is not None, _weights_or_stand_in(rows)
+        has_values = rows.values is not None or self._by_field
+        row_weights = weights_or_stand_in(rows)
         keys, order = work.sorted_keys[:num_keys], work.order[:num_keys]
         constants = dataclasses.asdict(self._constants)
         optimizer = OPTIMIZER_CODES[hyperparameters.optimizer]
@@ -284,6 +297,7 @@ class GPUKernel(Kernel[DeviceBatch]):
             IS_CLASSIFIER=self._loss.is_classifier, HAS_WEIGHTS=rows.weights is not None,
             USE_BIAS=hyperparameters.use_bias, OPTIMIZER=optimizer, ROWS=_BIAS_ROWS, num_warps=16,
         )  # fmt: skip
+        self._update_others(rows, num_places)
         torch.sort(work.keys[:num_keys], stable=True, out=(keys, order))
         shared = {
             "keys": keys, "pair_rows": work.pair_rows, "pair_gradients": work.pair_gradients,
@@ -293,8 +307,9 @@ class GPUKernel(Kernel[DeviceBatch]):
             "PAIRS": tiles.pairs, "FACTORS": tiles.factors, "TILE": TILE, "num_warps": 1,
         }  # fmt: skip
         gpu_passes.arrange_pairs[num_keys // TILE,](
-            order=order, rows=work.rows, weights=work.weights, residual=work.residual, **shared
-        )
+            order=order, rows=work.rows, weights=work.weights, own_values=work.own_values,
+            residual=work.residual, BY_FIELD=self._by_field, **shared,
+        )  # fmt: skip
         gpu_passes.update_columns[triton.cdiv(num_keys, _KEYS_A_PROGRAM),](
             num_keys=num_keys, parameters=own["parameter_rows"], rates=self._rates,
             stride=layout.stride, w_at=layout.w_at, states_at=layout.states_at,
@@ -317,7 +332,7 @@ class GPUKernel(Kernel[DeviceBatch]):
         gpu_passes.forward_rows[num_places,](
             chosen=plan, starts=plan[num_places:], indptr=rows.indptr, indices=rows.indices,
             values=rows.labels if rows.values is None else rows.values, labels=rows.labels,
-            row_weights=_weights_or_stand_in(rows),
+            row_weights=weights_or_stand_in(rows),
             bias=self._own["bias_row"], parameters=self._own["parameter_rows"],
             stride=layout.stride, w_at=layout.w_at, width=layout.width,
             margin=margin, residual=work.residual, factor_sums=work.factor_sums,
@@ -329,6 +344,9 @@ class GPUKernel(Kernel[DeviceBatch]):
 
     def _complete(self, rows: DeviceRows, num_places: int) -> None:
         """Complete margins and residuals of which pass 1 finds a part; here it finds them whole."""
+
+    def _update_others(self, rows: DeviceRows, num_places: int) -> None:
+        """Update what is no feature's, now that residuals are whole; here there is nothing."""
 
     def _complete_margin(self, margin: torch.Tensor) -> None:
         """Complete the margins of rows that are only scored, in the same way."""
@@ -390,8 +408,11 @@ class GPUKernel(Kernel[DeviceBatch]):
         )
 
 
-def _weights_or_stand_in(rows: DeviceRows) -> torch.Tensor:
-    """Return the weights; without weights, a tensor that a program takes and does not read."""
+def weights_or_stand_in(rows: DeviceRows) -> torch.Tensor:
+    """Return the weights; without weights, a tensor that a program takes and does not read.
+
+    Shape (num_rows,), float32.
+    """
     return rows.labels if rows.weights is None else rows.weights
 
 

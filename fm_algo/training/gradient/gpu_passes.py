@@ -5,14 +5,23 @@ bits again. Arrays of shape (ENTRIES,) hold entries or pairs, those of shape (FA
 the factors. Both sizes are powers of two, as Triton wants them.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
 from triton.language import constexpr
 
-from fm_algo.training.gradient.optimizers import BETA1, BETA2, FTRL_BETA, OPTIMIZER_CODES
+from fm_algo.training.gradient.gpu_updates import (
+    ADAGRAD,
+    ADAM,
+    FTRL,
+    ROWWISE_ADAGRAD,
+    apply_rule,
+    clipped,
+    load_number,
+    rate_correction,
+    update_number,
+)
 
 NO_FEATURE = 2**31 - 1
 """Stands behind a mini-batch's entries in place of features; greater than any feature."""
@@ -22,9 +31,6 @@ TILE = 128
 program has to go through all pairs of a frequent feature."""
 
 _NO_FEATURE = constexpr(NO_FEATURE)
-_ADAM, _ADAGRAD, _ROWWISE_ADAGRAD, _FTRL, _SGD = (constexpr(c) for c in OPTIMIZER_CODES.values())
-_BETA1, _BETA2, _FTRL_BETA = constexpr(BETA1), constexpr(BETA2), constexpr(FTRL_BETA)
-_LOG_BETA1, _LOG_BETA2 = constexpr(math.log(BETA1)), constexpr(math.log(BETA2))
 
 
 @triton.jit
@@ -83,13 +89,9 @@ def forward_rows(
     m = tl.load(bias) + tl.sum(linear, axis=0) + 0.5 * pairwise
     tl.store(margin + row, m)
     if IS_TRAINING:
-        score = _score_of(m, IS_CLASSIFIER)
-        label = tl.load(labels + source)
-        tl.store(row_labels + row, label)
-        difference = score - label
-        if HAS_WEIGHTS:
-            difference *= tl.load(row_weights + source)
-        tl.store(residual + row, difference)
+        store_residual(
+            m, row, source, labels, row_weights, residual, row_labels, IS_CLASSIFIER, HAS_WEIGHTS
+        )
 
 
 @triton.jit
@@ -114,6 +116,20 @@ def _sums_of_row(
         sums += term
         squares += term * term
     return tl.sum(sums, axis=0), tl.sum(squares, axis=0)
+
+
+@triton.jit
+def store_residual(
+    margin, row, source, labels, row_weights, residual, row_labels,
+    IS_CLASSIFIER: constexpr, HAS_WEIGHTS: constexpr,
+):  # fmt: skip
+    """Store the label of a row, and its score minus the label, multiplied by its weight."""
+    label = tl.load(labels + source)
+    tl.store(row_labels + row, label)
+    difference = _score_of(margin, IS_CLASSIFIER) - label
+    if HAS_WEIGHTS:
+        difference *= tl.load(row_weights + source)
+    tl.store(residual + row, difference)
 
 
 @triton.jit
@@ -175,32 +191,34 @@ def begin_step(
 
     step = tl.load(num_steps) + 1
     tl.store(num_steps, step)
-    if OPTIMIZER == _ADAM:
-        t = step.to(tl.float64)
-        remaining1 = 1.0 - tl.exp(t * _LOG_BETA1)
-        remaining2 = 1.0 - tl.exp(t * _LOG_BETA2)
-        correction = (tl.sqrt(remaining2) / remaining1).to(tl.float32)
+    if OPTIMIZER == ADAM:
+        correction = rate_correction(step)
         bias_lr *= correction
         linear_lr *= correction
         factors_lr *= correction
     tl.store(rates, linear_lr)
     tl.store(rates + 1, factors_lr)
     if USE_BIAS:
-        theta, a, b = _load_number(bias, OPTIMIZER)
-        g = _clip(rescale * tl.sum(gradient, axis=0).to(tl.float32) + bias_wd * theta, clip)
-        _update_number(bias, theta, a, b, g, bias_lr, epsilon, l1, OPTIMIZER)
+        theta, a, b = load_number(bias, OPTIMIZER)
+        g = clipped(rescale * tl.sum(gradient, axis=0).to(tl.float32) + bias_wd * theta, clip)
+        update_number(bias, theta, a, b, g, bias_lr, epsilon, l1, OPTIMIZER)
 
 
 @triton.jit
 def arrange_pairs(
     keys, order,  # sorted keys; where each stood before
-    rows, weights, residual, factor_sums, width,
+    rows, weights, own_values, residual, factor_sums, width,
     pair_rows, pair_gradients, pair_values,  # out, in the order of keys: row, g x and x
     tile_factors,  # out, float32 (num_tiles, width): Σ g x S
     tile_sums,  # out, float32 (num_tiles, 2): Σ g x and Σ g x²
-    HAS_VALUES: constexpr, PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
+    HAS_VALUES: constexpr, BY_FIELD: constexpr,
+    PAIRS: constexpr, FACTORS: constexpr, TILE: constexpr,
 ):  # fmt: skip
-    """Put the pairs in sorted order, one program per tile; sum up a tile that has one feature."""
+    """Put the pairs in sorted order, one program per tile; sum up a tile that has one feature.
+
+    With BY_FIELD, S and the row in `pair_rows` are those of the entry, and x in `pair_values` is
+    multiplied by what its field counts with itself: entries of a row meet other sums.
+    """
     tile = tl.program_id(0)
     width = tl.multiple_of(width, 8)
     pairs = tile * TILE + tl.arange(0, TILE)
@@ -212,9 +230,11 @@ def arrange_pairs(
     if HAS_VALUES:
         x = tl.load(weights + entry, is_pair, other=0.0)
         gradient *= x
+        if BY_FIELD:
+            x = tl.load(own_values + entry, is_pair, other=0.0)
         squared = gradient * x
         tl.store(pair_values + pairs, x, is_pair)
-    tl.store(pair_rows + pairs, row, is_pair)
+    tl.store(pair_rows + pairs, entry if BY_FIELD else row, is_pair)
     tl.store(pair_gradients + pairs, gradient, is_pair)
 
     key = tl.load(keys + tile * TILE)
@@ -232,8 +252,9 @@ def arrange_pairs(
             part_gradient = tl.load(residual + part_row)
             if HAS_VALUES:
                 part_gradient *= tl.load(weights + part)
+            place = part if BY_FIELD else part_row
             sums += part_gradient[:, None] * tl.load(
-                factor_sums + part_row.to(tl.int64)[:, None] * width + factors[None, :],
+                factor_sums + place.to(tl.int64)[:, None] * width + factors[None, :],
                 is_factor[None, :],
                 other=0.0,
             )
@@ -271,8 +292,8 @@ def update_columns(
     Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri². Numbers that do not depend on the
     pairs are read ahead of them.
     """
-    HAS_A: constexpr = (OPTIMIZER == _ADAM) | (OPTIMIZER == _ADAGRAD) | (OPTIMIZER == _FTRL)
-    HAS_B: constexpr = (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL)
+    HAS_A: constexpr = (OPTIMIZER == ADAM) | (OPTIMIZER == ADAGRAD) | (OPTIMIZER == FTRL)
+    HAS_B: constexpr = (OPTIMIZER == ADAM) | (OPTIMIZER == FTRL)
     width = tl.multiple_of(width, 8)
     begin = tl.program_id(0) * KEYS
     if tl.load(keys + begin) == _NO_FEATURE:
@@ -286,9 +307,9 @@ def update_columns(
                 factor_sums, tile_factors, tile_sums, width,
             )  # fmt: skip
             own = parameters + key.to(tl.int64) * stride
-            w, w_a, w_b = _load_number(own + w_at, OPTIMIZER)
+            w, w_a, w_b = load_number(own + w_at, OPTIMIZER)
             row_state = 0.0
-            if OPTIMIZER == _ROWWISE_ADAGRAD:  # all factors share this state
+            if OPTIMIZER == ROWWISE_ADAGRAD:  # all factors share this state
                 squares = _gradient_squares(
                     own, column, factors_wd, rescale, clip, HAS_VALUES, PAIRS, FACTORS, TILE
                 )
@@ -308,16 +329,16 @@ def update_columns(
                 sums, squares, linear = _sums_of_column(
                     column, factors, HAS_VALUES, PAIRS, FACTORS, TILE
                 )
-                g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
-                v, a, b = _apply(v, a, b, g, tl.load(rates + 1), epsilon, l1, OPTIMIZER)
+                g = clipped(rescale * (sums - v * squares) + factors_wd * v, clip)
+                v, a, b = apply_rule(v, a, b, g, tl.load(rates + 1), epsilon, l1, OPTIMIZER)
                 tl.store(own + factors, v, is_factor)
                 if HAS_A:
                     tl.store(own + states_at + factors, a, is_factor)
                 if HAS_B:
                     tl.store(own + states_at + width + factors, b, is_factor)
             if USE_LINEAR:
-                g = _clip(rescale * linear + linear_wd * w, clip)
-                _update_number(own + w_at, w, w_a, w_b, g, tl.load(rates), epsilon, l1, OPTIMIZER)
+                g = clipped(rescale * linear + linear_wd * w, clip)
+                update_number(own + w_at, w, w_a, w_b, g, tl.load(rates), epsilon, l1, OPTIMIZER)
 
 
 @triton.jit
@@ -331,7 +352,7 @@ def _gradient_squares(
         factors = factor + tl.arange(0, FACTORS)
         v = tl.load(own + factors, factors < column.width, other=0.0)
         sums, squares, _linear = _sums_of_column(column, factors, HAS_VALUES, PAIRS, FACTORS, TILE)
-        g = _clip(rescale * (sums - v * squares) + factors_wd * v, clip)
+        g = clipped(rescale * (sums - v * squares) + factors_wd * v, clip)
         total += tl.sum(g * g, axis=0)
     return total
 
@@ -385,61 +406,3 @@ def _sums_of_column(
             place = tl.minimum(place + PAIRS, stop)
         is_more = tl.load(keys + place, place < num_keys, other=_NO_FEATURE) == key
     return tl.sum(sums, axis=0), tl.sum(squares, axis=0), tl.sum(linear, axis=0)
-
-
-@triton.jit
-def _load_number(theta_at, OPTIMIZER: constexpr):
-    """Load a single parameter and its states, which follow it; states that it lacks are 0."""
-    theta = tl.load(theta_at)
-    a = theta * 0.0
-    b = theta * 0.0
-    if OPTIMIZER != _SGD:
-        a = tl.load(theta_at + 1)
-    if (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL):
-        b = tl.load(theta_at + 2)
-    return theta, a, b
-
-
-@triton.jit
-def _update_number(theta_at, theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
-    """Update a single parameter that `_load_number` has loaded."""
-    if OPTIMIZER == _ROWWISE_ADAGRAD:  # a row of one number
-        a += g * g
-    theta, a, b = _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER)
-    tl.store(theta_at, theta)
-    if OPTIMIZER != _SGD:
-        tl.store(theta_at + 1, a)
-    if (OPTIMIZER == _ADAM) | (OPTIMIZER == _FTRL):
-        tl.store(theta_at + 2, b)
-
-
-@triton.jit
-def _apply(theta, a, b, g, lr, epsilon, l1, OPTIMIZER: constexpr):
-    """Update parameters and their two states; the formulas are those of `optimizers`.
-
-    For row-wise Adagrad, a is already the new state.
-    """
-    if OPTIMIZER == _ADAM:
-        a = _BETA1 * a + (1 - _BETA1) * g
-        b = _BETA2 * b + (1 - _BETA2) * g * g
-        theta = theta - lr * a / (tl.sqrt(b) + epsilon)
-    elif OPTIMIZER == _ADAGRAD:
-        a = a + g * g
-        theta = theta - lr * g / (tl.sqrt(a) + epsilon)
-    elif OPTIMIZER == _ROWWISE_ADAGRAD:
-        theta = theta - lr * g / (tl.sqrt(a) + epsilon)
-    elif OPTIMIZER == _FTRL:
-        n = b + g * g
-        a = a + lr * g - (tl.sqrt(n) - tl.sqrt(b)) * theta
-        b = n
-        theta = (_clip(a, lr * l1) - a) / (tl.sqrt(n) + _FTRL_BETA)
-    else:
-        theta = theta - lr * g
-    return theta, a, b
-
-
-@triton.jit
-def _clip(numbers, limit):
-    """Clip to [-limit, limit]; nan stays nan, so that it is found."""
-    cut = tl.where(numbers > limit, limit, numbers)
-    return tl.where(numbers < -limit, -limit, cut)

@@ -43,10 +43,19 @@ class Tiles:
 
 
 class Work:
-    """Working memory that all mini-batches use in turn; it grows with their size."""
+    """Working memory that all mini-batches use in turn; it grows with their size.
 
-    def __init__(self, device: torch.device, width: int) -> None:
-        self._device, self._width = device, width
+    Parameters
+    ----------
+    device : torch.device
+    width : int
+        Floats of v.
+    by_field : bool
+        Whether there are sums of factors for each entry, not for each row.
+    """
+
+    def __init__(self, device: torch.device, width: int, *, by_field: bool = False) -> None:
+        self._device, self._width, self._by_field = device, width, by_field
         self._num_places = self._num_keys = -1
         self.metric_sums = self._empty(5, torch.float64)
         self.grow(0, 0)
@@ -54,7 +63,9 @@ class Work:
     def num_bytes(self, num_places: int, num_keys: int) -> int:
         """Return the bytes that a mini-batch needs, including those for sorting."""
         tiles_bytes = (self._width + 2) * 4 * (num_keys // TILE)
-        return num_places * (4 * self._width + 28) + num_keys * (36 + 24) + tiles_bytes
+        sums_bytes = 4 * self._width * (num_keys if self._by_field else num_places)
+        entry_bytes = 36 + 24 + 4 * self._by_field
+        return num_places * 28 + num_keys * entry_bytes + sums_bytes + tiles_bytes
 
     def grow(self, num_places: int, num_keys: int) -> bool:
         """Make room for a mini-batch; return whether this allocated other memory."""
@@ -66,18 +77,20 @@ class Work:
         # The old memory is given back first: the new memory need not fit beside it.
         self.plan = self.margin = self.residual = self.factor_sums = torch.empty(0)
         self.row_labels = torch.empty(0)
-        self.keys = self.sorted_keys = self.order = self.rows = self.weights = torch.empty(0)
+        self.keys = self.sorted_keys = self.order = self.rows = torch.empty(0)
+        self.weights = self.own_values = torch.empty(0)
         self.pair_rows = self.pair_gradients = self.pair_values = torch.empty(0)
         self.tile_factors = self.tile_sums = torch.empty(0)
         self.plan = self._empty(2 * num_places + 1, torch.int64)
         self.margin, self.residual = self._empty(num_places), self._empty(num_places)
         self.row_labels = self._empty(num_places)
-        self.factor_sums = self._empty(num_places * self._width)
+        self.factor_sums = self._empty((num_keys if self._by_field else num_places) * self._width)
         self.keys = self._empty(num_keys, torch.int32)
         self.sorted_keys = self._empty(num_keys, torch.int32)
         self.order = self._empty(num_keys, torch.int64)
         self.rows = self._empty(num_keys, torch.int32)
         self.weights = self._empty(num_keys)
+        self.own_values = self._empty(num_keys if self._by_field else 0)
         self.pair_rows = self._empty(num_keys, torch.int32)
         self.pair_gradients, self.pair_values = self._empty(num_keys), self._empty(num_keys)
         self.tile_factors = self._empty(num_tiles * self._width)

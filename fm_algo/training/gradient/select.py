@@ -45,12 +45,8 @@ def make_kernel(hyperparameters: Hyperparameters, space: FeatureSpace | None = N
     if hyperparameters.device == "cpu":
         return _cpu_kernel(hyperparameters, space)
     lack = _why_no_gpu()
-    if lack is None and space is not None:
-        lack = "no GPU learns weights of fields yet"
     if lack is None:
-        from fm_algo.training.gradient.gpu import GPUKernel
-
-        return GPUKernel(hyperparameters)
+        return make_gpu_kernel(hyperparameters, space)
     if hyperparameters.device == "gpu":
         raise UserError(_NO_GPU.format(lack))
     if _has_driver():
@@ -60,6 +56,32 @@ def make_kernel(hyperparameters: Hyperparameters, space: FeatureSpace | None = N
 
 def _cpu_kernel(hyperparameters: Hyperparameters, space: FeatureSpace | None) -> CPUKernel:
     return CPUKernel(hyperparameters) if space is None else FieldCPUKernel(hyperparameters, space)
+
+
+def make_gpu_kernel(
+    hyperparameters: Hyperparameters, space: FeatureSpace | None, device: str = "cuda"
+) -> Kernel[Any]:
+    """Make the kernel of one GPU, with all parameters 0.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    space : FeatureSpace or None
+        The fields whose pairs have weights, if they have.
+    device : str
+        See `GPUKernel`.
+
+    Raises
+    ------
+    UserError
+        If its memory is too small, or if there are too many fields.
+    """
+    from fm_algo.training.gradient.gpu import GPUKernel
+    from fm_algo.training.gradient.gpu_fields import FieldGPUKernel
+
+    if space is None:
+        return GPUKernel(hyperparameters, device)
+    return FieldGPUKernel(hyperparameters, device, space)
 
 
 def count_gpus(hyperparameters: Hyperparameters, num_hosts: int = 1, most: int = 1) -> int:

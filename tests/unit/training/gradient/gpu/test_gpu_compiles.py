@@ -11,16 +11,19 @@ import sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from fm_algo.training.gradient import gpu_passes
+from fm_algo.training.gradient import gpu_field_passes, gpu_passes
 
 TYPES = {
     "*fp64": ["metric_sums"],
     "*i64": ["chosen", "starts", "indptr", "num_steps", "order"],
-    "*i32": ["indices", "keys", "rows", "pair_rows"],
-    "i32": ["stride", "w_at", "states_at", "width", "num_rows", "num_keys", "num_factors"],
+    "*i32": ["indices", "keys", "rows", "pair_rows", "field_of"],
+    "i32": [
+        "stride", "w_at", "states_at", "width", "num_rows", "num_keys", "num_factors",
+        "num_fields", "first_row",
+    ],
     "fp32": [
         "bias_lr", "bias_wd", "linear_lr", "linear_wd", "factors_lr", "factors_wd", "rescale",
-        "clip", "epsilon", "l1",
+        "clip", "epsilon", "l1", "lr", "wd",
     ],
 }
 types = {name: kind for kind, names in TYPES.items() for name in names}
@@ -42,7 +45,13 @@ for code in map(int, sys.argv[2:]):
             gpu_passes.forward_rows, IS_CLASSIFIER=flag, HAS_VALUES=flag, IS_TRAINING=flag,
             ENTRIES=8, FACTORS=64,
         )
-        compiled(gpu_passes.arrange_pairs, HAS_VALUES=flag, **tiles)
+        compiled(gpu_passes.arrange_pairs, HAS_VALUES=flag, BY_FIELD=False, **tiles)
+        compiled(gpu_passes.arrange_pairs, HAS_VALUES=True, BY_FIELD=True, **tiles)
+        compiled(gpu_field_passes.sum_fields, HAS_VALUES=flag, ENTRIES=8, FACTORS=64)
+        compiled(
+            gpu_field_passes.weigh_fields, IS_CLASSIFIER=flag, HAS_VALUES=flag, HAS_WEIGHTS=flag,
+            IS_TRAINING=flag, ENTRIES=8, FACTORS=64,
+        )
     compiled(
         gpu_passes.begin_step, IS_CLASSIFIER=flag, USE_BIAS=flag, OPTIMIZER=code, ROWS=256
     )
@@ -50,6 +59,7 @@ for code in map(int, sys.argv[2:]):
         gpu_passes.update_columns, OPTIMIZER=code, USE_LINEAR=flag, HAS_VALUES=flag, KEYS=16,
         **tiles,
     )
+    compiled(gpu_field_passes.update_pairs, OPTIMIZER=code, PAIRS=128)
 """
 
 

@@ -1,5 +1,6 @@
 """A job moves from a GPU to the CPU and back: its checkpoints are for both."""
 
+import functools
 import json
 import re
 import threading
@@ -10,10 +11,7 @@ import pytest
 from container.settings import Paths
 from container.training import cluster, train_job
 from fm_algo.artifacts.artifact import load_model
-from fm_algo.hyperparameters import Hyperparameters
-from fm_algo.training import select
-from fm_algo.training.gradient import Kernel
-from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient import select
 
 ROWS = "2,1,0,0\n1,0,1,0\n-1,0,0,1\n3,1,1,0\n0.5,0,1,1\n"
 
@@ -49,20 +47,15 @@ def write_job(base, **changes):
 def run(tmp_path, device, monkeypatch, caplog):
     """Run a job to so many epochs on a kernel; return its model and the losses it logged."""
 
-    def make_kernel(hyperparameters: Hyperparameters) -> Kernel:
-        if hyperparameters.device == "cpu":
-            return CPUKernel(hyperparameters)
-        from fm_algo.training.gradient.gpu import GPUKernel
-
-        return GPUKernel(hyperparameters, device)
-
-    monkeypatch.setattr(select, "make_kernel", make_kernel)
+    make_gpu_kernel = functools.partial(select.make_gpu_kernel, device=device)
+    monkeypatch.setattr(select, "make_gpu_kernel", make_gpu_kernel)
+    monkeypatch.setattr(select, "_why_no_gpu", lambda: None)
     monkeypatch.setattr(cluster, "count_gpus", lambda *_: 1)
     caplog.set_level("INFO")
 
-    def run_job(name, on, epochs):
+    def run_job(name, on, epochs, **changes):
         caplog.clear()
-        write_job(tmp_path / name, device=on, epochs=str(epochs))
+        write_job(tmp_path / name, device=on, epochs=str(epochs), **changes)
         train_job.run(Paths(tmp_path / name), threading.Event())
         losses = re.findall(r"epoch=\d+, (?:train|validation) mse <loss>=(\S+)", caplog.text)
         return load_model(tmp_path / name / "model"), [float(loss) for loss in losses]
@@ -70,13 +63,21 @@ def run(tmp_path, device, monkeypatch, caplog):
     return run_job
 
 
-def test_a_job_goes_on_where_another_device_left_it(run):
-    expected, expected_losses = run("cpu alone", "cpu", 3)
-    _, losses = run("by turns", "gpu", 1)
-    losses += run("by turns", "cpu", 2)[1]
-    model, more = run("by turns", "gpu", 3)
+FIELD_WEIGHTED = {"interaction": "field_weighted", "feature_fields": "[0, 1]"}
+
+
+@pytest.mark.parametrize("changes", [{}, FIELD_WEIGHTED], ids=["all", "field_weighted"])
+def test_a_job_goes_on_where_another_device_left_it(run, changes):
+    expected, expected_losses = run("cpu alone", "cpu", 3, **changes)
+    _, losses = run("by turns", "gpu", 1, **changes)
+    losses += run("by turns", "cpu", 2, **changes)[1]
+    model, more = run("by turns", "gpu", 3, **changes)
 
     assert len(expected_losses) == 2 * 3  # of training and of validation
     assert losses + more == pytest.approx(expected_losses, rel=1e-4)
     for name in ("w0", "w", "V"):
         np.testing.assert_allclose(getattr(model, name), getattr(expected, name), atol=1e-5)
+    if changes:
+        got, wanted = model.field_weights.R, expected.field_weights.R
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+        assert np.abs(wanted - 1).max() > 1e-3
