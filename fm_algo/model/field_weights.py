@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
 from fm_algo.sparse.feature_space import FeatureSpace
 
 MAX_FIELDS = 512
@@ -97,6 +97,29 @@ class FieldWeights:
             entries = firsts[rows, np.newaxis] + np.arange(length)  # (num_rows, length)
             doubled[rows] += self._across(fields[entries], factors[entries])
         return 0.5 * doubled
+
+    def toward(
+        self, fields: NDArray[np.integer], factors: _Numbers, features: Int32Array
+    ) -> _Numbers:
+        """Return what a further feature of each of some fields is multiplied with by a row.
+
+        Parameters
+        ----------
+        fields : int, shape (B,)
+        factors : float64, shape (n, num_factors)
+            v_i x_i of each entry of the row.
+        features : int32, shape (n,)
+            Its features.
+
+        Returns
+        -------
+        float64, shape (B, num_factors)
+            t_f = Σ_i r_{f f(i)} v_i x_i of each field f.
+        """
+        present, places = np.unique(self.space.field_of(features), return_inverse=True)
+        sums = np.zeros((len(present), factors.shape[1]))
+        np.add.at(sums, places, factors)
+        return np.asarray(self.R[np.ix_(fields, present)].astype(np.float64) @ sums)
 
     def _across(self, fields: NDArray[np.integer], sums: _Numbers) -> _Numbers:
         """Return twice the part of pairs of fields (n, m), each once a row, with s (n, m, k)."""
