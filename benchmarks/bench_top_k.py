@@ -43,12 +43,11 @@ def measure(options: argparse.Namespace) -> None:
     row: Int32Array = rng.choice(n, 3, replace=False).astype(np.int32)
     x = np.ones(3, np.float32)
     items = Catalogue(V, w)
-    parameters = model.w0, w, V, row, x
     top_k = options.top_k
     searches: dict[str, Callable[[], object]] = {
         "top": lambda: items.top(model, row, x, top_k=top_k),
         "similar": lambda: items.similar(0, top_k),
-        "numbered": lambda: top_features(*parameters, first=0, last=n - 1, top_k=top_k),
+        "numbered": lambda: top_features(model, row, x, first=0, last=n - 1, top_k=top_k),
     }
     first = {name: elapsed_ms(search) for name, search in searches.items()}
     times: dict[str, list[float]] = {name: [] for name in searches}

@@ -64,6 +64,8 @@ def extras_of(model: FMModel, rows: RequestRows) -> dict[int, Extra]:
 
 def is_finite(model: FMModel, rows: CSRBatch) -> bool:
     """Tell whether all parameters that score these rows are numbers."""
+    if model.field_weights is not None and not np.isfinite(model.field_weights.R).all():
+        return False
     return all(
         np.isfinite(each.w[rows.indices]).all() and np.isfinite(each.V[rows.indices]).all()
         for each in model.samples or (model,)
@@ -72,13 +74,13 @@ def is_finite(model: FMModel, rows: CSRBatch) -> bool:
 
 def _extra(model: FMModel, row: CSRBatch, asked: Configuration) -> Extra:
     """Return what one row of numbered features asks for beside its score."""
-    parameters = model.w0, model.w, model.V, row.indices, row.values
+    asked_of = model, row.indices, row.values
     extra: Extra = {}
     if asked.explain:
-        extra = explanation_extra(explain(*parameters))
+        extra = explanation_extra(explain(*asked_of))
     if asked.top_k is not None and asked.candidates is not None:
         first, last = asked.candidates.first, asked.candidates.last
-        features, margin = top_features(*parameters, first=first, last=last, top_k=asked.top_k)
+        features, margin = top_features(*asked_of, first=first, last=last, top_k=asked.top_k)
         score = _scores(model, margin, model.V[features])
         label = model.predicted_label(score)
         extra = {**extra, **recommendations_extra("feature", features.tolist(), score, label)}
@@ -90,7 +92,7 @@ def _named_extra(model: NamedModel, row: CSRBatch, asked: Asked) -> Extra:
     configuration, items = asked.configuration, asked.items
     extra: Extra = {}
     if configuration.explain:
-        told = explain(model.w0, model.w, model.V, row.indices, row.values)
+        told = explain(model, row.indices, row.values)
         extra = explanation_extra(told, model.names.feature_name)
     if configuration.top_k is not None and items is not None:
         names, margin = items.top(model, row, configuration.top_k, asked.exclude)

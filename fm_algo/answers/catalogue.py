@@ -1,25 +1,20 @@
 """`Catalogue`: the best of many items for a row, and the items most like one.
 
-An item is a part of a row: its own feature and those of its side columns. Items never change
-between requests, so each is summed up once, to a vector and a weight:
-
-    v_c = Σ_f v_f x_f        w_c = Σ_f w_f x_f + ½ (‖v_c‖² - Σ_f ‖v_f x_f‖²)
-    margin(row with item c) = margin(row) + w_c + <v_c, Σ_i v_i x_i>
-
-over the item's features f and the row's others i (Rendle, "Factorization Machines", ICDM 2010,
-lemma 3.1, split in two). Every item is scored: there is no index and no approximation. A pass in
-float32 leaves those that can be among the best, whatever its rounding errors; they are scored
-again in float64.
+Each item is a vector and a weight, as `fm_algo.answers.vectors` sums them up. Every item is scored:
+there is no index and no approximation. A pass in float32 leaves those that can be among the best,
+whatever its rounding errors; they are scored again in float64.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.model import FMModel, sum_by_row
+from fm_algo.answers.vectors import fields_of, item_vectors, sum_row
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch, Float32Array, Int32Array, Int64Array, to_float32
 
 Numbers = NDArray[np.float64]
@@ -36,69 +31,34 @@ _SAFE = 2.0**60
 _NONE = np.empty(0, np.int32)
 
 
-def item_vectors(
-    model: FMModel, indptr: Int64Array, indices: Int32Array, values: Float32Array
-) -> tuple[Float32Array, Float32Array]:
-    """Sum up items to a vector and a weight each.
-
-    Parameters
-    ----------
-    model : FMModel
-    indptr : int64, shape (n + 1,)
-    indices : int32, shape (num_entries,)
-    values : float32, shape (num_entries,)
-        The features of the n items, item by item as in `CSRBatch`.
-
-    Returns
-    -------
-    V : float32, shape (n, num_factors)
-        v_c of the module's formula, summed in float64.
-    w : float32, shape (n,)
-        w_c.
-    """
-    items = CSRBatch(indptr, indices, values, None, model.feature_dim)
-    V = np.empty((items.num_rows, model.num_factors), np.float32)
-    w = np.empty(items.num_rows, np.float32)
-    entries_at_once = max(1, _NUMBERS_AT_ONCE // model.num_factors)
-    start = 0
-    while start < items.num_rows:
-        limit = indptr[start] + entries_at_once
-        stop = int(np.searchsorted(indptr, limit, side="right")) - 1
-        stop = min(max(stop, start + 1), start + entries_at_once, items.num_rows)
-        block = items.rows(start, stop)
-        x = block.values.astype(np.float64)
-        factors = model.V[block.indices] * x[:, np.newaxis]  # (num_entries, num_factors)
-        sums = sum_by_row(factors, block)  # (stop - start, num_factors)
-        squares = sum_by_row(np.einsum("ef,ef->e", factors, factors), block)
-        pairwise = 0.5 * (np.einsum("cf,cf->c", sums, sums) - squares)
-        V[start:stop] = to_float32(sums)
-        w[start:stop] = to_float32(sum_by_row(model.w[block.indices] * x, block) + pairwise)
-        start = stop
-    return V, w
-
-
-def sum_row(
-    w0: Float32Array, w: Float32Array, V: Float32Array, features: Int32Array, x: Numbers
-) -> tuple[float, Numbers]:
-    """Return the margin of a row, and the factors (n, num_factors) of its features."""
-    factors: Numbers = V[features] * x[:, np.newaxis]
-    total = factors.sum(axis=0)
-    pairwise = 0.5 * (total @ total - np.einsum("ef,ef->", factors, factors))
-    return float(w0[0] + (w[features] * x).sum() + pairwise), factors
-
-
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     """Items as vectors and weights: as `item_vectors` makes them, or a range of a model's own.
 
     Attributes
     ----------
-    V : float32, shape (n, num_factors)
+    V : float32, shape (n, num_factors), or (n, B num_factors) with B fields
     w : float32, shape (n,)
+    fields : int32, shape (B,), or None
+        The fields that the vectors have a block of; None if all pairs count alike.
     """
 
     V: Float32Array
     w: Float32Array
+    fields: Int32Array | None = None
+
+    @classmethod
+    def of_items(cls, model: FMModel, items: CSRBatch) -> Self:
+        """Return the items that these rows of features are."""
+        fields = fields_of(model, items.indices)
+        V, w = item_vectors(model, items.indptr, items.indices, items.values, fields)
+        return cls(V, w, fields)
+
+    @classmethod
+    def of_features(cls, model: FMModel, features: slice) -> Self:
+        """Return features of one field, such as the values of a column, as items."""
+        fields = fields_of(model, np.array([features.start], np.int32))
+        return cls(model.V[features], model.w[features], fields)
 
     def top(
         self,
@@ -130,21 +90,31 @@ class Catalogue:
         margin : float32, same shape
             Margin of the row with the features of that item.
         """
-        x = values.astype(np.float64)
-        margin, factors = sum_row(model.w0, model.w, model.V, features, x)
-        items, gain = self.highest(factors.sum(axis=0), top_k, exclude)
+        margin, factors = sum_row(model, features, values)
+        if model.field_weights is None or self.fields is None:
+            total = factors.sum(axis=0)
+        else:
+            total = model.field_weights.toward(self.fields, factors, features).reshape(-1)
+        items, gain = self.highest(total, top_k, exclude)
         return items, to_float32(margin + gain)
 
     def highest(
-        self, total: Numbers, top_k: int, exclude: Int32Array = _NONE
+        self,
+        total: Numbers,
+        top_k: int,
+        exclude: Int32Array = _NONE,
+        *,
+        choice: NDArray[np.integer] | None = None,
     ) -> tuple[Int32Array, Numbers]:
         """Find the items with the highest w_c + <v_c, total>.
 
         Parameters
         ----------
-        total : float64, shape (num_factors,)
+        total : float64, shape (width of V,), or (m, width of V) with a choice
         top_k, exclude
             As for `top`.
+        choice : int, shape (n,), optional
+            Which of m totals each item is multiplied with.
 
         Returns
         -------
@@ -156,15 +126,20 @@ class Catalogue:
         narrow = to_float32(total)
         largest_V, largest_w = self._largest
         num_factors = self.V.shape[1]
-        magnitude = largest_w + largest_V * (np.abs(total).sum() + _UNDERFLOW)
+        magnitude = largest_w + largest_V * (np.abs(total).sum(axis=-1).max() + _UNDERFLOW)
         error = _rounding(num_factors) * magnitude + _UNDERFLOW
 
         def rough(block: slice) -> Float32Array:
-            products: Float32Array = np.einsum("cf,f->c", self.V[block], narrow)
+            products: Float32Array
+            if choice is None:
+                products = np.einsum("cf,f->c", self.V[block], narrow)
+            else:
+                products = np.einsum("cf,cf->c", self.V[block], narrow[choice[block]])
             return self.w[block] + products
 
         def exact(items: Int64Array) -> Numbers:
-            return self.w[items] + _products(self.V[items], total)
+            chosen = total if choice is None else total[choice[items]]
+            return self.w[items] + _products(self.V[items], chosen)
 
         return self._search(rough, error, exact, top_k, exclude)
 
@@ -292,7 +267,7 @@ def _rounding(num_factors: int) -> float:
 
 
 def _products(V: Float32Array, total: Numbers) -> Numbers:
-    """Multiply each row (c, num_factors) with `total`.
+    """Multiply each row (c, num_factors) with `total`, or with a row of its own.
 
     Equal items must get equal margins, so BLAS will not do: its last digits depend on a row's
     position.

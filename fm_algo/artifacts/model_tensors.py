@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fm_algo.answers.catalogue import item_vectors
+from fm_algo.answers.vectors import item_vectors
 from fm_algo.artifacts.tensors import Tensor, map_tensors
 from fm_algo.data.tables.encoder import named
 from fm_algo.data.tables.tables import Tables, item_rows

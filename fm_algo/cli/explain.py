@@ -8,6 +8,7 @@ from fm_algo.cli.named import add_form, add_row, read_row, write_answer
 ABOUT = """\
 Tell what the margin of a row is made of, by a model of tables: a part per value and per pair of
 values, the largest first. The margin is the score of a regressor, the log-odds of a classifier.
+Where pairs of columns have weights, a pair is followed by that of its two columns.
 
   explain SRC --user u7 --item i3
 """
@@ -23,14 +24,19 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     found = read_row(options, "user", "item")
     model, row, name = found.model, found.row, found.names.feature_name
-    told = explain(model.w0, model.w, model.V, row.indices, row.values)
+    told = explain(model, row.indices, row.values)
     parts = [(told.bias, "bias")]
     parts += zip(told.linear.tolist(), map(name, told.features.tolist()), strict=True)
-    for part, (first, second) in zip(told.pairwise.tolist(), told.pairs.tolist(), strict=True):
-        parts.append((part, f"{name(first)} × {name(second)}"))
+    pairs = [f"{name(first)} × {name(second)}" for first, second in told.pairs.tolist()]
+    parts += zip(told.pairwise.tolist(), pairs, strict=True)
     parts.sort(key=lambda part: -abs(part[0]))
     rest = told.rest_linear + told.rest_pairwise
     if rest:
         parts.append((rest, "all others"))
-    rows = [{"of": of, "part": part} for part, of in (*parts, (told.margin, "margin"))]
+    rows: list[dict[str, object]] = [
+        {"of": of, "part": part} for part, of in (*parts, (told.margin, "margin"))
+    ]
+    if told.weights is not None:
+        weights = dict(zip(pairs, told.weights.tolist(), strict=True))
+        rows = [part | {"weight": weights.get(str(part["of"]))} for part in rows]
     write_answer(rows, as_json=options.json)

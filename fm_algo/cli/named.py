@@ -121,4 +121,6 @@ def write_answer(rows: Sequence[dict[str, object]], *, as_json: bool) -> None:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else printable(str(value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else printable(str(value))

@@ -35,7 +35,8 @@ class Answers(TakesTables):
         -------
         Explanation
             Its features are numbers; `feature_name` says what they are. It is about the model
-            itself, not its samples.
+            itself, not its samples. With interaction="field_weighted", each pair has the names of
+            its two fields and their weight.
 
         Raises
         ------
@@ -43,7 +44,7 @@ class Answers(TakesTables):
             If there is not exactly one row.
         """
         row = self._one_row(X)
-        return explain(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values)
+        return explain(self.model_, row.indices, row.values)
 
     def feature_name(self, feature: int) -> str:
         """Return what a feature is: with `columns` such as ``user=u7``, else a column of X."""
@@ -107,7 +108,9 @@ class Answers(TakesTables):
                 f"{row.feature_dim}, in steps of 1 and not empty, and a top_k of at least 1"
             )
         features, margin = top_features(
-            *(self.model_.w0, self.model_.w, self.model_.V, row.indices, row.values),
+            self.model_,
+            row.indices,
+            row.values,
             first=candidates.start,
             last=last,
             top_k=top_k,

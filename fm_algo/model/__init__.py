@@ -2,6 +2,7 @@
 
 fm_model        `FMModel`: w0, w and V, with samples or weights of fields where it has them
 field_weights   `FieldWeights`: how much each pair of fields counts
+plain           `as_plain`: an ordinary machine with the margins of a field-weighted one
 """
 
 from fm_algo.loss import PredictorType

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse import CSRBatch, Float32Array, Int32Array
 from fm_algo.sparse.feature_space import FeatureSpace
 
 MAX_FIELDS = 512
@@ -73,24 +73,62 @@ class FieldWeights:
         -------
         float64, shape (num_rows,)
         """
-        # Only the fields that occur: a row has few of many.
-        present, places = np.unique(self.space.field_of(batch.indices), return_inverse=True)
-        R = self.R[np.ix_(present, present)].astype(np.float64)
-        rows = np.repeat(np.arange(batch.num_rows), np.diff(batch.indptr))
-        keys = rows * len(present) + places
-        order = np.argsort(keys, kind="stable")
-        of_pair, starts = np.unique(keys[order], return_index=True)
-        shape = batch.num_rows, len(present), factors.shape[1]
-        sums, squares = np.zeros(shape), np.zeros(shape[:2])
-        if len(keys):
+        fields = self.space.field_of(batch.indices)
+        if batch.num_rows == 1 and (fields[1:] > fields[:-1]).all():
+            return 0.5 * self._across(fields[np.newaxis], factors[np.newaxis])
+        lengths = np.diff(batch.indptr)
+        keys = np.repeat(np.arange(batch.num_rows) * len(self.R), lengths) + fields
+        doubled = np.zeros(batch.num_rows)
+        if not (keys[1:] > keys[:-1]).all():
+            # Sum up each field of a row, which makes one entry of several.
+            order = np.argsort(keys, kind="stable")
+            starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+            rows, fields = np.divmod(keys[order[starts]], len(self.R))
             ordered = factors[order]
-            sums.reshape(-1, shape[2])[of_pair] = np.add.reduceat(ordered, starts)
-            of_entries = np.einsum("ek,ek->e", ordered, ordered)
-            squares.reshape(-1)[of_pair] = np.add.reduceat(of_entries, starts)
-        within = np.einsum("nfk,nfk->nf", sums, sums) - squares
-        across = np.einsum("fg,ngk->nfk", R - np.diag(R.diagonal()), sums)
-        doubled = np.einsum("nfk,nfk->n", sums, across) + within @ R.diagonal()
-        return np.asarray(0.5 * doubled)
+            factors = np.add.reduceat(ordered, starts)
+            squares = np.add.reduceat(np.einsum("ek,ek->e", ordered, ordered), starts)
+            within = np.einsum("ek,ek->e", factors, factors) - squares
+            within[np.diff(starts, append=len(order)) == 1] = 0
+            doubled += np.bincount(rows, self.R[fields, fields] * within, batch.num_rows)
+            lengths = np.bincount(rows, minlength=batch.num_rows)
+        firsts = np.cumsum(lengths) - lengths
+        for length in {*lengths.tolist()}:
+            rows = np.flatnonzero(lengths == length)
+            entries = firsts[rows, np.newaxis] + np.arange(length)  # (num_rows, length)
+            doubled[rows] += self._across(fields[entries], factors[entries])
+        return 0.5 * doubled
+
+    def toward(
+        self, fields: NDArray[np.integer], factors: _Numbers, features: Int32Array
+    ) -> _Numbers:
+        """Return what a further feature of each of some fields is multiplied with by a row.
+
+        Parameters
+        ----------
+        fields : int, shape (B,)
+        factors : float64, shape (n, num_factors)
+            v_i x_i of each entry of the row.
+        features : int32, shape (n,)
+            Its features.
+
+        Returns
+        -------
+        float64, shape (B, num_factors)
+            t_f = Σ_i r_{f f(i)} v_i x_i of each field f.
+        """
+        present, places = np.unique(self.space.field_of(features), return_inverse=True)
+        sums = np.zeros((len(present), factors.shape[1]))
+        np.add.at(sums, places, factors)
+        return np.asarray(self.R[np.ix_(fields, present)].astype(np.float64) @ sums)
+
+    def _across(self, fields: NDArray[np.integer], sums: _Numbers) -> _Numbers:
+        """Return twice the part of pairs of fields (n, m), each once a row, with s (n, m, k)."""
+        num_rows, num_present = fields.shape
+        places = fields[:, :, np.newaxis] * len(self.R) + fields[:, np.newaxis]
+        R = self.R.take(places).astype(np.float64)
+        R.reshape(num_rows, -1)[:, :: num_present + 1] = 0
+        # One product per row: its digits do not depend on what other rows there are.
+        return np.asarray(np.einsum("nfk,nfk->n", sums, R @ sums))
 
 
 def check_num_fields(num_fields: int) -> None:

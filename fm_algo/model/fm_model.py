@@ -14,6 +14,9 @@ from fm_algo.sparse import CSRBatch, Float32Array, to_float32
 _GATHERED_NUMBERS = 1 << 17
 """Factors gathered at once while scoring: 1 MB as float64, which fits in a cache."""
 
+_COPIES_BY_FIELD = 4
+"""How often weights of fields take them at the same time."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FMModel:
@@ -135,13 +138,15 @@ class FMModel:
 
     def _margins(self, batch: CSRBatch) -> NDArray[np.float64]:
         """Return the margin of each row by w0, w and V."""
-        if batch.num_rows == 1 and self.field_weights is None:
-            return self._margin_of_row(batch)
+        if batch.num_rows == 1:
+            is_plain = self.field_weights is None
+            return self._margin_of_row(batch) if is_plain else self._margin_of_block(batch)
         margins = np.empty(batch.num_rows)
         # Score rows in blocks, so that a large batch needs no more memory than a small one.
         entries_at_once = rows_at_once = max(1, _GATHERED_NUMBERS // self.num_factors)
         if self.field_weights is not None:
-            rows_at_once = max(1, rows_at_once // len(self.field_weights.R))
+            entries_at_once = max(1, entries_at_once // _COPIES_BY_FIELD)
+            rows_at_once = max(1, entries_at_once // len(self.field_weights.R))
         start = 0
         while start < batch.num_rows:
             limit = batch.indptr[start] + entries_at_once

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from container.serving.scoring import Scorer
 from container.settings import ANSWER_TYPES, Settings
-from fm_algo.answers.catalogue import item_vectors
+from fm_algo.answers.vectors import item_vectors
 from fm_algo.data.tables.arrow.fitting import Side, fit_encoder
 from fm_algo.data.tables.arrow.reading import read_frame
 from fm_algo.data.tables.columns import parse_columns

@@ -1,14 +1,17 @@
 """The best items and the most similar ones, against the model scoring whole rows one by one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_algo.answers import catalogue
-from fm_algo.answers.catalogue import Catalogue, item_vectors
-from fm_algo.model import FMModel
+from fm_algo.answers import catalogue, vectors
+from fm_algo.answers.catalogue import Catalogue
+from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 
 FEATURE_DIM, OF_ITEMS = 24, 10  # features from OF_ITEMS on are those of items
 
@@ -32,7 +35,18 @@ def models(draw, scales=(1.0,)):
         kinds = rng.integers(0, 3, FEATURE_DIM)
         V[0] = 0
         V, w = V[kinds], w[kinds]
-    return FMModel("regressor", rng.normal(size=1).astype(np.float32), w, V)
+    bias = rng.normal(size=1).astype(np.float32)
+    return FMModel("regressor", bias, w, V, field_weights=draw(st.none() | weights()))
+
+
+@st.composite
+def weights(draw):
+    """Draw weights of pairs of fields, which may be those of items, of the rest or of both."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    num_fields = draw(st.integers(1, 6))
+    R = rng.normal(size=(num_fields, num_fields)).astype(np.float32)
+    fields = rng.integers(0, num_fields, FEATURE_DIM).astype(np.int32)
+    return FieldWeights(R + R.T, FeatureSpace.of_map([*map(str, range(num_fields))], fields))
 
 
 def batch_of(rows):
@@ -46,13 +60,13 @@ def batch_of(rows):
 
 
 def catalogue_of(model, items):
-    batch = batch_of(items)
-    return Catalogue(*item_vectors(model, batch.indptr, batch.indices, batch.values))
+    return Catalogue.of_items(model, batch_of(items))
 
 
 @pytest.fixture(params=[1, 7, 100, 1 << 20], autouse=True)
 def numbers_at_once(request, monkeypatch):  # blocks of one, a few and all items
     monkeypatch.setattr(catalogue, "_NUMBERS_AT_ONCE", request.param)
+    monkeypatch.setattr(vectors, "_NUMBERS_AT_ONCE", request.param)
 
 
 def search(draw, items):
@@ -133,6 +147,38 @@ def test_equal_items_come_in_their_order(model, row, top_k):
     assert best.tolist() == list(range(30))[:top_k]
     assert near.tolist() == [c for c in range(30) if c != 4][:top_k]
     assert len(set(margin.tolist())) == len(set(cosine.tolist())) == 1
+
+
+@given(models(), weights(), rows, st.integers(1, FEATURE_DIM))
+def test_values_of_one_field_are_items_of_their_own(model, of_fields, row, top_k):
+    field = of_fields.space.field_of(np.array([OF_ITEMS], np.int32))[0]
+    numbers = of_fields.space.field_map()
+    numbers[OF_ITEMS:] = field
+    space = FeatureSpace.of_map(of_fields.space.fields, numbers)
+    model = dataclasses.replace(model, field_weights=FieldWeights(of_fields.R, space))
+    context = batch_of([row])
+
+    best, margin = Catalogue.of_features(model, slice(OF_ITEMS, FEATURE_DIM)).top(
+        model, context.indices, context.values, top_k=top_k
+    )
+
+    every = model.margin(batch_of([row | {c: 1.0} for c in range(OF_ITEMS, FEATURE_DIM)]))
+    np.testing.assert_allclose(margin, every[best], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(margin, np.sort(every)[::-1][:top_k], rtol=1e-4, atol=1e-4)
+
+
+def test_items_without_features_are_alike_whatever_weighs():
+    weights = FieldWeights.of_ones(FeatureSpace.of_map(("a", "b"), np.arange(2, dtype=np.int32)))
+    ones = np.ones((2, 1), np.float32)
+    model = FMModel("regressor", ones[0], ones[:, 0], ones, field_weights=weights)
+    items = CSRBatch.of(np.zeros((3, 2)))
+
+    best, margin = Catalogue.of_items(model, items).top(
+        model, np.array([0, 1], np.int32), np.ones(2, np.float32), top_k=2
+    )
+
+    assert best.tolist() == [0, 1]
+    assert margin.tolist() == [4, 4]
 
 
 def test_an_item_that_is_no_number_is_no_best_item():

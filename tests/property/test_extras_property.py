@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from fm_algo.answers import catalogue, recommend
 from fm_algo.answers.explain import explain
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 
 FEATURE_DIM = 12
 
@@ -22,7 +23,24 @@ def models(draw):
     if draw(st.booleans()):  # many features that are alike
         kinds = rng.integers(0, 2, FEATURE_DIM)
         V, w = V[kinds], w[kinds]
-    return FMModel("regressor", rng.normal(size=1).astype(np.float32), w, V)
+    bias = rng.normal(size=1).astype(np.float32)
+    weights = None
+    if draw(st.booleans()):
+        num_fields = draw(st.integers(1, 4))
+        R = rng.normal(size=(num_fields, num_fields)).astype(np.float32)
+        fields = rng.integers(0, num_fields, FEATURE_DIM).astype(np.int32)
+        names = [f"field {number}" for number in range(num_fields)]
+        weights = FieldWeights(R + R.T, FeatureSpace.of_map(names, fields))
+    return FMModel("regressor", bias, w, V, field_weights=weights)
+
+
+def weight_of(model, i, j):
+    """Return the names of the fields of two features, and how much they count."""
+    if model.field_weights is None:
+        return None, 1
+    space = model.field_weights.space
+    f, g = space.field_of(np.array([i, j], np.int32)).tolist()
+    return (space.fields[f], space.fields[g]), float(model.field_weights.R[f, g])
 
 
 rows = st.dictionaries(
@@ -43,12 +61,22 @@ def batch_of(rows):
 @given(models(), rows, st.integers(0, 40))
 def test_the_parts_of_a_margin_are_the_terms_of_the_double_sum(model, row, max_parts):
     batch = batch_of([row])
-    told = explain(model.w0, model.w, model.V, batch.indices, batch.values, max_parts=max_parts)
+    told = explain(model, batch.indices, batch.values, max_parts=max_parts)
 
     x = {feature: float(value) for feature, value in row.items() if value}
     linear = {i: float(model.w[i]) * x[i] for i in x}
     V = model.V.astype(np.float64)
-    pairwise = {(i, j): float(V[i] @ V[j]) * x[i] * x[j] for i in x for j in x if i < j}
+    pairwise = {
+        (i, j): weight_of(model, i, j)[1] * float(V[i] @ V[j]) * x[i] * x[j]
+        for i in x
+        for j in x
+        if i < j
+    }
+    if model.field_weights is None:
+        assert told.fields is told.weights is None
+    else:
+        found = [*zip(told.fields, told.weights.tolist(), strict=True)]
+        assert found == [weight_of(model, i, j) for i, j in told.pairs.tolist()]
     assert len(told.linear) == min(max_parts, len(linear))
     assert len(told.pairwise) == min(max_parts, len(pairwise))
     for feature, part in zip(told.features.tolist(), told.linear, strict=True):
@@ -71,9 +99,7 @@ def test_recommendations_are_the_best_of_all_candidates(model, row, data):
     top_k = data.draw(st.integers(1, FEATURE_DIM + 2))
     context = batch_of([row])
     best, margin = recommend.top_features(
-        model.w0,
-        model.w,
-        model.V,
+        model,
         context.indices,
         context.values,
         first=first,
@@ -98,8 +124,6 @@ def test_equal_candidates_come_in_their_order_wherever_blocks_end(model, top_k, 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue, "_NUMBERS_AT_ONCE", numbers_at_once)
-        best, _ = recommend.top_features(
-            alike.w0, alike.w, alike.V, context.indices, context.values, **candidates
-        )
+        best, _ = recommend.top_features(alike, context.indices, context.values, **candidates)
 
     assert best.tolist() == list(range(4, FEATURE_DIM))[:top_k]

@@ -143,19 +143,26 @@ def explanation_extra(explanation: Explanation, name: Callable[[int], object] = 
     -------
     Extra
         ``{"explanation": {"margin": …, "bias": …, "linear": [{"feature": …, "part": …}, …],
-        "pairwise": [{"features": […, …], "part": …}, …], "rest": {"linear": …, "pairwise": …}}}``
+        "pairwise": [{"features": […, …], "part": …}, …], "rest": {"linear": …, "pairwise": …}}}``.
+        Where pairs of fields have weights, each pair has also ``"fields": […, …], "weight": …``.
     """
     linear = zip(explanation.features.tolist(), explanation.linear.tolist(), strict=True)
-    pairwise = zip(explanation.pairs.tolist(), explanation.pairwise.tolist(), strict=True)
+    pairwise: list[dict[str, object]] = [
+        {"features": [name(feature) for feature in pair], "part": part}
+        for pair, part in zip(
+            explanation.pairs.tolist(), explanation.pairwise.tolist(), strict=True
+        )
+    ]
+    if explanation.fields is not None and explanation.weights is not None:
+        of_pairs = zip(explanation.fields, explanation.weights.tolist(), strict=True)
+        for told, (fields, weight) in zip(pairwise, of_pairs, strict=True):
+            told |= {"fields": fields, "weight": weight}
     return {
         "explanation": {
             "margin": explanation.margin,
             "bias": explanation.bias,
             "linear": [{"feature": name(feature), "part": part} for feature, part in linear],
-            "pairwise": [
-                {"features": [name(feature) for feature in pair], "part": part}
-                for pair, part in pairwise
-            ],
+            "pairwise": pairwise,
             "rest": {"linear": explanation.rest_linear, "pairwise": explanation.rest_pairwise},
         }
     }

@@ -107,7 +107,7 @@ class Names:
         if side is not None and candidates is not None and column == side.key:
             blocks = [block for block in encoder.blocks if block.table == "items"]
             blocks += [block for block in encoder.blocks if block.name == column]
-            catalogue = Catalogue(candidates.V, candidates.w)
+            catalogue = Catalogue(candidates.V, candidates.w, candidates.fields)
             return NamedItems(column, side.keys, catalogue, blocks)
         if column not in self._allowed():
             raise UserError(
@@ -116,7 +116,7 @@ class Names:
             )
         block = encoder.block_of[column]
         own = slice(block.first, block.first + block.num_values)
-        catalogue = Catalogue(model.V[own], model.w[own])
+        catalogue = Catalogue.of_features(model, own)
         return NamedItems(column, encoder.dictionaries[column], catalogue, [block])
 
     def _allowed(self) -> list[str]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.answers.catalogue import item_vectors
+from fm_algo.answers.vectors import fields_of, item_vectors
 from fm_algo.data.tables.dictionary import UNKNOWN, UInt64Array
 from fm_algo.data.tables.encoder import SideTable, TableEncoder, below, named
 from fm_algo.data.tables.hashing import hash_text
@@ -95,16 +95,19 @@ class _Description(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """The items of the items table as vectors, a row each; see `fm_algo.answers.catalogue`.
+    """The items of the items table as vectors, a row each; see `fm_algo.answers.vectors`.
 
     Attributes
     ----------
-    V : float32, shape (n, num_factors)
+    V : float32, shape (n, num_factors), or (n, B num_factors) with B fields
     w : float32, shape (n,)
+    fields : int32, shape (B,), or None
+        The fields that the vectors have a block of, where pairs of fields have weights.
     """
 
     V: Float32Array
     w: Float32Array
+    fields: Int32Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +165,7 @@ class Tables:
         vectors = below("candidates", arrays)
         if encoder.side("items") is not None:
             try:
-                candidates = Candidates(vectors["V"], vectors["w"])
+                candidates = Candidates(vectors["V"], vectors["w"], vectors.get("fields"))
             except KeyError as error:
                 raise UserError(f"the model's candidates are damaged: no {error}") from error
         return cls(encoder, seen, candidates)
@@ -172,8 +175,9 @@ class Tables:
         items = item_rows(self.encoder)
         if items is None:
             return self
-        V, w = item_vectors(model, items.indptr, items.indices, items.values)
-        return dataclasses.replace(self, candidates=Candidates(V, w))
+        fields = fields_of(model, items.indices)
+        V, w = item_vectors(model, items.indptr, items.indices, items.values, fields)
+        return dataclasses.replace(self, candidates=Candidates(V, w, fields))
 
     def check_fits(self, feature_dim: int, num_factors: int) -> None:
         """Check that these are the tables of a model of this size.
@@ -190,8 +194,9 @@ class Tables:
         items = self.encoder.side("items")
         if items is None or self.candidates is None:
             return
-        V, w, num_items = self.candidates.V, self.candidates.w, len(items.keys)
-        if V.shape != (num_items, num_factors) or w.shape != (num_items,):
+        V, w, fields = self.candidates.V, self.candidates.w, self.candidates.fields
+        num_items, width = len(items.keys), num_factors * (1 if fields is None else len(fields))
+        if V.shape != (num_items, width) or w.shape != (num_items,):
             raise UserError(
                 f"candidates V {V.shape} and w {w.shape} beside {num_items} items and num_factors "
                 f"{num_factors}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fm_algo.answers.catalogue import Catalogue, item_vectors
+from fm_algo.answers.catalogue import Catalogue
 from fm_algo.data.tables.dictionary import UInt64Array
 from fm_algo.data.tables.encoder import TableEncoder
 from fm_algo.data.tables.tables import Seen, item_rows, without_items
@@ -62,8 +62,7 @@ def most_users(num_items: int, num_factors: int) -> int:
 
 def evaluate_ranking(model: FMModel, queries: Queries) -> list[Metric]:
     """Return the metrics of a model's rankings; an empty list if there are no queries."""
-    items = queries.items
-    catalogue = Catalogue(*item_vectors(model, items.indptr, items.indices, items.values))
+    catalogue = Catalogue.of_items(model, queries.items)
 
     def ranked(user: int) -> Int32Array:
         row = queries.contexts.rows(user, user + 1)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from fm_algo.answers.catalogue import item_vectors
+from fm_algo.answers.vectors import item_vectors
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 

@@ -6,7 +6,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from fm_algo.answers.catalogue import item_vectors
+from fm_algo.answers.vectors import item_vectors
 from fm_algo.artifacts.artifact import (
     load_manifest,
     load_model,

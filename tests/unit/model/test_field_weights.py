@@ -63,6 +63,29 @@ def test_a_margin_is_the_weighted_sum_over_pairs(monkeypatch, at_once):
     np.testing.assert_array_equal(model.margin(rows), alone)
 
 
+@pytest.mark.parametrize("num_factors", [1, 64, 100])
+def test_a_row_scores_the_same_alone_where_each_of_its_fields_has_one_feature(num_factors):
+    random, num_fields = np.random.default_rng(3), 10
+    R = random.normal(size=(num_fields, num_fields)).astype(np.float32)
+    space = FeatureSpace.of_map([*map(str, range(10))], np.arange(10, dtype=np.int32))
+    model = FMModel(
+        "regressor",
+        *(random.normal(size=size).astype(np.float32) for size in (1, 10, (10, num_factors))),
+        field_weights=FieldWeights(R + R.T, space),
+    )
+    lengths = random.integers(1, num_fields + 1, 300)
+    rows = CSRBatch(
+        np.cumsum([0, *lengths]),
+        np.concatenate([np.arange(length) for length in lengths]).astype(np.int32),
+        random.normal(size=lengths.sum()).astype(np.float32),
+        None,
+        num_fields,
+    )
+
+    alone = [model.margin(rows.rows(n, n + 1))[0] for n in range(300)]
+    np.testing.assert_array_equal(model.margin(rows), alone)
+
+
 def test_weights_of_one_make_an_ordinary_factorization_machine():
     model, rows = random_model(), random_rows(2, 20)
     plain = FMModel("regressor", model.w0, model.w, model.V)

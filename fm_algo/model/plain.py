@@ -1,0 +1,187 @@
+"""Turn a field-weighted factorization machine into an ordinary one with the same margins.
+
+Where R = U Uᵀ, with a row u_f per field, the pair of features i and j counts
+
+    r_{f(i) f(j)} <v_i, v_j> = <u_{f(i)} ⊗ v_i, u_{f(j)} ⊗ v_j>
+
+so that the products u_{f(i)} ⊗ v_i are factors of an ordinary machine. Such a U exists if R is
+positive semidefinite. r_ff says nothing of a field that has one feature per row, so it is free: it
+becomes what makes R so. Training leaves it at 1, where it starts, and moves that of any field that
+has had two features in a row.
+
+The free ones get the least sum that will do: small numbers, of which float32 loses little, and a
+U of fewer columns. That sum is the dual of a semidefinite programme with diagonal constraints:
+Wang, Chang and Kolter, "The Mixing method: low-rank coordinate descent for semidefinite programming
+with diagonal constraints", 2017, arXiv:1706.00476.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_algo.errors import UserError
+from fm_algo.model.fm_model import FMModel
+from fm_algo.sparse import Float32Array, to_float32
+from fm_algo.sparse.feature_space import FeatureSpace
+
+TOLERANCE = 1e-6
+"""How far a weight may move, in parts of the largest, for a dimension less."""
+
+_FLOOR = 2.0**-6
+"""The least eigenvalue of the weights of sets, in parts of the largest weight. The less it is, the
+larger are the free ones, and what float32 loses of them."""
+
+_MAX_SWEEPS = 200
+_NUMBERS_AT_ONCE = 1 << 20
+
+_Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How an ordinary machine differs from the field-weighted one that it was made from.
+
+    Attributes
+    ----------
+    error : float
+        The largest difference of a weight r_fg, of pairs that occurred in training.
+    fields : (str, str)
+        The names of f and g.
+    """
+
+    error: float
+    fields: tuple[str, str]
+
+
+def as_plain(
+    model: FMModel, *, max_factors: int | None = None, among: Sequence[int] | None = None
+) -> tuple[FMModel, Difference | None]:
+    """Return an ordinary factorization machine with the margins of a field-weighted one.
+
+    Parameters
+    ----------
+    model : FMModel
+    max_factors : int, optional
+        How many factors there may be, the model's own num_factors at least. Fewer than it takes
+        give other margins.
+    among : sequence of int, optional
+        Numbers of the fields that matter, one at least. The factors of others become 0, and fewer
+        factors do.
+
+    Returns
+    -------
+    plain : FMModel
+        The model itself if all pairs count alike. Else one with the same w0 and w and L times as
+        many factors, where L is at most the number of fields.
+    difference : Difference or None
+        None if all pairs count alike.
+
+    Raises
+    ------
+    UserError
+        If a weight of a pair of fields is not finite, or there is no room for the model's factors.
+
+    Notes
+    -----
+    Margins differ also for rows that have two features of a field that never had two in training.
+    """
+    weights = model.field_weights
+    if weights is None:
+        return model, None
+    if not np.isfinite(weights.R).all():
+        raise UserError("the weights of pairs of fields are not all finite: nothing equals them")
+    if max_factors is not None and max_factors < model.num_factors:
+        raise UserError(
+            f"{max_factors} factors, allowed are {model.num_factors}, as the model has, or more"
+        )
+    fields = weights.space.fields
+    meant = np.arange(len(fields)) if among is None else np.unique(among)
+    R = weights.R[np.ix_(meant, meant)].astype(np.float64)
+    is_free = R.diagonal() == 1
+    limit = None if max_factors is None else max_factors // model.num_factors
+    root = _square_root(R, is_free)[:, :limit]
+    error = np.abs(root @ root.T - R)
+    error[is_free, is_free] = 0
+    first, second = np.unravel_index(int(error.argmax()), error.shape)
+    U = np.zeros((len(fields), root.shape[1]))
+    U[meant] = root
+    plain = FMModel(model.predictor_type, model.w0, model.w, _widened(model, weights.space, U))
+    names = fields[meant[first]], fields[meant[second]]
+    return plain, Difference(float(error.max()), names)
+
+
+def _square_root(R: _Numbers, is_free: NDArray[np.bool_]) -> _Numbers:
+    """Return U (F, L) so that U Uᵀ is R but for its free diagonal, the largest columns first."""
+    scale = np.abs(R[~np.diag(is_free)]).max(initial=0)
+    if scale == 0:
+        return np.zeros((len(R), 1))
+    made = _made_semidefinite(R, np.flatnonzero(is_free), np.flatnonzero(~is_free), scale)
+    sizes, vectors = np.linalg.eigh(made)
+    U = vectors[:, ::-1] * np.sqrt(np.maximum(sizes[::-1], 0))
+    rest, num_kept = np.zeros_like(R), len(R)
+    while num_kept > 1:
+        rest += np.outer(U[:, num_kept - 1], U[:, num_kept - 1])
+        if np.abs(rest[~np.diag(is_free)]).max(initial=0) > TOLERANCE * scale:
+            break
+        num_kept -= 1
+    return np.asarray(U[:, :num_kept])
+
+
+def _made_semidefinite(
+    R: _Numbers, free: NDArray[np.intp], fixed: NDArray[np.intp], scale: float
+) -> _Numbers:
+    """Return R with other numbers on its free diagonal, so that it is positive semidefinite.
+
+    If those that are fixed prevent it, they are changed as little as that takes.
+    """
+    made = R.copy()
+    sizes, vectors = np.linalg.eigh(R[np.ix_(fixed, fixed)])
+    if sizes.min(initial=np.inf) < _FLOOR * scale:
+        raised = np.maximum(sizes, _FLOOR * scale)
+        made[np.ix_(fixed, fixed)] = (vectors * raised) @ vectors.T
+    # R is semidefinite if the fixed part and its Schur complement are.
+    across = R[np.ix_(free, fixed)]
+    taken = across @ np.linalg.solve(made[np.ix_(fixed, fixed)], across.T)
+    rest = R[np.ix_(free, free)] - taken
+    np.fill_diagonal(rest, 0)
+    least = _least_diagonal(rest)
+    if len(free):
+        least -= min(0.0, float(np.linalg.eigvalsh(rest + np.diag(least))[0]))
+    made[free, free] = taken.diagonal() + least
+    return made
+
+
+def _least_diagonal(R: _Numbers) -> _Numbers:
+    """Return the diagonal (F,) of least sum that makes R, whose own is 0, semidefinite, or nearly.
+
+    The dual programme is to minimise <R, Z Zᵀ> for rows of Z of length 1.
+    """
+    num_fields = len(R)
+    # That many dimensions have no local minima but the global one: 2 F < dimensions².
+    Z = np.random.default_rng(0).normal(size=(num_fields, int(np.sqrt(2 * num_fields)) + 2))
+    Z /= np.linalg.norm(Z, axis=1, keepdims=True)
+    diagonal = np.zeros(num_fields)
+    for _ in range(_MAX_SWEEPS):
+        before = diagonal.copy()
+        for field in range(num_fields):
+            pull = R[field] @ Z
+            diagonal[field] = np.linalg.norm(pull)
+            if diagonal[field] > 0:
+                Z[field] = -pull / diagonal[field]
+        if np.abs(diagonal - before).max(initial=0) <= 1e-9 * diagonal.max(initial=0):
+            break
+    return diagonal
+
+
+def _widened(model: FMModel, space: FeatureSpace, U: _Numbers) -> Float32Array:
+    """Return the factors u_{f(i)} ⊗ v_i, float32, shape (feature_dim, L num_factors)."""
+    V = np.empty((model.feature_dim, U.shape[1] * model.num_factors), np.float32)
+    step = max(1, _NUMBERS_AT_ONCE // V.shape[1])
+    for first in range(0, model.feature_dim, step):
+        stop = min(first + step, model.feature_dim)
+        of_fields = U[space.field_of(np.arange(first, stop, dtype=np.int32))]
+        factors = of_fields[:, :, np.newaxis] * model.V[first:stop, np.newaxis]
+        V[first:stop] = to_float32(factors.reshape(stop - first, -1))
+    return V
