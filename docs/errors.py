@@ -157,6 +157,7 @@ def _with_model(base: Path) -> None:
 
 
 COLUMNS = {"rating": "label", "user": "category", "age": "number"}
+_RANKED = {"rating": "label", "item": "category", "genre": "category"}
 RATINGS = "rating,user,age\n3,u1,40\n5,u2,\n"
 
 
@@ -257,6 +258,7 @@ BAD_JOBS = [
            _chosen(optimizer="mcmc", feature_groups="[1, 0]")),
     BadJob("Hyperparameters", "a weight of positives where there are no classes",
            _chosen(positive_weight="10")),
+    BadJob("Hyperparameters", "negatives without a ranking loss", _chosen(num_negatives="3")),
     BadJob("The job", "no train channel", _described(test={})),
     BadJob("The job", "an unknown channel", _described(train={}, valid={})),
     BadJob("The job", "an unknown input mode", _described(train={"TrainingInputMode": "Turbo"})),
@@ -272,6 +274,7 @@ BAD_JOBS = [
            _both(_chosen(bias_init_method="mean"),
                  _described(train={"TrainingInputMode": "Pipe"}))),
     BadJob("The job", "two hosts, where one trains", _both(_chosen(optimizer="als"), _two_hosts)),
+    BadJob("The job", "a ranking loss, and nothing to rank", _chosen(loss="bpr")),
     BadJob("The job", "a damaged file",
            lambda base: write(base, "input/config/hyperparameters.json", "{")),
     BadJob("The job", "no hyperparameters.json",
@@ -335,6 +338,12 @@ BAD_JOBS = [
                   items="user,genre\nu1,War\nu1,Drama\n")),
     BadJob("Tables", "a pipe, where all rows must be seen first", _table(RATINGS, mode="Pipe")),
     BadJob("Tables", "nobody knows what the items are", _table(RATINGS, keep_seen="true")),
+    BadJob("Tables", "a ranking loss, and nobody knows who the users are",
+           _table("rating,item\n3,i1\n", columns=_RANKED, items="item,genre\ni1,War\n",
+                  loss="bpr")),
+    BadJob("Tables", "a ranking loss, and nothing that anybody wants",
+           _table("rating,user,item\n0,u1,i1\n", columns=_RANKED | {"user": "category"},
+                  items="item,genre\ni1,War\n", loss="bpr")),
     BadJob("A model to start from", "none", _no_model),
     BadJob("A model to start from", "a damaged archive", _damaged_model),
     BadJob("A model to start from", "other factors", _model(num_factors=3)),

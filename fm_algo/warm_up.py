@@ -15,6 +15,7 @@ from fm_algo.training.census import Census
 from fm_algo.training.gradient.cpu import CPUKernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
+from fm_algo.training.ranking import warm_up as ranking
 from fm_algo.training.rows import Rows
 from fm_algo.training.trainer import train
 
@@ -44,6 +45,7 @@ def main() -> None:
     bulk.main()
     tables.main()
     bayes.main()
+    ranking.main()
     if importlib.util.find_spec("matplotlib") is not None:
         draw(lambda: label_distribution(rows.require_labels()))  # matplotlib lists its fonts
     if importlib.util.find_spec("torch") is not None:

@@ -32,6 +32,7 @@ from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows, copy_to,
 from fm_algo.training.gradient.gpu_work import RecordedStep, Tiles, Work, padded
 from fm_algo.training.gradient.optimizers import OPTIMIZER_CODES, Constants
 from fm_algo.training.gradient.parameters import Parameters
+from fm_algo.training.metrics import metrics_for
 from fm_algo.training.state import State, write_model
 
 _log = logging.getLogger(__name__)
@@ -178,14 +179,16 @@ class GPUKernel(Kernel[DeviceBatch]):
         """Copy a mini-batch to the device ahead of its step; may run during other steps."""
         batch.require_labels()
         plan = plan_of(np.arange(batch.num_rows), np.diff(batch.indptr), batch.num_rows)
+        compared = None if self._hyperparameters.loss is None else batch
         with device_errors(self._device, DeviceRows.num_bytes(batch), "a mini-batch"):
             if self._copies is None:
-                return DeviceBatch(DeviceRows.copy_of(batch, self._device), plan, batch.num_rows)
+                rows = DeviceRows.copy_of(batch, self._device)
+                return DeviceBatch(rows, plan, batch.num_rows, compared=compared)
             with torch.cuda.stream(self._copies):
                 rows = DeviceRows.copy_of(batch, self._device)
                 arrived = torch.cuda.Event()
                 arrived.record(self._copies)
-            return DeviceBatch(rows, plan, batch.num_rows, arrived=arrived)
+            return DeviceBatch(rows, plan, batch.num_rows, arrived=arrived, compared=compared)
 
     def step(self, prepared: DeviceBatch) -> LateSums:
         """Update the parameters once; return a function that waits for the sums of the metrics."""
@@ -205,10 +208,10 @@ class GPUKernel(Kernel[DeviceBatch]):
                 stream.wait_event(prepared.arrived)
                 prepared.rows.used_by(stream)
             copy_to(self._work.plan, prepared.plan)
-            launch = functools.partial(self._launch, prepared.rows, num_places, num_keys)
+            launch = functools.partial(self._launch, prepared, num_keys)
             self._run(launch, prepared, num_keys)
             self._host_is_current = False
-            return self._metric_sums(prepared.num_rows)
+            return self._metric_sums(prepared)
 
     def margin(self, batch: CSRBatch) -> Float32Array:
         """Margin of each row under the present parameters, float32, shape (num_rows,)."""
@@ -273,9 +276,11 @@ class GPUKernel(Kernel[DeviceBatch]):
             return
         self._records.setdefault(num_keys, RecordedStep()).run(launch)
 
-    def _launch(self, rows: DeviceRows, num_places: int, num_keys: int) -> None:
+    def _launch(self, prepared: DeviceBatch, num_keys: int) -> None:
         """Launch the programs of one step; its plan is on the device already."""
-        hyperparameters = self._hyperparameters
+        hyperparameters, rows, num_places = (
+            self._hyperparameters, prepared.rows, prepared.num_places,
+        )  # fmt: skip
         own, layout, work, tiles = self._own, self._host.layout, self._work, self._tiles
         has_values = rows.values is not None or self._by_field
         row_weights = weights_or_stand_in(rows)
@@ -286,6 +291,8 @@ class GPUKernel(Kernel[DeviceBatch]):
         work.keys[:num_keys].fill_(gpu_passes.NO_FEATURE)
         self._forward(rows, work.plan, num_places, work.margin, is_training=True)
         self._complete(rows, num_places)
+        if prepared.compared is not None:
+            self._compare(prepared.compared, rows.weights)
         gpu_passes.begin_step[1,](
             chosen=work.plan, margin=work.margin, row_labels=work.row_labels,
             row_weights=row_weights, residual=work.residual, num_rows=num_places,
@@ -348,13 +355,27 @@ class GPUKernel(Kernel[DeviceBatch]):
     def _update_others(self, rows: DeviceRows, num_places: int) -> None:
         """Update what is no feature's, now that residuals are whole; here there is nothing."""
 
+    def _compare(self, batch: CSRBatch, weights: torch.Tensor | None) -> None:
+        """Set the residuals of comparisons: the formulas of `RankingLoss.residual`."""
+        num_groups = int(np.count_nonzero(batch.require_labels()))
+        groups = self._work.margin[: batch.num_rows].view(num_groups, -1)
+        differences = groups[:, :1] - groups[:, 1:]
+        is_bpr = self._hyperparameters.loss == "bpr"
+        slopes = -torch.sigmoid(-differences) if is_bpr else -(differences < 1).float()
+        slopes /= differences.shape[1]
+        residual = torch.cat([slopes.sum(dim=1, keepdim=True), -slopes], dim=1).view(-1)
+        weighed = residual if weights is None else residual * weights
+        self._work.residual[: batch.num_rows] = weighed
+
     def _complete_margin(self, margin: torch.Tensor) -> None:
         """Complete the margins of rows that are only scored, in the same way."""
 
-    def _metric_sums(self, num_rows: int) -> LateSums:
-        """Begin to fetch the sums of the step just launched."""
-        fetched = torch.empty(5, dtype=torch.float64, pin_memory=self._is_cuda)
-        fetched.copy_(self._work.metric_sums, non_blocking=True)
+    def _metric_sums(self, prepared: DeviceBatch) -> LateSums:
+        """Begin to fetch the sums of the step just launched; of comparisons, the margins."""
+        num_rows, compared = prepared.num_rows, prepared.compared
+        source = self._work.metric_sums if compared is None else self._work.margin[:num_rows]
+        fetched = torch.empty(len(source), dtype=source.dtype, pin_memory=self._is_cuda)
+        fetched.copy_(source, non_blocking=True)
         done = None
         if self._is_cuda:
             done = torch.cuda.Event()
@@ -364,6 +385,10 @@ class GPUKernel(Kernel[DeviceBatch]):
             if done is not None:
                 with device_errors(self._device, 0, "a mini-batch"):
                     self._wait(done)
+            if compared is not None:
+                sums = metrics_for(self._hyperparameters.objective)
+                sums.update(fetched.numpy(), compared.require_labels(), compared.weights)
+                return sums.state()
             names = _CLASSIFICATION_SUMS if self._loss.is_classifier else _REGRESSION_SUMS
             return {"rows": num_rows} | dict(zip(names, fetched.tolist(), strict=False))
 

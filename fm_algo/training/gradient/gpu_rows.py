@@ -78,6 +78,8 @@ class DeviceBatch:
         Whether the rows stay on the device, not only for this mini-batch.
     arrived : torch.cuda.Event or None
         Event after which the rows are on the device; None if they are there already.
+    compared : CSRBatch or None
+        Of a ranking loss: the rows of the mini-batch on the host.
     """
 
     rows: DeviceRows
@@ -85,6 +87,7 @@ class DeviceBatch:
     num_rows: int
     is_held: bool = False
     arrived: torch.cuda.Event | None = None
+    compared: CSRBatch | None = None
 
     @property
     def num_places(self) -> int:

@@ -85,7 +85,7 @@ class Search:
             np.zeros((n, 2), np.float32),
             num_items,
         )
-        if isinstance(kernel, CPUKernel):
+        if type(kernel) is CPUKernel:  # one of weights of fields has other margins
             self._find_compiled(kernel, positives, negatives, found)
         else:
             self._find_by_margins(kernel, positives, negatives, found)

@@ -17,7 +17,9 @@ from drawn_positives import (
 
 from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.loss import RANKING_LOSSES
+from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.gradient.cpu import CPUKernel
+from fm_algo.training.gradient.cpu_fields import FieldCPUKernel
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import initial_model
 from fm_algo.training.metrics import metrics_for
@@ -87,6 +89,29 @@ def test_each_hyperparameter_acts_as_in_the_reference(loss, changes):
     fast, _ = learn(chosen, positives)
     slow, _ = learn(chosen, positives, ReferenceKernel)
     assert_same(fast, slow)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_of_fields_are_learnt_as_in_the_reference(loss):
+    chosen = hyperparameters(
+        loss=loss, interaction="field_weighted", factors_init_sigma=1, linear_init_sigma=1,
+        num_negatives=4,
+    )  # fmt: skip
+    firsts = np.array([0, NUM_USERS, NUM_USERS + 1, NUM_USERS + 1 + NUM_ITEMS])
+    space = FeatureSpace.of_columns(("user", "age", "item", "kind"), firsts, FEATURE_DIM)
+    positives = draw_positives(2)
+    models = []
+    for make in (FieldCPUKernel.starting_from, ReferenceKernel):
+        learner = RankingLearner(make(initial_model(chosen, space), chosen), chosen)
+        learner.take_rows(rows_of(positives))
+        told = [report.metrics for report in train(learner, chosen) if hasattr(report, "is_last")]
+        values = [metric.value for metrics in told for metric in metrics]
+        models.append((learner.model(), values))
+    (fast, fast_values), (slow, slow_values) = models
+    np.testing.assert_allclose(fast.V, slow.V, **SAME)
+    np.testing.assert_allclose(fast.field_weights.R, slow.field_weights.R, **SAME)
+    assert (fast.field_weights.R != 1).any()
+    assert fast_values == pytest.approx(slow_values, rel=1e-4)
 
 
 def test_a_step_of_bpr_is_that_of_the_paper():

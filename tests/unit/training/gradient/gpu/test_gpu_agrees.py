@@ -211,3 +211,21 @@ def test_weighted_rows_that_stay_on_the_device_train_as_in_the_reference(device)
         sums.update(step(reference, batch), batch.labels, batch.weights)
         assert kernel.step(take(numbers))() == pytest.approx(sums.state(), rel=2e-5, abs=2e-5)
     assert_same_model(kernel, reference)
+
+
+@pytest.mark.parametrize("loss", ["bpr", "warp"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_comparisons_train_as_in_the_reference(device, optimizer, loss):
+    chosen = hyperparameters(loss=loss, optimizer=optimizer, linear_init_sigma=1)
+    reference = ReferenceKernel(initial_model(chosen), chosen)
+    kernel = gpu_kernel(chosen, device)
+    for seed, group in ((0, [1, 0]), (1, [1, 0, 0])):
+        labels = np.array(group * 2, np.float32)
+        batch = replace(make_batch(seed, len(labels)), labels=labels)
+        if seed:
+            weights = np.repeat(np.array([0.5, 3], np.float32), len(group))
+            batch = replace(batch, weights=weights)
+        sums = metrics_for(loss)
+        sums.update(step(reference, batch), batch.labels, batch.weights)
+        assert gpu_step(kernel, batch) == pytest.approx(sums.state(), rel=2e-5, abs=2e-5)
+    assert_same_model(kernel, reference)

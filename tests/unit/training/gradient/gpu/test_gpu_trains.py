@@ -1,5 +1,6 @@
 """A whole training on the GPU kernel is the CPU kernel's, wherever the rows lie."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,7 +12,10 @@ from fm_algo.training.gradient.cpu import CPUKernel
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.initialization import draw_initial
+from fm_algo.training.positives import Positives
+from fm_algo.training.ranking.learner import RankingLearner
 from fm_algo.training.report import EpochReport
+from fm_algo.training.rows import Rows
 from fm_algo.training.trainer import train
 
 FEATURE_DIM, NUM_ROWS, NUM_FIELDS = 20, 20, 2
@@ -97,3 +101,29 @@ def test_rows_that_are_copied_batch_by_batch_give_the_same_bits(on_gpu, device):
     assert copied_losses == losses
     for name, array in held.state().items():
         assert array.tobytes() == copied.state()[name].tobytes(), name
+
+
+@pytest.mark.parametrize("loss", ["bpr", "warp"])
+def test_rankings_are_learnt_as_on_the_cpu(device, loss):
+    from fm_algo.training.gradient.gpu import GPUKernel
+
+    chosen = msgspec.structs.replace(HYPERPARAMETERS, loss=loss, num_negatives=2)
+    rows, items = planted_rows(), np.arange(10, dtype=np.int32)
+    ones = np.ones(len(rows.indices), np.float32)
+    contexts = CSRBatch(np.arange(21), rows.indices[::2].copy(), ones[:20], None, FEATURE_DIM)
+    of_items = CSRBatch(np.arange(11), items + 10, ones[:10], None, FEATURE_DIM)
+    wanted = rows.indices[1::2] - np.int32(10)
+    users = np.unique(contexts.indices, return_inverse=True)[1].astype(np.int64)
+    positives = Positives(contexts, wanted, users, of_items)
+    models, losses = [], []
+    for kernel in (CPUKernel(chosen), GPUKernel(chosen, device)):
+        learner = RankingLearner(kernel, chosen)
+        draw_initial(learner.writable_model(), chosen)
+        learner.take_rows(Rows(lambda _epoch: iter(()), positives=positives))
+        reports = [each for each in train(learner, chosen) if isinstance(each, EpochReport)]
+        losses.append([metric.value for each in reports for metric in each.metrics])
+        models.append(learner.model())
+    cpu, gpu = models
+    np.testing.assert_allclose(gpu.V, cpu.V, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gpu.w, cpu.w, rtol=1e-4, atol=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
