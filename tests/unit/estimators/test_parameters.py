@@ -14,6 +14,7 @@ from fm_algo.errors import UserError
 from fm_algo.hyperparameters import Hyperparameters
 
 OF_A_JOB = {
+    "artifact",
     "batch_metrics_publish_interval",
     "checkpoint_interval",
     "checkpoint_keep",
