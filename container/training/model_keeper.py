@@ -12,7 +12,7 @@ from fm_algo.artifacts.artifact import MODEL_FILE, load_model, save_model
 from fm_algo.artifacts.builtin.artifact import ARCHIVE, save_builtin_model
 from fm_algo.artifacts.model_tensors import SlicedModel
 from fm_algo.errors import PlatformError, UserError
-from fm_algo.hyperparameters import BEYOND_THE_BUILTIN, Artifact
+from fm_algo.hyperparameters import Artifact, beyond_the_builtin
 from fm_algo.model import FMModel
 from fm_algo.training.checkpoint import Checkpoint, Checkpoints
 from fm_algo.training.early_stopping import BestEpoch
@@ -230,7 +230,7 @@ class ModelKeeper:
         _log.info("model written to %s", path)
         if self._hyperparameters.artifact != "ours":
             path = save_builtin_model(self._paths.model, model, described)
-            beyond = [name for name in BEYOND_THE_BUILTIN if described[name]]
+            beyond = beyond_the_builtin(described)
             without = f", without what {' and '.join(beyond)} adds" if beyond else ""
             _log.info("model written to %s%s", path, without)
 

@@ -47,13 +47,18 @@ def run(options: argparse.Namespace) -> None:
     save = _LAYOUTS[options.to]
     write_to(options.target, lambda directory: save(directory, read))
     if options.to != "ours":
-        tell_of_samples(read.model)
+        tell_of_the_rest(read.model)
 
 
-def tell_of_samples(model: FMModel) -> None:
-    """Say it where samples, which the scores of a model come from, have been left out."""
+def tell_of_the_rest(model: FMModel) -> None:
+    """Say it where something has been left out that the scores of a model come from."""
     if model.samples:
         note(
             "the layout holds no samples: scores will be those of the single model, not "
             f"the mean of its {len(model.samples)} samples"
+        )
+    if model.field_weights is not None:
+        note(
+            "the layout holds no weights of fields: scores will be those of w0, w and V alone, "
+            "which is another model"
         )

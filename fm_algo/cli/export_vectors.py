@@ -5,7 +5,7 @@ import argparse
 from fm_algo.artifacts.export import save_vectors
 from fm_algo.artifacts.location import read_from, write_to
 from fm_algo.cli.arguments import add_target, feature_range
-from fm_algo.cli.convert import tell_of_samples
+from fm_algo.cli.convert import tell_of_the_rest
 
 ABOUT = """\
 Write items.npy and items.pbr, and users.npy and users.pbr, into the directory DST.
@@ -41,4 +41,4 @@ def run(options: argparse.Namespace) -> None:
         options.target,
         lambda directory: save_vectors(directory, model, options.items, options.users),
     )
-    tell_of_samples(model)
+    tell_of_the_rest(model)

@@ -6,7 +6,7 @@ checks         which values do not go together
 parsing        hyperparameters.json to `Hyperparameters`
 """
 
-from fm_algo.hyperparameters.checks import BEYOND_THE_BUILTIN, WITHOUT_GRADIENTS
+from fm_algo.hyperparameters.checks import WITHOUT_GRADIENTS, beyond_the_builtin
 from fm_algo.hyperparameters.declaration import (
     OF_RANKINGS,
     OF_TABLES,
@@ -20,13 +20,13 @@ from fm_algo.hyperparameters.parsing import has_own_default, parse_hyperparamete
 from fm_algo.hyperparameters.ranges import describe_range, value_type
 
 __all__ = [
-    "BEYOND_THE_BUILTIN",
     "OF_RANKINGS",
     "OF_TABLES",
     "WITHOUT_GRADIENTS",
     "Artifact",
     "Hyperparameters",
     "Optimizer",
+    "beyond_the_builtin",
     "describe_range",
     "has_own_default",
     "is_of_a_job",

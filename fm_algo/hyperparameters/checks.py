@@ -13,8 +13,8 @@ from fm_algo.sparse import MAX_FEATURE_DIM
 WITHOUT_GRADIENTS: tuple[Literal["als", "mcmc"], ...] = ("als", "mcmc")
 """Optimisers that go over all rows again and again, feature by feature."""
 
-BEYOND_THE_BUILTIN = ("posterior_samples", "columns")
-"""Hyperparameters that, if set, give a model more than the built-in's artifact holds."""
+_WITHIN_THE_BUILTIN = {"posterior_samples": 0, "columns": None, "interaction": "all"}
+"""With another value, they give a model more than the built-in's artifact holds."""
 
 INIT_GROUPS = ("bias", "linear", "factors")
 """The groups of parameters that have initial values of their own."""
@@ -152,6 +152,23 @@ def _misplaced_weight(values: Mapping[str, Any]) -> list[str]:
     return [f"positive_weight={weight} needs predictor_type=binary_classifier, not regressor"]
 
 
+def beyond_the_builtin(values: Mapping[str, Any]) -> list[str]:
+    """Find hyperparameters that give a model more than the built-in's artifact holds.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        Those that are set.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
+    plain = _WITHIN_THE_BUILTIN
+    return [name for name, usual in plain.items() if values.get(name, usual) != usual]
+
+
 def _unheld_by_the_builtin(values: Mapping[str, Any]) -> list[str]:
     """Find what makes a model that the built-in's artifact cannot hold."""
     if values.get("artifact") != "builtin":
@@ -159,8 +176,7 @@ def _unheld_by_the_builtin(values: Mapping[str, Any]) -> list[str]:
     return [
         f"artifact=builtin holds w0, w and V alone, not what {name} adds to a model: use both, "
         "whose model.safetensors holds it, or ours"
-        for name in BEYOND_THE_BUILTIN
-        if values.get(name)
+        for name in beyond_the_builtin(values)
     ]
 
 

@@ -354,6 +354,28 @@ def test_positive_weight_is_for_classes():
         Hyperparameters(**classes | {"positive_weight": 0})
 
 
+@pytest.mark.parametrize("artifact", ["ours", "both"])
+def test_what_the_built_ins_artifact_cannot_hold_goes_with_ours(artifact):
+    parse(artifact=artifact, optimizer="mcmc", posterior_samples=9)
+
+
+def test_all_that_the_built_ins_artifact_cannot_hold_is_told_before_training():
+    with pytest.raises(UserError) as told:
+        parse(
+            artifact="builtin",
+            optimizer="mcmc",
+            posterior_samples=9,
+            columns='{"rating": "label", "user": "category"}',
+        )
+
+    cannot = (
+        "artifact=builtin holds w0, w and V alone, not what {} adds to a model: use both, whose "
+        "model.safetensors holds it, or ours"
+    )
+    assert cannot.format("posterior_samples") in told.value.message
+    assert cannot.format("columns") in told.value.message
+
+
 def test_these_do_not_shape_the_model():
     assert {name for name in Hyperparameters.__struct_fields__ if not shapes_model(name)} == {
         "epochs",
@@ -365,6 +387,7 @@ def test_these_do_not_shape_the_model():
         "checkpoint_keep",
         "early_stopping_patience",
         "early_stopping_tolerance",
+        "artifact",
         "report",
         "tensorboard",
     }

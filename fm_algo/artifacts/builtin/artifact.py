@@ -38,6 +38,9 @@ _META = ("meta.json",)
 _SYMBOL = ("symbol.json", "model-symbol.json")
 _PARAMS = ("params", "model-0000.params")
 _NAMES = (*_META, *_SYMBOL, *_PARAMS)
+_OF_SYMBOL = ("feature_dim", "num_factors", "predictor_type", "bias_", "linear_", "factors_")
+"""How the hyperparameters begin that `encode_symbol` writes."""
+
 _MAX_JSON_BYTES = 1 << 24
 _PREDICTOR_TYPES: tuple[PredictorType, ...] = get_args(PredictorType)
 
@@ -135,7 +138,8 @@ def save_builtin_model(
         Must exist.
     model : SlicedModel
         All its rows are stored, as the built-in does, and a few megabytes are in memory at a time.
-        The layout holds w0, w and V: samples that an `FMModel` may have are left out.
+        The layout holds w0, w and V: samples and weights of fields that an `FMModel` may have are
+        left out.
     hyperparameters : mapping of str to object
         Those the model was trained with; written to meta.json as strings, None and those of tables
         left out.
@@ -163,7 +167,9 @@ def save_builtin_model(
         "predictor_type": model.predictor_type,
     }
     known = {
-        name: parameters[name] for name in Hyperparameters.__struct_fields__ if name in parameters
+        name: parameters[name]
+        for name in Hyperparameters.__struct_fields__
+        if name in parameters and name.startswith(_OF_SYMBOL)
     }
     meta = {
         "version": 1,

@@ -12,6 +12,7 @@ from fm_algo.data.formats.content_type import (
     CSV,
     JSON,
     JSONLINES,
+    LIBFFM,
     LIBSVM,
     PARQUET,
     RECORDIO_PROTOBUF,
@@ -25,6 +26,14 @@ START_BYTES = 1 << 12
 
 NUMBERED_INSTANCE = '{"features": [1.5, 0]}'
 
+_NAMES = {
+    RECORDIO_PROTOBUF: "RecordIO",
+    JSON: "JSON",
+    JSONLINES: "JSON Lines",
+    CSV: "CSV",
+    LIBSVM: "libsvm",
+    LIBFFM: "libffm",
+}
 _UTF16 = "it is UTF-16: save it as UTF-8"
 _MAGIC = {
     b"\x1f\x8b": "it is gzip: unpack it, or send it with Content-Encoding: gzip",
@@ -46,7 +55,10 @@ _NUMBER = rb'[ "]*[-+]?\.?\d[\d.eE+-]*[ "]*'
 _CSV_LINE = re.compile(rb"^%b(?:[,;\t|](?:%b)?)+\r?$" % (_NUMBER, _NUMBER), re.MULTILINE)
 _DECIMAL_COMMA = re.compile(rb'"-?\d+,\d+"|;-?\d+,\d|\d,\d+;')
 _BLANKS_LINE = re.compile(rb"%b(?: +%b)+\r?(?:\n|$)" % ((rb"[-+]?[\d.]+",) * 2))
-_LIBSVM_LINE = re.compile(rb"[-+\w.]+(?:[ \t]+\d+:[^\s:]+)+[ \t\r]*(?:\n|$)")
+_ENTRY_LINES = {
+    content_type: re.compile(rb"[-+\w.]+(?:[ \t]+%b[^\s:]+)+[ \t\r]*(?:\n|$)" % numbers)
+    for content_type, numbers in ((LIBSVM, rb"\d+:"), (LIBFFM, rb"\d+:\d+:"))
+}
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/]{12,}={0,2}")
 _PRINTED = b"\t\n\r" + bytes(range(32, 127))
 _JSON_IN_TEXT = re.compile(rb'"\s*[{\[]')
@@ -123,8 +135,9 @@ def _advice_on_request(text: bytes, instance: str) -> str | None:
 def _advice_on_lines(text: bytes, said: str) -> str | None:
     """Advise on text that has a row per line."""
     line = text.partition(b"\n")[0]
-    if said != LIBSVM and _LIBSVM_LINE.match(text):
-        return _say(LIBSVM)
+    for content_type, entry_line in _ENTRY_LINES.items():
+        if said not in _ENTRY_LINES and entry_line.match(text):
+            return _say(content_type)
     if said != CSV:
         return _say(CSV) if _CSV_LINE.search(text) else None
     if _DECIMAL_COMMA.search(line):
@@ -148,9 +161,7 @@ def _is_base64(text: bytes) -> bool:
 
 
 def _say(content_type: str) -> str:
-    names = {JSON: "JSON", JSONLINES: "JSON Lines", CSV: "CSV", LIBSVM: "libsvm"}
-    name = names.get(content_type, "RecordIO")
-    return f"it looks like {name}: say ContentType={content_type}"
+    return f"it looks like {_NAMES[content_type]}: say ContentType={content_type}"
 
 
 def _shape(instance: str) -> str:

@@ -4,6 +4,7 @@ import shutil
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,6 +179,37 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_a_model_is_written_in_slices_of_some_megabytes(tmp_path):
+    class Elsewhere:
+        """An array that is not in memory as a whole."""
+
+        def __init__(self, array):
+            self._array, self.shape = array, array.shape
+
+        def __getitem__(self, rows):
+            found = self._array[rows]
+            assert found.nbytes <= 4 << 20
+            return found
+
+    random = np.random.default_rng(1)
+    w0, w, V = (
+        random.normal(size=shape).astype(np.float32) for shape in (1, 1_200_000, (1_200_000, 3))
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    spread = SimpleNamespace(
+        predictor_type="regressor", w0=Elsewhere(w0), w=Elsewhere(w), V=Elsewhere(V)
+    )
+
+    paths = [
+        save_builtin_model(tmp_path / "a", spread, {"epochs": 3}),
+        save_builtin_model(tmp_path / "b", FMModel("regressor", w0, w, V), {"epochs": 3}),
+    ]
+
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert same(load_builtin_model(paths[0]), FMModel("regressor", w0, w, V))
+
+
 def test_hyperparameters_become_the_strings_the_built_in_writes(tmp_path):
     typed = {
         "epochs": 50,
@@ -210,6 +242,15 @@ def test_hyperparameters_become_the_strings_the_built_in_writes(tmp_path):
         },
         "label_names": ["out_label"],
     }
+
+
+def test_hyperparameters_that_need_others_are_written_without_them(tmp_path):
+    """They need columns, which the layout leaves out."""
+    given = {"loss": "bpr", "keep_seen": True, "columns": {"user": "category"}, "bias_lr": 0.25}
+
+    path = save_builtin_model(tmp_path, a_model(), given)
+
+    assert read_builtin_model(path)[1].items() >= {"loss": "bpr", "bias_lr": "0.25"}.items()
 
 
 def test_a_hyperparameter_that_cannot_be_is_not_written(tmp_path):

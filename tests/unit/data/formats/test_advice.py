@@ -10,7 +10,8 @@ from fm_algo.data.formats.recordio import frame_record
 from fm_algo.errors import UserError
 
 JSON, JSONLINES = "application/json", "application/jsonlines"
-CSV, LIBSVM, RECORDIO = "text/csv", "text/libsvm", "application/x-recordio-protobuf"
+CSV, LIBSVM, LIBFFM = "text/csv", "text/libsvm", "text/libffm"
+RECORDIO = "application/x-recordio-protobuf"
 REQUEST = b'{"instances": [{"features": [1.5, 0]}]}'
 
 COMMAS = "its columns stand between {}, those of CSV between commas"
@@ -50,6 +51,7 @@ def say(name, content_type):
         (b'{"features": [1, 2]}\n', CSV, say("JSON Lines", JSONLINES)),
         (b"1 0:1 5:2.5\n", CSV, say("libsvm", LIBSVM)),
         (b"-1 0:1", RECORDIO, say("libsvm", LIBSVM)),
+        (b"1 0:3:1 1:9:0.5\n", CSV, say("libffm", LIBFFM)),
         (b"21.6,0,1\n", RECORDIO, say("CSV", CSV)),
         (b"label,a,b\n1,2,3\n", RECORDIO, say("CSV", CSV)),
         (b"1,2,3\n", JSON, say("CSV", CSV)),
@@ -109,6 +111,8 @@ def test_a_source_of_another_kind_is_told_what_to_do(start, said, expected):
         (b"abcdefghijkl\n", CSV),
         (b"1 0:1 9:1\n", LIBSVM),
         (b"x 0:1\n", LIBSVM),
+        (b"1 0:1\n", LIBFFM),  # its decoder tells
+        (b"1 0:0:1\n", LIBSVM),
         (b'{"instances": [{"features": [1, 2, 3]}]}', JSON),
         (b'{"a": 1, "instances" : []}', JSON),
         (b'{"features": [1, 2', JSONLINES),
