@@ -1,0 +1,171 @@
+"""Rank what users of MovieLens-100k choose next, beside LightFM and implicit, all tuned alike.
+
+    python benchmarks/bench_ranking.py --peers-python PATH
+    python benchmarks/bench_ranking.py --peers-python PATH --cold
+    python benchmarks/bench_ranking.py --peers-python PATH --models implicit-als --trials 10
+
+A rating of 4 or 5 is a choice, and nothing else is known. Of users with 20 choices or more, the
+last 10 by time are the test, the 5 before them the validation. All films are ranked that the user
+has not chosen in the rows to learn from. `--cold` holds a random tenth of the films out instead,
+whole, and ranks only these, by genres, age group, gender and occupation; a seed draws its own
+films, and those of seed 0 are tuned on.
+
+Every model has as many trials, drawn at random from RANGES by the same seed. The one with the best
+validation ndcg@10 is trained on training and validation rows with each of the seeds, on 1 and on 2
+threads. Each model gives one line of JSON: medians over the seeds of ndcg@10 and recall@10, on 1
+thread, and the seconds of training, from rows in memory. PATH is an interpreter with lightfm-next
+and implicit. `--trials-file` keeps what every trial reached.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_train import commit
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "local_test"))
+from ranking_data import Split, judge, save_split, split_by_time, split_items  # noqa: E402
+
+Settings = dict[str, float]
+
+_LIGHTFM: dict[str, tuple[type, float, float]] = {
+    "no_components": (int, 16, 128),
+    "learning_rate": (float, 0.005, 0.3),
+    "item_alpha": (float, 1e-7, 1e-3),
+    "user_alpha": (float, 1e-7, 1e-3),
+    "epochs": (int, 5, 150),
+}
+_WARP = {**_LIGHTFM, "max_sampled": (int, 3, 100)}
+_IDENTITY = {"item_identity": (bool, 0, 1)}
+RANGES: dict[str, dict[str, tuple[type, float, float]]] = {
+    "lightfm-warp": _WARP,
+    "lightfm-bpr": _LIGHTFM,
+    "implicit-bpr": {
+        "factors": (int, 16, 128),
+        "learning_rate": (float, 0.003, 0.3),
+        "regularization": (float, 1e-4, 0.1),
+        "iterations": (int, 20, 500),
+    },
+    "implicit-als": {
+        "factors": (int, 16, 128),
+        "regularization": (float, 0.01, 300.0),
+        "alpha": (float, 0.5, 100.0),
+        "iterations": (int, 3, 40),
+    },
+}
+"""Per setting the least and the greatest value; those between are drawn evenly by logarithm."""
+COLD_RANGES = {name: {**RANGES[name], **_IDENTITY} for name in ("lightfm-warp", "lightfm-bpr")}
+"""Whether each film has a feature of its own too is tuned: it says nothing of new films."""
+
+
+def draw(ranges: dict[str, tuple[type, float, float]], rng: np.random.Generator) -> Settings:
+    """Draw one trial's settings."""
+    settings: Settings = {}
+    for name, (kind, least, most) in ranges.items():
+        if kind is bool:
+            settings[name] = int(rng.integers(2))
+        else:
+            value = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+            settings[name] = round(value) if kind is int else float(f"{value:.3g}")
+    return settings
+
+
+def train(
+    python: str, model: str, split: Split, runs: list[dict[str, Any]]
+) -> tuple[list[dict[str, float]], str]:
+    """Train in a process of their own, one run after the other, and judge all of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_split(folder / "split.npz", split)
+        (folder / "runs.json").write_text(json.dumps({"model": model, "runs": runs}))
+        program = ROOT / "benchmarks" / "ranking_peers.py"
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # noqa: TID251 - the program's
+        subprocess.run([python, program, folder], env=environment, check=True)
+        found = []
+        for number in range(len(runs)):
+            with np.load(folder / f"run-{number}.npz") as run:
+                found.append({**judge(run["scores"], split), "seconds": float(run["seconds"])})
+        return found, (folder / "version").read_text()
+
+
+def measure(
+    model: str,
+    ranges: dict[str, tuple[type, float, float]],
+    split_of: Callable[[str, int], Split],
+    options: argparse.Namespace,
+) -> dict[str, object]:
+    """Tune a model, train it with its best settings, and return its line."""
+    rng = np.random.default_rng(0)
+    trials = [draw(ranges, rng) for _ in range(options.trials)]
+    runs = [{"settings": settings, "seed": 0, "threads": 1} for settings in trials]
+    found, _ = train(options.peers_python, model, split_of("validation", 0), runs)
+    if options.trials_file:
+        with options.trials_file.open("a") as file:
+            for settings, trial in zip(trials, found, strict=True):
+                file.write(json.dumps({"model": model, **settings, **trial}) + "\n")
+    best = max(range(len(found)), key=lambda trial: found[trial]["ndcg@10"])
+    tests: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for seed in options.seeds:
+        for threads in tests:
+            run = {"settings": trials[best], "seed": seed, "threads": threads}
+            again, version = train(options.peers_python, model, split_of("test", seed), [run])
+            tests[threads] += again
+    line = {name: _median(tests[1], name) for name in ("ndcg@10", "recall@10")}
+    return {
+        "benchmark": "cold items" if options.cold else "ranking",
+        "model": model,
+        **line,
+        "seconds": {threads: _median(done, "seconds") for threads, done in tests.items()},
+        "validation": {name: round(value, 4) for name, value in found[best].items()},
+        "settings": trials[best],
+        "trials": options.trials,
+        "seeds": options.seeds,
+        "tuning_s": round(sum(trial["seconds"] for trial in found), 1),
+        "version": version,
+    }
+
+
+def _median(runs: list[dict[str, float]], name: str) -> float:
+    return round(statistics.median(run[name] for run in runs), 4)
+
+
+def processor() -> str:
+    """Return the processor's model, and how many of them there are."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = {line.partition(": ")[2] for line in lines if line.startswith("model name")}
+    return f"{os.cpu_count()} × {', '.join(names) or 'unknown'}"
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--peers-python", required=True, help="has lightfm-next and implicit")
+    parser.add_argument("--models", nargs="+", help="of RANGES, default all")
+    parser.add_argument("--cold", action="store_true", help="rank films that nobody had chosen")
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--trials-file", type=Path, help="gets a line of JSON per trial")
+    options = parser.parse_args()
+
+    def split_of(stage: str, seed: int) -> Split:
+        return split_items(stage, seed) if options.cold else split_by_time(stage)
+
+    ranges = COLD_RANGES if options.cold else RANGES
+    for model in options.models or ranges:
+        line = measure(model, ranges[model], split_of, options)
+        load = round(os.getloadavg()[0], 1)
+        machine = {"processors": processor(), "load_average": load, "commit": commit()}
+        print(json.dumps({**line, **machine}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
