@@ -13,8 +13,9 @@ films, and those of seed 0 are tuned on.
 Every model has as many trials, drawn at random from RANGES by the same seed. The one with the best
 validation ndcg@10 is trained on training and validation rows with each of the seeds, on 1 and on 2
 threads. Each model gives one line of JSON: medians over the seeds of ndcg@10 and recall@10, on 1
-thread, and the seconds of training, from rows in memory. PATH is an interpreter with lightfm-next
-and implicit. `--trials-file` keeps what every trial reached.
+thread, and the seconds of training, from rows in memory: by the clock, and of the processor on 1
+thread, which other programs disturb less. PATH is an interpreter with lightfm-next and implicit.
+`--trials-file` keeps what every trial reached.
 """
 
 import argparse
@@ -93,43 +94,54 @@ def train(
         found = []
         for number in range(len(runs)):
             with np.load(folder / f"run-{number}.npz") as run:
-                found.append({**judge(run["scores"], split), "seconds": float(run["seconds"])})
+                seconds = dict(
+                    zip(("seconds", "processor_s"), run["seconds"].tolist(), strict=True)
+                )
+                found.append({**judge(run["scores"], split), **seconds})
         return found, (folder / "version").read_text()
 
 
-def measure(
-    model: str,
-    ranges: dict[str, tuple[type, float, float]],
-    split_of: Callable[[str, int], Split],
-    options: argparse.Namespace,
-) -> dict[str, object]:
-    """Tune a model, train it with its best settings, and return its line."""
+def tune(model: str, split: Split, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings with the best validation ndcg@10, and what was found on the way."""
     rng = np.random.default_rng(0)
+    ranges = (COLD_RANGES if options.cold else RANGES)[model]
     trials = [draw(ranges, rng) for _ in range(options.trials)]
     runs = [{"settings": settings, "seed": 0, "threads": 1} for settings in trials]
-    found, _ = train(options.peers_python, model, split_of("validation", 0), runs)
+    found, _ = train(options.peers_python, model, split, runs)
     if options.trials_file:
         with options.trials_file.open("a") as file:
             for settings, trial in zip(trials, found, strict=True):
                 file.write(json.dumps({"model": model, **settings, **trial}) + "\n")
     best = max(range(len(found)), key=lambda trial: found[trial]["ndcg@10"])
+    return {
+        "settings": trials[best],
+        "validation": round(found[best]["ndcg@10"], 4),
+        "trials": options.trials,
+        "tuning_s": round(sum(trial["processor_s"] for trial in found), 1),
+    }
+
+
+def measure(
+    model: str,
+    tuned: dict[str, Any],
+    split_of: Callable[[str, int], Split],
+    options: argparse.Namespace,
+) -> dict[str, object]:
+    """Train a model with its best settings, and return its line."""
     tests: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for seed in options.seeds:
         for threads in tests:
-            run = {"settings": trials[best], "seed": seed, "threads": threads}
+            run = {"settings": tuned["settings"], "seed": seed, "threads": threads}
             again, version = train(options.peers_python, model, split_of("test", seed), [run])
             tests[threads] += again
-    line = {name: _median(tests[1], name) for name in ("ndcg@10", "recall@10")}
+    names = ("ndcg@10", "recall@10", "processor_s")
     return {
         "benchmark": "cold items" if options.cold else "ranking",
         "model": model,
-        **line,
+        **{name: _median(tests[1], name) for name in names},
         "seconds": {threads: _median(done, "seconds") for threads, done in tests.items()},
-        "validation": {name: round(value, 4) for name, value in found[best].items()},
-        "settings": trials[best],
-        "trials": options.trials,
+        **tuned,
         "seeds": options.seeds,
-        "tuning_s": round(sum(trial["seconds"] for trial in found), 1),
         "version": version,
     }
 
@@ -153,15 +165,22 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="rank films that nobody had chosen")
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--tuned", type=Path, help="lines of an earlier run: settings from there")
     parser.add_argument("--trials-file", type=Path, help="gets a line of JSON per trial")
     options = parser.parse_args()
 
     def split_of(stage: str, seed: int) -> Split:
         return split_items(stage, seed) if options.cold else split_by_time(stage)
 
-    ranges = COLD_RANGES if options.cold else RANGES
-    for model in options.models or ranges:
-        line = measure(model, ranges[model], split_of, options)
+    known: dict[str, dict[str, Any]] = {}
+    if options.tuned:
+        kept = ("settings", "validation", "trials", "tuning_s")
+        for text in options.tuned.read_text().splitlines():
+            line = json.loads(text)
+            known[line["model"]] = {name: line[name] for name in kept}
+    for model in options.models or (COLD_RANGES if options.cold else RANGES):
+        tuned = known.get(model) or tune(model, split_of("validation", 0), options)
+        line = measure(model, tuned, split_of, options)
         load = round(os.getloadavg()[0], 1)
         machine = {"processors": processor(), "load_average": load, "commit": commit()}
         print(json.dumps({**line, **machine}), flush=True)

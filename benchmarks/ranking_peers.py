@@ -4,7 +4,7 @@
 
 FOLDER has `split.npz` and `runs.json`: a model and its runs, each with settings, seed and threads.
 Each run leaves `run-N.npz`: scores, float32, shape (num_users, num_items), and the seconds of
-training, from a matrix in memory. Nothing here needs fm_algo.
+training, from a matrix in memory, by the clock and of processors. Nothing here needs fm_algo.
 """
 
 import importlib.metadata
@@ -19,6 +19,17 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.float32]
 Settings = dict[str, float]
+
+
+class Clock:
+    """Takes the time of a block: seconds of the clock, and of all processors together."""
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *failure: object) -> None:
+        self.elapsed_s = time.perf_counter() - self._started[0]
+        self.processors_s = time.process_time() - self._started[1]
 
 
 class Matrices:
@@ -50,8 +61,8 @@ def _features(
 
 
 def run_lightfm(
-    loss: str, matrices: Matrices, settings: Settings, seed: int, threads: int
-) -> tuple[Scores, float]:
+    loss: str, matrices: Matrices, clock: Clock, settings: Settings, seed: int, threads: int
+) -> Scores:
     """Train LightFM, with features of users and items if there are any columns."""
     from lightfm import LightFM
 
@@ -61,60 +72,56 @@ def run_lightfm(
     if not chosen.pop("item_identity", 1):
         item_features = matrices.item_columns
     model = LightFM(loss=loss, random_state=seed, **chosen)
-    started = time.perf_counter()
-    model.fit(
-        matrices.choices.tocoo(),
-        user_features=matrices.user_features,
-        item_features=item_features,
-        epochs=epochs,
-        num_threads=threads,
-    )
-    elapsed_s = time.perf_counter() - started
+    with clock:
+        model.fit(
+            matrices.choices.tocoo(),
+            user_features=matrices.user_features,
+            item_features=item_features,
+            epochs=epochs,
+            num_threads=threads,
+        )
     _, users = model.get_user_representations(matrices.user_features)
     item_biases, items = model.get_item_representations(item_features)
-    return users @ items.T + item_biases, elapsed_s
+    scores: Scores = users @ items.T + item_biases
+    return scores
 
 
 def run_implicit(
-    kind: str, matrices: Matrices, settings: Settings, seed: int, threads: int
-) -> tuple[Scores, float]:
+    kind: str, matrices: Matrices, clock: Clock, settings: Settings, seed: int, threads: int
+) -> Scores:
     """Train implicit's BPR or ALS; BLAS keeps to one thread, as it asks."""
     from implicit.cpu.als import AlternatingLeastSquares
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     maker = {"bpr": BayesianPersonalizedRanking, "als": AlternatingLeastSquares}[kind]
     model = maker(num_threads=threads, random_state=seed, **settings)
-    started = time.perf_counter()
-    model.fit(matrices.choices, show_progress=False)
-    elapsed_s = time.perf_counter() - started
-    return model.user_factors @ model.item_factors.T, elapsed_s
-
-
-def run(
-    model: str, matrices: Matrices, settings: Settings, seed: int, threads: int
-) -> tuple[Scores, float]:
-    """Train a model named LIBRARY-LOSS; one that diverges gives scores of 0."""
-    library, _, loss = model.partition("-")
-    trainer = {"lightfm": run_lightfm, "implicit": run_implicit}[library]
-    try:
-        scores, elapsed_s = trainer(loss, matrices, settings, seed, threads)
-    except ValueError as error:  # LightFM's, of numbers that are not finite
-        if "finite" not in str(error):
-            raise
-        scores, elapsed_s = np.zeros(matrices.choices.shape, np.float32), float("inf")
-    return np.nan_to_num(scores).astype(np.float32), elapsed_s
+    with clock:
+        model.fit(matrices.choices, show_progress=False)
+    scores: Scores = model.user_factors @ model.item_factors.T
+    return scores
 
 
 def main() -> None:
-    """Make the runs that the folder asks for."""
+    """Make the runs that the folder asks for; one that diverges gives scores of 0."""
     folder = Path(sys.argv[1])
     matrices = Matrices(folder / "split.npz")
     asked = json.loads((folder / "runs.json").read_text())
+    library, _, kind = asked["model"].partition("-")
+    trainer = {"lightfm": run_lightfm, "implicit": run_implicit}[library]
     for number, chosen in enumerate(asked["runs"]):
-        scores, elapsed_s = run(asked["model"], matrices, **chosen)
-        np.savez(folder / f"run-{number}.npz", scores=scores, seconds=elapsed_s)
-    distribution = {"lightfm": "lightfm-next", "implicit": "implicit"}
-    name = distribution[asked["model"].partition("-")[0]]
+        clock = Clock()
+        try:
+            scores = trainer(kind, matrices, clock, **chosen)
+        except ValueError as error:  # LightFM's
+            if "finite" not in str(error):
+                raise
+            scores = np.zeros(matrices.choices.shape, np.float32)
+        np.savez(
+            folder / f"run-{number}.npz",
+            scores=np.nan_to_num(scores).astype(np.float32),
+            seconds=[clock.elapsed_s, clock.processors_s],
+        )
+    name = {"lightfm": "lightfm-next"}.get(library, library)
     (folder / "version").write_text(f"{name} {importlib.metadata.version(name)}")
 
 
