@@ -7,8 +7,8 @@
 A rating of 4 or 5 is a choice, and nothing else is known. Of users with 20 choices or more, the
 last 10 by time are the test, the 5 before them the validation. All films are ranked that the user
 has not chosen in the rows to learn from. `--cold` holds a random tenth of the films out instead,
-whole, and ranks only these, by genres, age group, gender and occupation; a seed draws its own
-films, and those of seed 0 are tuned on.
+whole, and ranks only these, by genres, age group, gender and occupation. A seed draws its own
+films; which ones it draws matters more than the model, so compare seed by seed.
 
 Every model has as many trials, drawn at random from RANGES by the same seed. The one with the best
 validation ndcg@10 is trained on training and validation rows with each of the seeds, on 1 and on 2
@@ -67,6 +67,9 @@ RANGES: dict[str, dict[str, tuple[type, float, float]]] = {
 COLD_RANGES = {name: {**RANGES[name], **_IDENTITY} for name in ("lightfm-warp", "lightfm-bpr")}
 """Whether each film has a feature of its own too is tuned: it says nothing of new films."""
 
+TUNING_DRAWS = 2
+"""On how many draws of cold films settings are compared."""
+
 
 def draw(ranges: dict[str, tuple[type, float, float]], rng: np.random.Generator) -> Settings:
     """Draw one trial's settings."""
@@ -101,13 +104,17 @@ def train(
         return found, (folder / "version").read_text()
 
 
-def tune(model: str, split: Split, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings with the best validation ndcg@10, and what was found on the way."""
+def tune(model: str, splits: list[Split], options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings with the best mean ndcg@10 of splits, and what was found on the way."""
     rng = np.random.default_rng(0)
     ranges = (COLD_RANGES if options.cold else RANGES)[model]
     trials = [draw(ranges, rng) for _ in range(options.trials)]
     runs = [{"settings": settings, "seed": 0, "threads": 1} for settings in trials]
-    found, _ = train(options.peers_python, model, split, runs)
+    by_split = [train(options.peers_python, model, split, runs)[0] for split in splits]
+    found = [
+        {name: statistics.mean(run[name] for run in trial) for name in trial[0]}
+        for trial in zip(*by_split, strict=True)
+    ]
     if options.trials_file:
         with options.trials_file.open("a") as file:
             for settings, trial in zip(trials, found, strict=True):
@@ -117,7 +124,7 @@ def tune(model: str, split: Split, options: argparse.Namespace) -> dict[str, Any
         "settings": trials[best],
         "validation": round(found[best]["ndcg@10"], 4),
         "trials": options.trials,
-        "tuning_s": round(sum(trial["processor_s"] for trial in found), 1),
+        "tuning_s": round(len(splits) * sum(trial["processor_s"] for trial in found), 1),
     }
 
 
@@ -141,7 +148,10 @@ def measure(
         **{name: _median(tests[1], name) for name in names},
         "seconds": {threads: _median(done, "seconds") for threads, done in tests.items()},
         **tuned,
-        "seeds": options.seeds,
+        "seeds": {
+            seed: round(run["ndcg@10"], 4)
+            for seed, run in zip(options.seeds, tests[1], strict=True)
+        },
         "version": version,
     }
 
@@ -172,6 +182,8 @@ def main() -> None:
     def split_of(stage: str, seed: int) -> Split:
         return split_items(stage, seed) if options.cold else split_by_time(stage)
 
+    draws = range(TUNING_DRAWS if options.cold else 1)
+    validations = [split_of("validation", seed) for seed in draws]
     known: dict[str, dict[str, Any]] = {}
     if options.tuned:
         kept = ("settings", "validation", "trials", "tuning_s")
@@ -179,7 +191,7 @@ def main() -> None:
             line = json.loads(text)
             known[line["model"]] = {name: line[name] for name in kept}
     for model in options.models or (COLD_RANGES if options.cold else RANGES):
-        tuned = known.get(model) or tune(model, split_of("validation", 0), options)
+        tuned = known.get(model) or tune(model, validations, options)
         line = measure(model, tuned, split_of, options)
         load = round(os.getloadavg()[0], 1)
         machine = {"processors": processor(), "load_average": load, "commit": commit()}
