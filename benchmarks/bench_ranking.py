@@ -1,8 +1,8 @@
-"""Rank what users of MovieLens-100k choose next, beside LightFM and implicit, all tuned alike.
+"""Rank what users of MovieLens-100k choose next: ours, LightFM and implicit, all tuned alike.
 
     python benchmarks/bench_ranking.py --peers-python PATH
     python benchmarks/bench_ranking.py --peers-python PATH --cold
-    python benchmarks/bench_ranking.py --peers-python PATH --models implicit-als --trials 10
+    python benchmarks/bench_ranking.py --models ours-warp ours-bpr
 
 A rating of 4 or 5 is a choice, and nothing else is known. Of users with 20 choices or more, the
 last 10 by time are the test, the 5 before them the validation. All films are ranked that the user
@@ -36,18 +36,43 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "local_test"))
 from ranking_data import Split, judge, save_split, split_by_time, split_items  # noqa: E402
 
-Settings = dict[str, float]
+Settings = dict[str, Any]
+Ranges = dict[str, tuple[type, float, float] | str]
+"""Per setting its type, the least and the greatest value; or a word, which is no choice."""
 
-_LIGHTFM: dict[str, tuple[type, float, float]] = {
+_OURS: Ranges = {
+    "num_factors": (int, 16, 128),
+    "linear_rate": (float, 0.1, 3.0),
+    "linear_wd": (float, 1e-7, 1e-3),
+    "factors_init_sigma": (float, 0.003, 0.05),
+    "mini_batch_size": (int, 100, 1000),
+    "negative_sampling_power": (float, 0.05, 1.0),
+}
+_LIGHTFM: Ranges = {
     "no_components": (int, 16, 128),
     "learning_rate": (float, 0.005, 0.3),
     "item_alpha": (float, 1e-7, 1e-3),
     "user_alpha": (float, 1e-7, 1e-3),
     "epochs": (int, 5, 150),
 }
-_WARP = {**_LIGHTFM, "max_sampled": (int, 3, 100)}
-_IDENTITY = {"item_identity": (bool, 0, 1)}
-RANGES: dict[str, dict[str, tuple[type, float, float]]] = {
+_WARP: Ranges = {**_LIGHTFM, "max_sampled": (int, 3, 100)}
+RANGES: dict[str, Ranges] = {
+    "ours-warp": {
+        **_OURS,
+        "optimizer": "adam",
+        "factors_lr": (float, 0.0007, 0.01),
+        "factors_wd": (float, 1e-5, 1e-3),
+        "num_negatives": (int, 3, 30),
+        "epochs": (int, 4, 40),
+    },
+    "ours-bpr": {
+        **_OURS,
+        "optimizer": "adagrad",
+        "factors_lr": (float, 0.02, 0.3),
+        "factors_wd": (float, 1e-6, 1e-3),
+        "num_negatives": (int, 1, 4),
+        "epochs": (int, 5, 60),
+    },
     "lightfm-warp": _WARP,
     "lightfm-bpr": _LIGHTFM,
     "implicit-bpr": {
@@ -63,23 +88,30 @@ RANGES: dict[str, dict[str, tuple[type, float, float]]] = {
         "iterations": (int, 3, 40),
     },
 }
-"""Per setting the least and the greatest value; those between are drawn evenly by logarithm."""
-COLD_RANGES = {name: {**RANGES[name], **_IDENTITY} for name in ("lightfm-warp", "lightfm-bpr")}
+"""What settings are drawn from, evenly by logarithm. Ours were narrowed by the validation rows."""
+COLD_RANGES: dict[str, Ranges] = {
+    name: {**RANGES[name], "item_identity": (bool, 0, 1)}
+    for name in ("ours-warp", "ours-bpr", "lightfm-warp", "lightfm-bpr")
+}
 """Whether each film has a feature of its own too is tuned: it says nothing of new films."""
 
 TUNING_DRAWS = 2
 """On how many draws of cold films settings are compared."""
 
 
-def draw(ranges: dict[str, tuple[type, float, float]], rng: np.random.Generator) -> Settings:
+def draw(ranges: Ranges, rng: np.random.Generator) -> Settings:
     """Draw one trial's settings."""
     settings: Settings = {}
-    for name, (kind, least, most) in ranges.items():
+    for name, range_ in ranges.items():
+        if isinstance(range_, str):
+            settings[name] = range_
+            continue
+        kind, least, most = range_
         if kind is bool:
             settings[name] = int(rng.integers(2))
-        else:
-            value = float(np.exp(rng.uniform(np.log(least), np.log(most))))
-            settings[name] = round(value) if kind is int else float(f"{value:.3g}")
+            continue
+        value = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+        settings[name] = round(value) if kind is int else float(f"{value:.3g}")
     return settings
 
 
@@ -91,9 +123,12 @@ def train(
         folder = Path(name)
         save_split(folder / "split.npz", split)
         (folder / "runs.json").write_text(json.dumps({"model": model, "runs": runs}))
-        program = ROOT / "benchmarks" / "ranking_peers.py"
+        is_ours = model.startswith("ours")
+        program = ROOT / "benchmarks" / f"ranking_{'ours' if is_ours else 'peers'}.py"
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # noqa: TID251 - the program's
-        subprocess.run([python, program, folder], env=environment, check=True)
+        subprocess.run(
+            [sys.executable if is_ours else python, program, folder], env=environment, check=True
+        )
         found = []
         for number in range(len(runs)):
             with np.load(folder / f"run-{number}.npz") as run:
@@ -170,7 +205,9 @@ def processor() -> str:
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--peers-python", required=True, help="has lightfm-next and implicit")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="has lightfm-next and implicit"
+    )
     parser.add_argument("--models", nargs="+", help="of RANGES, default all")
     parser.add_argument("--cold", action="store_true", help="rank films that nobody had chosen")
     parser.add_argument("--trials", type=int, default=30)

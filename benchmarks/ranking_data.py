@@ -16,7 +16,8 @@ from bench_quality import side_features
 from numpy.typing import NDArray
 
 from fm_algo.sparse import Int64Array
-from fm_algo.training.ranking_metrics import CUTOFF, ranking_metrics
+from fm_algo.training.metrics import CUTOFF
+from fm_algo.training.ranking.metrics import ranking_metrics
 
 LEAST_RATING = 4
 NUM_TEST, NUM_VALIDATION, LEAST_CHOICES = 10, 5, 20
