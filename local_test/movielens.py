@@ -71,6 +71,18 @@ def load_ratings() -> NDArray[np.int64]:
         return np.loadtxt(file, np.int64, skiprows=1, usecols=(0, 1, 2))
 
 
+def load_times() -> NDArray[np.int64]:
+    """Return when each of the ratings was given, in seconds since 1970; shape (100000,).
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the package is not in the cache and cannot be downloaded.
+    """
+    with _open("inter") as file:
+        return np.loadtxt(file, np.int64, skiprows=1, usecols=3)
+
+
 @contextlib.contextmanager
 def _open(kind: str) -> Iterator[IO[bytes]]:
     """Open a table in the package, which is downloaded if it is not in the cache."""
