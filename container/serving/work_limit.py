@@ -57,12 +57,16 @@ class WorkLimit:
         self._num_candidates += _count_candidates(rows)
         if self._num_candidates > _MAX_CANDIDATES:
             raise UserError(
-                f"the rows have {self._num_candidates} candidates, allowed: {_MAX_CANDIDATES} a "
-                "request"
+                f"the rows have {self._num_candidates} candidates{self._how_counted()}, allowed: "
+                f"{_MAX_CANDIDATES} a request"
             )
         uncertain = [row for row, its in asked.items() if its.uncertainty]
         if uncertain:
             self._take_uncertain(int(lengths[uncertain].sum()))
+
+    def _how_counted(self) -> str:
+        is_plain = self._model.field_weights is None
+        return "" if is_plain else ", each counted per column of its own"
 
     def _take_uncertain(self, num_entries: int) -> None:
         check_samples(self._model)
@@ -94,4 +98,4 @@ def _count_named(asked: Asked) -> int:
         return 0
     wanted = asked.configuration
     passes = (wanted.top_k is not None) + (wanted.similar is not None)
-    return passes * len(asked.items) + len(asked.exclude)
+    return passes * asked.items.num_vectors + len(asked.exclude)

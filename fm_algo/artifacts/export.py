@@ -8,7 +8,8 @@ from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.data.recordio_file import write_recordio
 from fm_algo.errors import UserError
 from fm_algo.model import FMModel
-from fm_algo.sparse import Float32Array
+from fm_algo.model.plain import Difference, as_plain, check_plain
+from fm_algo.sparse import Float32Array, Int32Array
 
 LIBFM_FILE = "model.libfm"
 
@@ -27,9 +28,12 @@ def save_npy(directory: Path, model: FMModel) -> None:
 
     Raises
     ------
+    UserError
+        If pairs of fields have weights.
     PlatformError
         If a file cannot be written.
     """
+    check_plain(model)
     for name, array in (("w0", model.w0), ("w", model.w), ("V", model.V)):
         _save_array(directory / f"{name}.npy", array)
 
@@ -46,6 +50,8 @@ def save_libfm(path: Path, model: FMModel) -> None:
 
     Raises
     ------
+    UserError
+        If pairs of fields have weights.
     PlatformError
         If it cannot be written.
 
@@ -53,6 +59,7 @@ def save_libfm(path: Path, model: FMModel) -> None:
     -----
     libFM 1.4.4, src/fm_core/fm_model.h, fm_model::saveModel and loadModel.
     """
+    check_plain(model)
     factors = " ".join(["%.9g"] * model.num_factors) + "\n"
     with write_whole(path) as file:
         file.write(f"#global bias W0\n{model.w0[0]:.9g}\n#unary interactions Wj\n".encode())
@@ -80,13 +87,14 @@ def item_vectors(model: FMModel, items: range) -> Float32Array:
     Raises
     ------
     UserError
-        If an item is not a feature of the model.
+        If an item is not a feature of the model, or pairs of fields have weights.
 
     Notes
     -----
     AWS Machine Learning Blog, "Extending Amazon SageMaker factorization machines algorithm to
     predict top x recommendations".
     """
+    check_plain(model)
     features = _features(model, items, "items")
     return np.hstack([model.V[features], model.w[features, np.newaxis]])
 
@@ -108,13 +116,16 @@ def user_vectors(model: FMModel, users: range) -> Float32Array:
     Raises
     ------
     UserError
-        If a user is not a feature of the model.
+        If a user is not a feature of the model, or pairs of fields have weights.
     """
+    check_plain(model)
     features = _features(model, users, "users")
     return np.hstack([model.V[features], np.ones((len(users), 1), np.float32)])
 
 
-def save_vectors(directory: Path, model: FMModel, items: range, users: range | None) -> None:
+def save_vectors(
+    directory: Path, model: FMModel, items: range, users: range | None
+) -> Difference | None:
     """Write items.npy and items.pbr, and users.npy and users.pbr if there are users.
 
     Parameters
@@ -122,11 +133,18 @@ def save_vectors(directory: Path, model: FMModel, items: range, users: range | N
     directory : Path
         Must exist.
     model : FMModel
+        Where pairs of fields have weights, the vectors are those of an ordinary machine that weighs
+        the fields of these features alike; of all features if there are no users.
     items, users : range
         As for `item_vectors` and `user_vectors`. The .pbr files are RecordIO-protobuf with one
         dense record per vector. items.pbr is for the training channel of SageMaker's k-NN
         (index_metric INNER_PRODUCT); its labels are the items' numbers, from 0. users.pbr is for
         k-NN requests.
+
+    Returns
+    -------
+    Difference or None
+        How that machine differs; None if all pairs count alike.
 
     Raises
     ------
@@ -137,14 +155,25 @@ def save_vectors(directory: Path, model: FMModel, items: range, users: range | N
     """
     if len(items) > _MAX_ITEMS:
         raise UserError(f"{len(items)} items, allowed are {_MAX_ITEMS}: labels are float32")
-    groups = {"items": item_vectors(model, items)}
+    plain, difference = as_plain(model, among=_fields_of(model, items, users))
+    groups = {"items": item_vectors(plain, items)}
     if users is not None:
-        groups["users"] = user_vectors(model, users)
+        groups["users"] = user_vectors(plain, users)
     for name, vectors in groups.items():
         _save_array(directory / f"{name}.npy", vectors)
         labels = np.arange(len(vectors), dtype=np.float32) if name == "items" else None
         with write_whole(directory / f"{name}.pbr") as file:
             write_recordio(file, vectors, labels)
+    return difference
+
+
+def _fields_of(model: FMModel, items: range, users: range | None) -> Int32Array | None:
+    """Return the fields of items and users; None if all may matter."""
+    if model.field_weights is None or users is None:
+        return None
+    fields = model.field_weights.space.field_map()
+    spans = _features(model, items, "items"), _features(model, users, "users")
+    return np.unique(np.concatenate([fields[span] for span in spans]))
 
 
 def _features(model: FMModel, features: range, what: str) -> slice:

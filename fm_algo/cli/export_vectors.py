@@ -1,11 +1,13 @@
 """`export-vectors`: write the vectors of items and users, for nearest-neighbour search."""
 
 import argparse
+from pathlib import Path
 
 from fm_algo.artifacts.export import save_vectors
 from fm_algo.artifacts.location import read_from, write_to
 from fm_algo.cli.arguments import add_target, feature_range
-from fm_algo.cli.convert import tell_of_the_rest
+from fm_algo.cli.console import note
+from fm_algo.cli.convert import tell_of_samples
 
 ABOUT = """\
 Write items.npy and items.pbr, and users.npy and users.pbr, into the directory DST.
@@ -37,8 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     model = read_from(options.source).model
-    write_to(
-        options.target,
-        lambda directory: save_vectors(directory, model, options.items, options.users),
-    )
-    tell_of_the_rest(model)
+
+    def save(directory: Path) -> None:
+        difference = save_vectors(directory, model, options.items, options.users)
+        if difference is not None:
+            note(str(difference))
+
+    write_to(options.target, save)
+    tell_of_samples(model)

@@ -14,7 +14,7 @@ from fm_algo.cli.console import printable, write, write_table
 from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.encoder import TableEncoder
 from fm_algo.data.tables.tables import Tables
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
 
 ABOUT = """\
 Tell what a model is: its kind, sizes and hyperparameters, its largest weights, and of a model of
@@ -23,6 +23,17 @@ tables the columns with their most frequent values.
 
 _MOST = 10
 """Weights that are told."""
+
+_LINES = (
+    "predictor_type",
+    "feature_dim",
+    "num_fields",
+    "num_factors",
+    "num_samples",
+    "bias",
+    "labels",
+)
+"""What is told first, where there is any."""
 
 _MOST_VALUES = 5
 """Values that are told of a column."""
@@ -60,7 +71,26 @@ def describe(read: StoredModel) -> dict[str, Any]:
     if tables is not None:
         found |= _of_tables(tables)
     name = int if tables is None else tables.encoder.feature_name
+    if model.field_weights is not None:
+        found |= _of_fields(model.field_weights)
     return found | {"largest_weights": _largest_weights(model, name)}
+
+
+def _of_fields(weights: FieldWeights) -> dict[str, Any]:
+    """Tell the largest weights of pairs of fields, without those of a field that has no pairs."""
+    fields = weights.space.fields
+    first, second = np.triu_indices(len(fields))
+    told = (first != second) | (weights.R[first, second] != 1)
+    first, second = first[told], second[told]
+    of_pairs = weights.R[first, second]
+    largest = np.argsort(-np.abs(of_pairs), kind="stable")[:_MOST]
+    return {
+        "num_fields": len(fields),
+        "largest_field_weights": [
+            {"fields": [fields[first[at]], fields[second[at]]], "weight": float(of_pairs[at])}
+            for at in largest
+        ],
+    }
 
 
 def _of_tables(tables: Tables) -> dict[str, Any]:
@@ -113,8 +143,8 @@ def _largest_weights(
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name in ("predictor_type", "feature_dim", "num_factors", "num_samples", "bias", "labels"):
-        if found[name] not in (None, 0):
+    for name in _LINES:
+        if found.get(name) not in (None, 0):
             yield name, _shown(found[name])
     for name, value in found["hyperparameters"].items():
         yield f"hyperparameter {name}", _shown(value)
@@ -128,6 +158,9 @@ def _lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         seen = found["seen"]
         pairs = f"{seen['num_pairs']} pairs, {seen['num_users']} values of {seen['user']}"
         yield f"seen {seen['item']} by {seen['user']}", pairs
+    for weight in found.get("largest_field_weights", ()):
+        pair = " × ".join(map(_shown, weight["fields"]))
+        yield f"weight of {pair}", f"{weight['weight']:+.4g}"
     for weight in found["largest_weights"]:
         yield f"weight {_shown(weight['feature'])}", f"{weight['weight']:+.4g}"
 

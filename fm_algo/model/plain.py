@@ -15,7 +15,6 @@ Wang, Chang and Kolter, "The Mixing method: low-rank coordinate descent for semi
 with diagonal constraints", 2017, arXiv:1706.00476.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
 from fm_algo.model.fm_model import FMModel
-from fm_algo.sparse import Float32Array, to_float32
+from fm_algo.sparse import Float32Array, Int32Array, to_float32
 from fm_algo.sparse.feature_space import FeatureSpace
 
 TOLERANCE = 1e-6
@@ -49,14 +48,25 @@ class Difference:
         The largest difference of a weight r_fg, of pairs that occurred in training.
     fields : (str, str)
         The names of f and g.
+    times : int
+        How many times the factors it has.
     """
 
     error: float
     fields: tuple[str, str]
+    times: int
+
+    def __str__(self) -> str:
+        """Return a clause about it."""
+        first, second = self.fields
+        return (
+            f"the weights of pairs of fields became factors, {self.times} times as many; the one "
+            f"that moved most, of {first} and {second}, moved by {self.error:.2g}"
+        )
 
 
 def as_plain(
-    model: FMModel, *, max_factors: int | None = None, among: Sequence[int] | None = None
+    model: FMModel, *, max_factors: int | None = None, among: Int32Array | None = None
 ) -> tuple[FMModel, Difference | None]:
     """Return an ordinary factorization machine with the margins of a field-weighted one.
 
@@ -66,7 +76,7 @@ def as_plain(
     max_factors : int, optional
         How many factors there may be, the model's own num_factors at least. Fewer than it takes
         give other margins.
-    among : sequence of int, optional
+    among : int32, shape (n,), optional
         Numbers of the fields that matter, one at least. The factors of others become 0, and fewer
         factors do.
 
@@ -97,7 +107,7 @@ def as_plain(
             f"{max_factors} factors, allowed are {model.num_factors}, as the model has, or more"
         )
     fields = weights.space.fields
-    meant = np.arange(len(fields)) if among is None else np.unique(among)
+    meant = np.arange(len(fields), dtype=np.int32) if among is None else np.unique(among)
     R = weights.R[np.ix_(meant, meant)].astype(np.float64)
     is_free = R.diagonal() == 1
     limit = None if max_factors is None else max_factors // model.num_factors
@@ -109,7 +119,22 @@ def as_plain(
     U[meant] = root
     plain = FMModel(model.predictor_type, model.w0, model.w, _widened(model, weights.space, U))
     names = fields[meant[first]], fields[meant[second]]
-    return plain, Difference(float(error.max()), names)
+    return plain, Difference(float(error.max()), names, U.shape[1])
+
+
+def check_plain(model: FMModel) -> None:
+    """Check that a model is an ordinary machine, as layouts hold that know no weights of fields.
+
+    Raises
+    ------
+    UserError
+        If pairs of fields have weights.
+    """
+    if model.field_weights is not None:
+        raise UserError(
+            "pairs of fields have weights, which this layout cannot hold: give it what "
+            "fm_algo.model.plain.as_plain makes of the model"
+        )
 
 
 def _square_root(R: _Numbers, is_free: NDArray[np.bool_]) -> _Numbers:

@@ -28,6 +28,7 @@ from fm_algo.artifacts.whole_file import write_whole
 from fm_algo.errors import UserError
 from fm_algo.hyperparameters import OF_TABLES, Hyperparameters, parse_hyperparameters
 from fm_algo.model import FMModel, PredictorType
+from fm_algo.model.plain import check_plain
 from fm_algo.sparse import MAX_FEATURE_DIM, Float32Array
 
 ARCHIVE = "model_algo-1"
@@ -152,11 +153,13 @@ def save_builtin_model(
     Raises
     ------
     UserError
-        If the value of a hyperparameter is not allowed.
+        If the value of a hyperparameter is not allowed, or pairs of fields have weights.
     PlatformError
         If it cannot be written.
     """
     feature_dim, num_factors = model.V.shape
+    if isinstance(model, FMModel):
+        check_plain(model)
     parameters = {
         name: _text(value)
         for name, value in hyperparameters.items()

@@ -36,6 +36,12 @@ class NamedItems:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def num_vectors(self) -> int:
+        """How many products it takes to go through the candidates, with a vector per field each."""
+        fields = self.catalogue.fields
+        return len(self) * (1 if fields is None else len(fields))
+
     def numbers(self, cells: Sequence[Cell]) -> Int32Array:
         """Return the numbers of named candidates, without those that are none.
 

@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 
 from fm_algo import read_recordio
+from fm_algo.artifacts.builtin.artifact import load_builtin_model, save_builtin_model
 from fm_algo.artifacts.export import item_vectors, save_libfm, save_npy, save_vectors, user_vectors
 from fm_algo.data.formats.record import RecordIODecoder
 from fm_algo.errors import UserError
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
+from fm_algo.model.plain import as_plain
+from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 
 MODEL = FMModel(
     "regressor",
@@ -99,6 +103,72 @@ def test_without_users_there_are_no_users_files(tmp_path):
     save_vectors(tmp_path, MODEL, range(2), None)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["items.npy", "items.pbr"]
+
+
+def weighted_model(R):
+    """Features 0 and 1 are users, 2 to 4 items, 5 a day."""
+    random, fields = np.random.default_rng(0), np.array([0, 0, 1, 1, 1, 2], np.int32)
+    space = FeatureSpace.of_map(("user", "item", "day"), fields)
+    w0, w, V = (random.normal(size=shape).astype(np.float32) for shape in (1, 6, (6, 3)))
+    weights = FieldWeights(np.array(R, np.float32), space)
+    return FMModel("regressor", w0, w, V, field_weights=weights)
+
+
+@pytest.mark.parametrize("weight", [0.7, -1.5, 0.0])
+def test_vectors_of_users_and_items_hold_the_weight_of_their_pair_of_fields(tmp_path, weight):
+    model = weighted_model([[1, weight, 3], [weight, 1, -1], [3, -1, 1]])
+
+    difference = save_vectors(tmp_path, model, range(2, 5), range(2))
+
+    items, users = (np.load(tmp_path / f"{name}.npy") for name in ("items", "users"))
+    assert items.shape == (3, 4)  # no wider than without weights
+    assert difference.error < 1e-6
+    for user, item in np.ndindex(2, 3):
+        row = np.zeros((1, 6))
+        row[0, [user, item + 2]] = 1
+        expected = model.margin(CSRBatch.of(row))[0] - model.w0[0] - model.w[user]
+        np.testing.assert_allclose(users[user] @ items[item], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_vectors_of_items_alone_are_for_rows_of_every_field(tmp_path):
+    model = weighted_model([[1, 2, 3], [2, 1, -1], [3, -1, 1]])
+    plain, _ = as_plain(model)
+
+    save_vectors(tmp_path, model, range(2, 5), None)
+
+    assert np.load(tmp_path / "items.npy").tolist() == item_vectors(plain, range(2, 5)).tolist()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        save_npy,
+        lambda directory, model: save_libfm(directory / "model.libfm", model),
+        lambda directory, model: save_builtin_model(directory, model, {"epochs": 1}),
+        lambda directory, model: item_vectors(model, range(1)),
+        lambda directory, model: user_vectors(model, range(1)),
+    ],
+)
+def test_weights_of_fields_are_not_left_out_silently(tmp_path, write):
+    model = weighted_model(np.ones((3, 3)))
+
+    with pytest.raises(UserError, match="pairs of fields have weights, which this layout"):
+        write(tmp_path, model)
+    assert [*tmp_path.iterdir()] == []
+    write(tmp_path, as_plain(model)[0])
+
+
+def test_the_built_ins_layout_gives_the_same_scores(tmp_path):
+    model = weighted_model([[1, 2, 3], [2, 1, -1], [3, -1, 1]])
+
+    save_builtin_model(
+        tmp_path, as_plain(model)[0], {"epochs": 1, "interaction": "field_weighted", "l1": 0.0}
+    )
+
+    rows = CSRBatch.of(np.array([[1, 0, 0, 2, 0, 1], [0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, -1]]))
+    np.testing.assert_allclose(
+        load_builtin_model(tmp_path).margin(rows), model.margin(rows), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_more_items_than_a_label_can_number_are_refused(tmp_path):

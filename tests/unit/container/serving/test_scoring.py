@@ -18,6 +18,8 @@ from fm_algo.data.formats.content_type import (
     LIBSVM,
     RECORDIO_PROTOBUF,
 )
+from fm_algo.data.tables.named_model import NamedModel
+from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import AlgorithmError, UserError
 from fm_algo.model import FMModel
 from fm_algo.model.field_weights import FieldWeights
@@ -166,6 +168,40 @@ def test_what_rows_ask_for_is_limited_for_all_pieces_together(model, monkeypatch
     assert answer(model, 2 * line, JSONLINES, None, piece_bytes=len(line))[0].num_rows == 2
     with pytest.raises(UserError, match="6 candidates, allowed: 4 a request"):
         answer(model, 3 * line, JSONLINES, None, piece_bytes=len(line))
+
+
+def test_a_candidate_counts_once_per_column_where_pairs_of_columns_have_weights(
+    model, table_encoder, monkeypatch
+):
+    monkeypatch.setattr(work_limit, "_MAX_CANDIDATES", 9)
+    n = table_encoder.feature_dim
+    weighted = FMModel(
+        *("regressor", model.w0, np.ones(n, np.float32), np.ones((n, 2), np.float32)),
+        field_weights=FieldWeights.of_ones(table_encoder.space),
+    )
+    tables = Tables(table_encoder).with_candidates(weighted)
+    line = json.dumps({"user": "u1", "configuration": {"top_k": 1}}).encode() + b"\n"
+    plain = dataclasses.replace(weighted, field_weights=None)
+    plain = NamedModel.of(plain, Tables(table_encoder).with_candidates(plain))
+
+    # Three items, with features in item, genres and price.
+    assert answer(plain, 3 * line, JSONLINES, None)[0].num_rows == 3
+    assert answer(NamedModel.of(weighted, tables), line, JSONLINES, None)[0].num_rows == 1
+    with pytest.raises(
+        UserError, match=r"18 candidates, each counted per column of its own, allowed: 9 a request"
+    ):
+        answer(NamedModel.of(weighted, tables), 2 * line, JSONLINES, None)
+
+
+def test_weights_of_fields_that_are_no_numbers_are_not_the_rows_fault(model):
+    space = FeatureSpace.of_map(("a", "b"), np.arange(2, dtype=np.int32))
+    weights = FieldWeights(np.full((2, 2), np.nan, np.float32), space)
+
+    with pytest.raises(AlgorithmError, match="expected a finite number"):
+        answer(
+            dataclasses.replace(model, field_weights=weights),
+            b'{"instances": [{"features": [1, 1]}]}', JSON, None,
+        )  # fmt: skip
 
 
 UNCERTAIN = {"features": [2, 0], "configuration": {"uncertainty": True}}
