@@ -7,17 +7,19 @@
 It prints one line of JSON for each of these, in this order:
 
 - check: largest difference between this kernel's parameters and the reference's after a few steps,
-  for each optimiser;
+  for each optimiser, without and with weights of fields;
 - copy: the rate at which the card copies within its memory, bytes read plus bytes written;
 - epoch: rows per second, for each mini-batch size, over the epochs after the first, from the data
   in GPU memory to the epoch's metrics. Beside it, the bytes that must move, as a rate and as a
   share of the copy's rate (`least_bytes`, `gathered_bytes`), and the log loss of held-out rows;
-- torch: the same model and data, written with torch's Embedding and SparseAdam, on the same card.
+- torch: the same model and data, written with torch's Embedding and SparseAdam, on the same card;
+- fields: rows per second with interaction=field_weighted, a weight per pair of the 39 fields.
 
 Data: that of bench_train.py, 39 entries of value 1 per row.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -29,13 +31,16 @@ from bench_train import commit, make_rows
 from peers import LEARNING_RATE, NUM_EPOCHS, NUM_FIELDS, log_loss, run_torch
 
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.gradient.mini_batches import CachedRows
 from fm_algo.training.gradient.optimizers import UPDATE_RULES
 from fm_algo.training.gradient.reference import ReferenceKernel
+from fm_algo.training.gradient.select import make_gpu_kernel
 from fm_algo.training.initialization import draw_initial, initial_model
 from fm_algo.training.report import EpochReport
+from fm_algo.training.state import write_model
 from fm_algo.training.trainer import train
 
 NUM_TEST = 20_000
@@ -44,10 +49,9 @@ SAMPLED_BATCHES = 4
 
 def check(device: str) -> dict[str, float]:
     """Train a little with each optimiser; return the largest differences from the reference."""
-    from fm_algo.training.gradient.gpu import GPUKernel
-
     differences: dict[str, float] = {}
-    for optimizer in UPDATE_RULES:
+    num_rows, num_steps = (3, 1) if device == "cpu" else (8, 20)
+    for optimizer, interaction in itertools.product(UPDATE_RULES, ("all", "field_weighted")):
         feature_dim = 10 * NUM_FIELDS
         chosen = parse_hyperparameters(
             {
@@ -59,20 +63,36 @@ def check(device: str) -> dict[str, float]:
                 "eps": 1e-3,  # the default enlarges rounding errors of gradients near 0
                 "factors_init_sigma": 0.1,
                 "factors_lr": 0.01,
+                **_interaction(interaction, feature_dim),
             }
         )
-        reference = ReferenceKernel(initial_model(chosen), chosen)
-        kernel = GPUKernel.starting_from(initial_model(chosen), chosen, device)
-        for seed in range(1 if device == "cpu" else 20):
-            batch = make_rows(8, feature_dim, seed)
+        start = initial_model(chosen, chosen.numbered_fields)
+        reference = ReferenceKernel(start, chosen)
+        kernel = make_gpu_kernel(chosen, chosen.numbered_fields, device)
+        write_model(start, kernel.writable_model())
+        for seed in range(num_steps):
+            batch = make_rows(num_rows, feature_dim, seed)
             reference.step(reference.prepare(batch))
             kernel.step(kernel.prepare(batch))
-        ours, theirs = kernel.model(), reference.model()
-        differences[optimizer] = max(
-            float(np.max(np.abs(getattr(ours, name) - getattr(theirs, name))))
-            for name in ("w0", "w", "V")
-        )
+        name = optimizer if interaction == "all" else f"{optimizer}, {interaction}"
+        differences[name] = _largest_difference(kernel.model(), reference.model())
     return differences
+
+
+def _interaction(interaction: str, feature_dim: int) -> dict[str, object]:
+    """Return the hyperparameters of an interaction; the fields are those of `make_rows`."""
+    if interaction == "all":
+        return {}
+    width = feature_dim // NUM_FIELDS
+    firsts = [width * number for number in range(NUM_FIELDS)]
+    return {"interaction": interaction, "feature_fields": json.dumps(firsts)}
+
+
+def _largest_difference(model: FMModel, other: FMModel) -> float:
+    pairs = [(getattr(model, name), getattr(other, name)) for name in ("w0", "w", "V")]
+    if model.field_weights is not None and other.field_weights is not None:
+        pairs.append((model.field_weights.R, other.field_weights.R))
+    return max(float(np.max(np.abs(one - another))) for one, another in pairs)
 
 
 def copy_bandwidth(device: str, num_bytes: int) -> float:
@@ -124,9 +144,7 @@ def train_epochs(
     rows: CSRBatch, test: CSRBatch, chosen: Hyperparameters, device: str, *, profile: bool
 ) -> tuple[float, float]:
     """Train with the GPU kernel; return seconds of a later epoch and held-out log loss."""
-    from fm_algo.training.gradient.gpu import GPUKernel
-
-    kernel = GPUKernel(chosen, device)
+    kernel = make_gpu_kernel(chosen, chosen.numbered_fields, device)
     draw_initial(kernel.writable_model(), chosen)
     source = CachedRows(rows, chosen, kernel.hold(rows))
     learner = GradientLearner(kernel, chosen, source)
@@ -165,41 +183,56 @@ def main() -> None:
     rows = make_rows(options.num_rows, options.feature_dim, seed=1)
     test = make_rows(num_test, options.feature_dim, seed=2)
     for size in options.mini_batch_sizes:
-        chosen = parse_hyperparameters(
-            {
-                "feature_dim": options.feature_dim,
-                "num_factors": options.num_factors,
-                "predictor_type": "binary_classifier",
-                "optimizer": options.optimizer,
-                "mini_batch_size": size,
-                "epochs": NUM_EPOCHS,
-                "linear_lr": LEARNING_RATE,
-                "factors_lr": LEARNING_RATE,
-            }
-        )
-        epoch_s, loss = train_epochs(rows, test, chosen, device, profile=options.profile)
-        rates = {}
-        for name, count in zip(
-            ("least_bytes", "gathered_bytes"), least_bytes(rows, chosen), strict=True
-        ):
-            rates[f"{name}_gb_per_second"] = round(count / epoch_s / 1e9, 3)
-            rates[f"{name}_share_of_copy"] = round(count / epoch_s / bandwidth, 3)
-        described = {
-            "mini_batch_size": size,
-            "num_factors": options.num_factors,
-            "num_rows": options.num_rows,
-            "feature_dim": options.feature_dim,
-        }
-        ours = rows.num_rows / epoch_s
-        _print(
-            "epoch", device, **described, optimizer=options.optimizer,
-            rows_per_second=round(ours), log_loss=round(loss, 5), **rates,
-        )  # fmt: skip
-        theirs, loss = run_torch(rows, test, options.num_factors, size, device)
-        _print(
-            "torch", device, **described, rows_per_second=round(theirs), log_loss=round(loss, 5),
-            this_kernel_is_times_as_fast=round(ours / theirs, 2),
-        )  # fmt: skip
+        measure(rows, test, size, bandwidth, device, options)
+
+
+def measure(
+    rows: CSRBatch,
+    test: CSRBatch,
+    size: int,
+    bandwidth: float,
+    device: str,
+    options: argparse.Namespace,
+) -> None:
+    """Print the lines of one size of mini-batches."""
+    sizes = {
+        "mini_batch_size": size,
+        "num_factors": options.num_factors,
+        "feature_dim": options.feature_dim,
+    }
+    described = sizes | {"num_rows": options.num_rows}
+    common = sizes | {
+        "predictor_type": "binary_classifier",
+        "optimizer": options.optimizer,
+        "epochs": NUM_EPOCHS,
+        "linear_lr": LEARNING_RATE,
+        "factors_lr": LEARNING_RATE,
+    }
+    chosen = parse_hyperparameters(common)
+    epoch_s, loss = train_epochs(rows, test, chosen, device, profile=options.profile)
+    rates = {}
+    for name, count in zip(
+        ("least_bytes", "gathered_bytes"), least_bytes(rows, chosen), strict=True
+    ):
+        rates[f"{name}_gb_per_second"] = round(count / epoch_s / 1e9, 3)
+        rates[f"{name}_share_of_copy"] = round(count / epoch_s / bandwidth, 3)
+    ours = rows.num_rows / epoch_s
+    _print(
+        "epoch", device, **described, optimizer=options.optimizer,
+        rows_per_second=round(ours), log_loss=round(loss, 5), **rates,
+    )  # fmt: skip
+    theirs, loss = run_torch(rows, test, options.num_factors, size, device)
+    _print(
+        "torch", device, **described, rows_per_second=round(theirs), log_loss=round(loss, 5),
+        this_kernel_is_times_as_fast=round(ours / theirs, 2),
+    )  # fmt: skip
+    weighted = parse_hyperparameters(common | _interaction("field_weighted", options.feature_dim))
+    epoch_s, loss = train_epochs(rows, test, weighted, device, profile=options.profile)
+    _print(
+        "fields", device, **described, num_fields=NUM_FIELDS, optimizer=options.optimizer,
+        rows_per_second=round(rows.num_rows / epoch_s), log_loss=round(loss, 5),
+        times_as_fast_as_without=round(rows.num_rows / epoch_s / ours, 2),
+    )  # fmt: skip
 
 
 def _print(what: str, device: str, **values: object) -> None:
