@@ -25,9 +25,8 @@ from fm_algo.cli import (
     score,
     similar,
 )
-from fm_algo.model import FieldWeights, FMModel
+from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
-from fm_algo.sparse.feature_space import FeatureSpace
 
 DATA = Path(__file__).parents[1] / "data" / "builtin"
 PACKED = str(DATA / "binary-k8-d100" / "model.tar.gz")
@@ -204,21 +203,6 @@ def test_a_layout_without_samples_is_said_to_have_none(
     if command.endswith("builtin"):
         loaded = load_builtin_model(tmp_path / "new" / "model_algo-1")
         assert loaded.V.tobytes() == sampled.V.tobytes()
-
-
-@pytest.mark.parametrize("layout", ["builtin", "npy", "libfm"])
-def test_a_layout_without_weights_of_fields_is_said_to_have_none(layout, tmp_path, capsys):
-    space = FeatureSpace.of_map(("a", "b"), np.array([0, 1], np.int32))
-    weights = FieldWeights(np.ones((2, 2), np.float32), space)
-    parameters = [np.zeros(shape, np.float32) for shape in (1, 2, (2, 2))]
-    save_model(tmp_path, FMModel("regressor", *parameters, field_weights=weights), {})
-
-    run("convert", tmp_path, tmp_path / "new", "--to", layout)
-
-    assert capsys.readouterr().err == (
-        "python -m fm_algo: the layout holds no weights of fields: scores will be those of w0, w "
-        "and V alone, which is another model\n"
-    )
 
 
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path, capsys):
