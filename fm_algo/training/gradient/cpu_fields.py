@@ -15,7 +15,7 @@ from fm_algo.training.gradient.field_passes import (
     sum_pairs,
     update_pairs,
 )
-from fm_algo.training.gradient.field_rows import FieldRows, by_field
+from fm_algo.training.gradient.field_rows import FieldRows, by_field, fields_of_ascending
 from fm_algo.training.gradient.optimizers import field_weights_lr, learning_rate
 from fm_algo.training.gradient.passes import update_columns
 from fm_algo.training.gradient.transpose import transpose
@@ -64,7 +64,9 @@ class FieldCPUKernel(CPUKernel):
         """Sort a mini-batch by fields and by columns; may run during other steps."""
         rows = by_field(batch, self._space)
         columns = transpose(rows.as_batch())
-        return FieldBatch(batch, columns, rows, self._space.field_of(columns.features))
+        space = self._space
+        fields = fields_of_ascending(columns.features, space.firsts, space.numbers)
+        return FieldBatch(batch, columns, rows, fields)
 
     def step(self, prepared: PreparedBatch) -> Float32Array:
         """Update the parameters once; return the margins before that, float32, (num_rows,)."""
@@ -74,13 +76,12 @@ class FieldCPUKernel(CPUKernel):
         R = self._field_weights()
         margin, sums, weighted_sums, within = self._forward_fields(rows, R)
         residual = self._residuals(margin, prepared.batch)
-        place_residual = np.repeat(residual, np.diff(rows.row_starts))
-        by_pair = sum_pairs(rows, residual, sums, within, self._num_fields)
+        by_pair, place_residual = sum_pairs(rows, residual, sums, within, self._num_fields)
         bias, parameter_rows, w_at, constants = self._begin_update()
         update_columns(
             columns.features, columns.starts, columns.rows, columns.values, place_residual,
             weighted_sums, bias, parameter_rows, w_at, constants,
-            (residual, R.diagonal()[prepared.column_fields]),
+            (residual, prepared.column_fields, R),
         )  # fmt: skip
         chosen = self._hyperparameters
         lr = learning_rate(chosen.optimizer, field_weights_lr(chosen), int(parameters.num_steps[0]))

@@ -227,8 +227,8 @@ def sum_pairs(
     sums: Float32Array,
     within: Float32Array,
     num_fields: int,
-) -> Float32Array:
-    """Sum the gradient by R.
+) -> tuple[Float32Array, Float32Array]:
+    """Sum the gradient by R, and give each place the residual of its row.
 
     Parameters
     ----------
@@ -243,55 +243,61 @@ def sum_pairs(
 
     Returns
     -------
-    float32, shape (T, F, F)
+    by_pair : float32, shape (T, F, F)
         Its sum over the T parts of the mini-batch, whose number does not depend on that of threads.
         Pairs (f, g) with f <= g alone are right.
+    place_residual : float32, shape (p,)
     """
     num_rows = len(residual)
     rows_a_part = max(_ROWS_A_PIECE, -(-num_rows // _MOST_PARTS))
     num_padded = -(-num_fields // 12) * 12  # whole tiles
     parts = np.zeros((-(-num_rows // rows_a_part), num_padded, num_padded), np.float32)
-    _sum_parts(rows_a_part, rows.row_starts, rows.fields, residual, sums, within, num_fields, parts)
-    return parts
+    place_residual = np.empty(rows.num_places, np.float32)
+    _sum_parts(
+        rows_a_part, (rows.row_starts, rows.fields), residual, sums, within,
+        num_fields, parts, place_residual,
+    )  # fmt: skip
+    return parts, place_residual
 
 
 # Numba makes slow code of other loops in a parallel function: this one has no others.
 @njit(parallel=True, nogil=True, error_model="numpy", cache=True)
 def _sum_parts(
     rows_a_part: int,
-    row_starts: Int64Array,
-    fields: Int32Array,
+    places: tuple[Int64Array, Int32Array],
     residual: Float32Array,
     sums: Float32Array,
     within: Float32Array,
     num_fields: int,
     parts: Float32Array,
+    place_residual: Float32Array,
 ) -> None:
     for part in prange(len(parts)):
-        start, stop = part * rows_a_part, min(len(residual), (part + 1) * rows_a_part)
-        _sum_part(start, stop, row_starts, fields, residual, sums, within, num_fields, parts[part])
+        rows = part * rows_a_part, min(len(residual), (part + 1) * rows_a_part)
+        _sum_part(rows, places, residual, sums, within, num_fields, parts[part], place_residual)
 
 
 @njit(nogil=True, error_model="numpy")
 def _sum_part(
-    start: int,
-    stop: int,
-    row_starts: Int64Array,
-    fields: Int32Array,
+    rows: tuple[int, int],
+    places: tuple[Int64Array, Int32Array],
     residual: Float32Array,
     sums: Float32Array,
     within: Float32Array,
     num_fields: int,
     products: Float32Array,
+    place_residual: Float32Array,
 ) -> None:
-    """Add what the rows from `start` to `stop` say, a piece at a time."""
+    """Add what some rows say, a piece at a time."""
+    row_starts, fields = places
     place_of = np.empty((_ROWS_A_PIECE, len(products)), np.uint32)
-    for first in range(start, stop, _ROWS_A_PIECE):
-        last = min(stop, first + _ROWS_A_PIECE)
+    for first in range(rows[0], rows[1], _ROWS_A_PIECE):
+        last = min(rows[1], first + _ROWS_A_PIECE)
         place_of[:] = len(sums) - 1
         for r in range(first, last):
             for p in range(row_starts[r], row_starts[r + 1]):
                 place_of[r - first, fields[p]] = p
+                place_residual[p] = residual[r]
                 products[fields[p], fields[p]] += residual[r] * within[p]
         for f in range(0, num_fields, 3):
             for g in range(f // 4 * 4, num_fields, 4):

@@ -66,6 +66,20 @@ def by_field(batch: CSRBatch, space: FeatureSpace) -> FieldRows:
     return FieldRows(batch, row_starts, starts[: num_places + 1], fields[:num_places])
 
 
+@njit(nogil=True, cache=True)
+def fields_of_ascending(
+    features: Int32Array, firsts: Int64Array, numbers: Int32Array
+) -> Int32Array:
+    """Return the field of each feature, (n,); they are ascending, so no run is searched for."""
+    fields = np.empty(len(features), np.int32)
+    run = 0
+    for place in range(len(features)):
+        while run + 1 < len(firsts) and features[place] >= firsts[run + 1]:
+            run += 1
+        fields[place] = numbers[run]
+    return fields
+
+
 def _sort_by_field(batch: CSRBatch, space: FeatureSpace) -> CSRBatch:
     rows = np.repeat(np.arange(batch.num_rows), np.diff(batch.indptr))
     order = np.lexsort((space.field_of(batch.indices), rows))  # stable

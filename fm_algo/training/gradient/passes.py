@@ -326,12 +326,12 @@ def update_columns(
     parameters: Float32Array,
     w_at: int,
     constants: StepConstants,
-    of_fields: tuple[Float32Array, Float32Array] | None = None,
+    of_fields: tuple[Float32Array, Int32Array, Float32Array] | None = None,
 ) -> None:
     """Pass 3: update the parameters. Gradient by v_if: Σ_r g_r x_ri S_rf − v_if Σ_r g_r x_ri².
 
-    With weights of fields, `rows` are places, so that S_rf is Σ_g r_gf s_rg, and `of_fields` has
-    the residuals of the rows, and r_ff for each column, by which the last sum is multiplied.
+    With weights of fields, `rows` are places and S_rf is t_f (see `field_passes`); `of_fields` has
+    the residuals of the rows, the field of each column, and R. The last sum is multiplied by r_ff.
     """
     if constants.use_bias:
         by_row = residual if of_fields is None else of_fields[0]
@@ -367,6 +367,7 @@ def update_columns(
                     own.linear_lr, own.linear_wd, own,
                 )  # fmt: skip
             if of_fields is not None:
-                squares *= of_fields[1][c]
+                field = of_fields[1][c]
+                squares *= of_fields[2][field, field]
             decay = own.factors_wd - rescale * squares
             update_v(parameters, i, w_at, sums, decay, own)
