@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ranking_peers import Clock
 
-from fm_algo.answers.catalogue import item_vectors
+from fm_algo.answers.vectors import item_vectors
 from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 from fm_algo.model import FMModel
