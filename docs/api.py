@@ -16,6 +16,7 @@ PUBLIC = {
     "fm_algo": ["FMRegressor", "FMClassifier", "load_model", "read_recordio", "write_recordio"],
     "fm_algo.sparse": ["CSRBatch"],
     "fm_algo.model": ["FMModel"],
+    "fm_algo.model.plain": ["as_plain", "Difference"],
     "fm_algo.answers.explain": ["Explanation"],
     "fm_algo.answers.uncertainty": ["score_uncertainty", "Uncertainty"],
     "fm_algo.hyperparameters": ["Hyperparameters", "parse_hyperparameters"],

@@ -50,6 +50,11 @@ def fields_of(model: FMModel, features: Int32Array) -> Int32Array | None:
     return np.unique(model.field_weights.space.field_of(features))
 
 
+def num_blocks(fields: Int32Array | None) -> int:
+    """Return how many times num_factors the vectors of items in these fields are long."""
+    return 1 if fields is None else len(fields)
+
+
 def item_vectors(
     model: FMModel,
     indptr: Int64Array,
@@ -80,7 +85,7 @@ def item_vectors(
     items = CSRBatch(indptr, indices, values, None, model.feature_dim)
     if fields is None:
         fields = fields_of(model, indices)
-    width = model.num_factors * (1 if fields is None else len(fields))
+    width = model.num_factors * num_blocks(fields)
     V = np.empty((items.num_rows, width), np.float32)
     w = np.empty(items.num_rows, np.float32)
     entries_at_once = max(1, _NUMBERS_AT_ONCE // width)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fm_algo.answers.vectors import item_vectors
+from fm_algo.answers.vectors import fields_of, item_vectors, num_blocks
 from fm_algo.artifacts.tensors import Tensor, map_tensors
 from fm_algo.data.tables.encoder import named
 from fm_algo.data.tables.tables import Tables, item_rows
@@ -133,26 +133,29 @@ def float_tensor(*arrays: SlicedArray) -> Tensor:
 
 def _candidates(model: SlicedModel, items: CSRBatch, path: Path) -> dict[str, Tensor]:
     """Return the vectors of items, which are computed in blocks, and their weights."""
-    num_factors = model.V.shape[1]
+    fields = fields_of(model, items.indices) if isinstance(model, FMModel) else None
+    width = model.V.shape[1] * num_blocks(fields)
     weights = np.empty(items.num_rows, np.float32)
 
     def vectors() -> Iterator[Float32Array]:
         # A model that is not in memory is read from the file, in which it is by now.
         known = model if isinstance(model, FMModel) else _view_model(path, model.predictor_type)
-        entries = max(1, _BLOCK_NUMBERS // num_factors)
+        entries = max(1, _BLOCK_NUMBERS // width)
         first = 0
         while first < items.num_rows:
             limit = items.indptr[first] + entries
             stop = max(first + 1, int(np.searchsorted(items.indptr, limit, side="right")) - 1)
             stop = min(stop, first + entries)
             rows = items.rows(first, stop)
-            V, weights[first:stop] = item_vectors(known, rows.indptr, rows.indices, rows.values)
+            V, weights[first:stop] = item_vectors(
+                known, rows.indptr, rows.indices, rows.values, fields
+            )
             yield V
             first = stop
 
-    shape = (items.num_rows, num_factors)
-    V = Tensor(np.dtype(np.float32), shape, vectors)
-    return {"candidates.V": V, "candidates.w": Tensor.of(weights)}
+    V = Tensor(np.dtype(np.float32), (items.num_rows, width), vectors)
+    tensors = {"candidates.V": V, "candidates.w": Tensor.of(weights)}
+    return tensors if fields is None else tensors | {"candidates.fields": Tensor.of(fields)}
 
 
 def _view_model(path: Path, predictor_type: PredictorType) -> FMModel:

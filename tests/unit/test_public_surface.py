@@ -34,6 +34,7 @@ PUBLIC = {
     "fm_algo.errors": ["AlgorithmError", "FMError", "PlatformError", "UserError"],
     "fm_algo.hyperparameters": ["Hyperparameters", "parse_hyperparameters"],
     "fm_algo.model": ["FMModel"],
+    "fm_algo.model.plain": ["as_plain"],
     "fm_algo.sparse": ["CSRBatch"],
     "fm_algo.training.initialization": ["draw_initial"],
     "fm_algo.training.rows": ["Rows"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fm_algo.answers.catalogue import Catalogue
+from fm_algo.answers.vectors import num_blocks
 from fm_algo.data.tables.blocks import Block
 from fm_algo.data.tables.cells import Cell, text_of
 from fm_algo.data.tables.dictionary import UNKNOWN, Dictionary
@@ -39,8 +40,7 @@ class NamedItems:
     @property
     def num_vectors(self) -> int:
         """How many products it takes to go through the candidates, with a vector per field each."""
-        fields = self.catalogue.fields
-        return len(self) * (1 if fields is None else len(fields))
+        return len(self) * num_blocks(self.catalogue.fields)
 
     def numbers(self, cells: Sequence[Cell]) -> Int32Array:
         """Return the numbers of named candidates, without those that are none.

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_algo.answers.vectors import fields_of, item_vectors
+from fm_algo.answers.vectors import fields_of, item_vectors, num_blocks
 from fm_algo.data.tables.dictionary import UNKNOWN, UInt64Array
 from fm_algo.data.tables.encoder import SideTable, TableEncoder, below, named
 from fm_algo.data.tables.hashing import hash_text
@@ -195,7 +195,7 @@ class Tables:
         if items is None or self.candidates is None:
             return
         V, w, fields = self.candidates.V, self.candidates.w, self.candidates.fields
-        num_items, width = len(items.keys), num_factors * (1 if fields is None else len(fields))
+        num_items, width = len(items.keys), num_factors * num_blocks(fields)
         if V.shape != (num_items, width) or w.shape != (num_items,):
             raise UserError(
                 f"candidates V {V.shape} and w {w.shape} beside {num_items} items and num_factors "
