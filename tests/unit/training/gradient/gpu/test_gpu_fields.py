@@ -230,3 +230,23 @@ def test_one_kernel_goes_on_from_the_others_state(device, optimizer):
     assert_same_model(swapped_cpu, cpu)
     assert_same_model(swapped_gpu, cpu)
     assert swapped_gpu.state()["num_steps"] == 2
+
+
+@pytest.mark.parametrize("loss", ["bpr", "warp"])
+def test_comparisons_train_as_in_the_reference(device, loss, monkeypatch):
+    from fm_algo.training.gradient import gpu_fields
+
+    monkeypatch.setattr(gpu_fields, "_MOST_NUMBERS", 1)  # so groups may lie in two pieces
+    chosen = hyperparameters(loss=loss, linear_init_sigma=1)
+    batches = []
+    for seed, num_groups in ((0, 2), (1, 12)):
+        batch = make_batch(seed, 3 * num_groups)
+        labels = np.array([1, 0, 0] * num_groups, np.float32)
+        weights = np.repeat(np.arange(1, num_groups + 1, dtype=np.float32), 3)
+        batches.append(replace(batch, labels=labels, weights=weights if seed else None))
+    reference, kernel = ReferenceKernel(start(chosen), chosen), gpu_kernel(chosen, device)
+    for batch in batches:
+        sums = metrics_for(loss)
+        sums.update(step(reference, batch), batch.labels, batch.weights)
+        assert step(kernel, batch)() == pytest.approx(sums.state(), rel=3e-5, abs=3e-5)
+    assert_same_model(kernel, reference)
