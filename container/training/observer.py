@@ -171,8 +171,10 @@ class Observer:
         if not facts.num_rows:
             return
         where = " of this host" if len(self._job.resources.hosts) > 1 else ""
-        _log.info("training data%s: %s", where, "; ".join(facts.told()))
-        if facts.has_one_label and self._job.hyperparameters.loss is None:
+        predicts = self._job.hyperparameters.loss is None
+        told = facts.told(with_labels=predicts)
+        _log.info("training data%s: %s", where, "; ".join(told))
+        if facts.has_one_label and predicts:
             _log.warning(
                 "all labels of the training rows%s are %g: there is nothing to learn from them",
                 where,

@@ -81,12 +81,15 @@ class Facts:
         """Whether all labels are alike, so that nothing can be learnt."""
         return self.num_rows > 0 and self.label_min == self.label_max
 
-    def told(self) -> list[str]:
+    def told(self, *, with_labels: bool = True) -> list[str]:
         """Say what there is to know, in sentences; the first has the numbers of all data."""
+        labels = (
+            f"; labels from {self.label_min:g} to {self.label_max:g}, mean {self.label_mean:.4g}, "
+            f"deviation {self.label_deviation:.4g}"
+        )
         sentences = [
             f"{self.num_rows} rows with {self.num_entries} values, a density of "
-            f"{self.density:.3g}; labels from {self.label_min:g} to {self.label_max:g}, mean "
-            f"{self.label_mean:.4g}, deviation {self.label_deviation:.4g}"
+            f"{self.density:.3g}{labels if with_labels else ''}"
         ]
         if self.num_unseen:
             sentences.append(f"{self.num_unseen} of {self.feature_dim} features never occur")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fm_algo.loss import LOSSES, RANKING_LOSSES, Objective, PredictorType, RankingLoss
 from fm_algo.sparse import Float32Array
+from fm_algo.training.auc import AUCHistogram
 
 _Bools = NDArray[np.bool_]
 _Numbers = NDArray[np.float64]
@@ -76,7 +77,7 @@ class MetricSums(Protocol):
     weight: float
 
     @property
-    def auc(self) -> "AUCHistogram | None":
+    def auc(self) -> AUCHistogram | None:
         """The histogram behind roc_auc_score; None if that is not wanted."""
         ...
 
@@ -188,7 +189,7 @@ class ClassificationSums:
         Collects what roc_auc_score needs.
     """
 
-    def __init__(self, auc: "AUCHistogram | None" = None) -> None:
+    def __init__(self, auc: AUCHistogram | None = None) -> None:
         self.num_rows = 0
         self.weight = 0.0
         self._cross_entropy = 0.0
@@ -351,44 +352,3 @@ def _weight_where(is_chosen: _Bools, weights: Float32Array | None) -> float:
 def _restored(state: Mapping[str, float]) -> tuple[int, float]:
     """Return num_rows and weight; checkpoints of earlier releases know no weight."""
     return int(state["rows"]), float(state.get("weight", state["rows"]))
-
-
-class AUCHistogram:
-    """Area under the ROC curve, from weights of margins in 2^20 bins: 16 MB for any number of rows.
-
-    The float32 numbers of a bin share sign, exponent and the first 11 bits of the mantissa. So two
-    margins closer than 1/2048 of their size count as tied.
-
-    Attributes
-    ----------
-    counts : float64, shape (2, 2^20)
-        Weight of the rows per bin: negatives first, then positives. Without weights these are whole
-        numbers, and so are their sums: float64 is exact for 2^53 rows.
-    """
-
-    _BITS = 20
-
-    def __init__(self) -> None:
-        self.counts = np.zeros((2, 1 << self._BITS), np.float64)
-
-    def update(
-        self, margin: Float32Array, is_positive: _Bools, weights: Float32Array | None = None
-    ) -> None:
-        """Count rows: margins float32, shape (n,), whether the label is 1, and weights."""
-        bits = (margin + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0, which it equals
-        # To sort the bits like the floats, flip all bits of a negative one, else its sign bit.
-        negative = (bits >> np.uint32(31)).astype(bool)
-        ordered = np.where(negative, ~bits, bits | np.uint32(1 << 31))
-        bins = ordered >> np.uint32(32 - self._BITS)
-        np.add.at(
-            self.counts, (is_positive.astype(np.intp), bins), 1.0 if weights is None else weights
-        )
-
-    def area(self) -> float | None:
-        """Chance that a positive scores above a negative, ties counting half; None without both."""
-        negatives, positives = self.counts
-        pairs = negatives.sum() * positives.sum()
-        if not pairs:
-            return None
-        below = np.cumsum(negatives) - negatives
-        return float((positives * (below + 0.5 * negatives)).sum() / pairs)

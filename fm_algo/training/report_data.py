@@ -130,7 +130,7 @@ def collect(
         is_classifier=LOSSES[chosen.predictor_type].is_classifier,
         verdict="" if verdict is None else _sentence(str(verdict)),
         is_good=verdict is None or verdict.is_better,
-        notes=[_sentence(told) for told in course.facts.told()],
+        notes=[_sentence(told) for told in course.facts.told(with_labels=not chosen.loss)],
         figures=_figures(course, verdict),
         tables=tables,
         details=details,
@@ -215,6 +215,10 @@ def _tables(course: Course) -> tuple[_Tables, _Tables]:
     chosen = msgspec.structs.asdict(course.hyperparameters)
     defaults = {field.name: field.default for field in msgspec.structs.fields(Hyperparameters)}
     own = {name: _show(value) for name, value in chosen.items() if value != defaults[name]}
+    labels = (
+        f"{facts.label_mean:.4g} ± {facts.label_deviation:.4g}, from {facts.label_min:g} to "
+        f"{facts.label_max:g}"
+    )
     tables = {
         "Metrics": {
             f"{name} {metric.name}": f"{metric.value:.5g}"
@@ -225,8 +229,7 @@ def _tables(course: Course) -> tuple[_Tables, _Tables]:
             "rows": f"{facts.num_rows:,}",
             "values per row": f"{facts.num_entries / max(facts.num_rows, 1):.3g}",
             "density": f"{facts.density:.3g}",
-            "labels": f"{facts.label_mean:.4g} ± {facts.label_deviation:.4g}, "
-            f"from {facts.label_min:g} to {facts.label_max:g}",
+            "labels": "not predicted" if course.hyperparameters.loss else labels,
             "duplicates": f"{facts.num_duplicates:,} of {facts.num_compared:,}",
         },
         "Time and memory": {

@@ -95,7 +95,9 @@ def test_a_job_without_labels_ranks_what_its_users_want_first(tree, loss):
     stored = load_stored_model(tree.model)
     cells = [{"user": "u3", "item": f"i{item}"} for item in range(NUM_ITEMS)]
     scores = stored.model.score(RowEncoder(stored.tables.encoder).encode(cells).batch)
-    assert set(np.argsort(-scores)[:8].tolist()) == set(wanted(3))
+    best = set(np.argsort(-scores)[:8].tolist())
+    assert set(wanted(3)[:5]) <= best
+    assert len(best & set(wanted(3))) >= 6
 
 
 def test_rows_whose_label_is_not_above_0_are_not_learnt_from(tree):
@@ -206,7 +208,7 @@ def test_the_report_speaks_of_rankings(tmp_path, loss):
     page = (tree.base / "output" / "data" / "report.html").read_text()
     assert f">Learning curve: {loss}<" in page
     assert "test ndcg@10" in page
-    for nonsense in ("rmse", "constant", "Residuals", "Labels<"):
+    for nonsense in ("rmse", "constant", "Residuals", "Labels<", "labels from"):
         assert nonsense not in page
     (events,) = (tree.base / "output" / "tensorboard").iterdir()
     content = events.read_bytes()
