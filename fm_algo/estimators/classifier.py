@@ -14,13 +14,13 @@ from fm_algo.answers.uncertainty import check_samples, score_uncertainty
 from fm_algo.artifacts.artifact import Label
 from fm_algo.errors import UserError
 from fm_algo.estimators.estimator import FMEstimator, _learns_by_mini_batches
-from fm_algo.estimators.parameters import documented
+from fm_algo.estimators.parameters import OF_LABELS
 from fm_algo.model import PredictorType
 from fm_algo.sparse import Float32Array
 from fm_algo.sparse.matrix import Matrix
 
 
-@documented
+@OF_LABELS.documented
 class FMClassifier(ClassifierMixin, FMEstimator):
     """A factorization machine that predicts one of two classes, and how likely it is.
 

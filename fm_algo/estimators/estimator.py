@@ -23,7 +23,7 @@ from fm_algo.errors import UserError
 from fm_algo.estimators.answers import Answers
 from fm_algo.estimators.frames import Frame, encode_frame
 from fm_algo.estimators.learning import Learning, history_of, split_off
-from fm_algo.estimators.parameters import complete, hyperparameters_for, takes_parameters
+from fm_algo.estimators.parameters import OF_LABELS
 from fm_algo.estimators.tables import RowsLike
 from fm_algo.hyperparameters import OF_TABLES, WITHOUT_GRADIENTS, Hyperparameters
 from fm_algo.model import PredictorType
@@ -54,9 +54,9 @@ class FMEstimator(Answers):
     _predictor_type: ClassVar[PredictorType]
     _learning: Learning | None
 
-    @takes_parameters
+    @OF_LABELS.taken
     def __init__(self, **parameters: Any) -> None:  # noqa: ANN401 - checked by `fit`
-        for name, value in complete(parameters).items():
+        for name, value in OF_LABELS.complete(parameters).items():
             setattr(self, name, value)
 
     def fit(
@@ -104,7 +104,9 @@ class FMEstimator(Answers):
         X, y, sample_weight = self._take_apart(X, y, sample_weight)
         self._meet(y)
         rows = self._labelled(X, y, sample_weight, is_first=True)
-        chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
+        chosen = OF_LABELS.hyperparameters(
+            self.get_params(), rows.feature_dim, self._predictor_type
+        )
         rows, validation = split_off(rows, self._validation_rows(eval_set), chosen)
         learning = Learning(chosen, earlier, moves, self._space())
         self._epochs = learning.train(rows, validation, is_shown=bool(self.verbose))
@@ -143,7 +145,7 @@ class FMEstimator(Answers):
             self._learn_tables(X, None, None, is_warm=False)
         X, y, sample_weight = self._take_apart(X, y, sample_weight)
         rows = self._labelled(X, y, sample_weight, is_first=is_first)
-        chosen = hyperparameters_for(
+        chosen = OF_LABELS.hyperparameters(
             self.get_params() | {"early_stopping_patience": None},
             rows.feature_dim,
             self._predictor_type,
@@ -191,7 +193,9 @@ class FMEstimator(Answers):
         check_is_fitted(self, "model_")
         X, y, sample_weight = self._take_apart(X, y, sample_weight)
         rows = self._labelled(X, y, sample_weight, is_first=False)
-        chosen = hyperparameters_for(self.get_params(), rows.feature_dim, self._predictor_type)
+        chosen = OF_LABELS.hyperparameters(
+            self.get_params(), rows.feature_dim, self._predictor_type
+        )
         encoder = None if self.tables_ is None else self.tables_.encoder
         return make_report(self.model_, chosen, getattr(self, "_epochs", []), rows, encoder)
 

@@ -7,7 +7,7 @@ import numpy as np
 from fm_algo.artifacts.location import read_from
 from fm_algo.estimators.classifier import FMClassifier
 from fm_algo.estimators.frames import own_arrays
-from fm_algo.estimators.parameters import parameters_of
+from fm_algo.estimators.parameters import OF_LABELS
 from fm_algo.estimators.regressor import FMRegressor
 from fm_algo.loss import LOSSES
 
@@ -33,7 +33,7 @@ def load_model(location: str | os.PathLike[str]) -> FMClassifier | FMRegressor:
         If there is no such model or it cannot be read.
     """
     stored = read_from(os.fspath(location))
-    parameters = parameters_of(stored.hyperparameters, stored.model)
+    parameters = OF_LABELS.of_model(stored.hyperparameters, stored.model)
     estimator: FMClassifier | FMRegressor
     if LOSSES[stored.model.predictor_type].is_classifier:
         estimator = FMClassifier(**parameters)

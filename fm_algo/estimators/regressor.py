@@ -9,13 +9,13 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from fm_algo.answers.uncertainty import check_samples, score_uncertainty
 from fm_algo.estimators.estimator import FMEstimator
-from fm_algo.estimators.parameters import documented
+from fm_algo.estimators.parameters import OF_LABELS
 from fm_algo.model import PredictorType
 from fm_algo.sparse import Float32Array
 from fm_algo.sparse.matrix import Matrix
 
 
-@documented
+@OF_LABELS.documented
 class FMRegressor(RegressorMixin, FMEstimator):
     """A factorization machine that predicts numbers.
 
