@@ -42,11 +42,11 @@ Ranges = dict[str, tuple[type, float, float] | str]
 
 _OURS: Ranges = {
     "num_factors": (int, 16, 128),
-    "linear_rate": (float, 0.1, 3.0),
+    "linear_rate": (float, 0.1, 2.0),
     "linear_wd": (float, 1e-7, 1e-3),
     "factors_init_sigma": (float, 0.003, 0.05),
     "mini_batch_size": (int, 100, 1000),
-    "negative_sampling_power": (float, 0.05, 1.0),
+    "negative_sampling_power": (float, 0.02, 1.0),
 }
 _LIGHTFM: Ranges = {
     "no_components": (int, 16, 128),
@@ -61,7 +61,7 @@ RANGES: dict[str, Ranges] = {
         **_OURS,
         "optimizer": "adam",
         "factors_lr": (float, 0.0007, 0.01),
-        "factors_wd": (float, 1e-5, 1e-3),
+        "factors_wd": (float, 1e-5, 5e-3),
         "num_negatives": (int, 3, 30),
         "epochs": (int, 4, 40),
     },

@@ -83,10 +83,15 @@ def split_items(stage: str, seed: int) -> Split:
 
 
 def judge(scores: NDArray[np.floating], split: Split) -> dict[str, float]:
-    """Return the ndcg@10 and recall@10 of scores, shape (num_users, num_items); as users' means."""
+    """Return the ndcg@10 and recall@10 of scores, shape (num_users, num_items); as users' means.
+
+    Items of equal scores, such as films of the same genres, come in a random order: their numbers
+    tell how popular they are.
+    """
+    order = np.random.default_rng(0).permutation(scores.shape[1])
     is_left_out = split.seen() | ~split.candidates
-    ranked = np.argsort(-np.where(is_left_out, -np.inf, scores), axis=1, kind="stable")
-    best = ranked[:, :CUTOFF].astype(np.int32)
+    in_order = np.where(is_left_out, -np.inf, scores)[:, order]
+    best = order[np.argsort(-in_order, axis=1, kind="stable")[:, :CUTOFF]].astype(np.int32)
     answers = [
         (best[user], own.astype(np.int32)) for user, own in enumerate(split.relevant) if len(own)
     ]
