@@ -170,17 +170,22 @@ def test_samples_stay_in_ours_and_the_log_says_so(tree):
     assert same(model, plain)
 
 
-def test_weights_of_fields_stay_in_ours_and_the_log_says_so(tree):
-    described(tree, "both", interaction="field_weighted", feature_fields="[0, 3]")
+@pytest.mark.parametrize("artifact", ["both", "builtin"])
+def test_weights_of_fields_become_factors_of_the_built_ins(tree, artifact):
+    described(tree, artifact, interaction="field_weighted", feature_fields="[0, 1, 2, 3, 4]")
 
     outcome = tree.train()
 
     assert outcome.code == 0
-    assert any(
-        line.endswith("model_algo-1, without what interaction adds") for line in outcome.lines
-    )
-    assert load_model(tree.model).field_weights is not None
-    assert same(load_builtin_model(tree.model), load_model(tree.model))
+    assert any("the weights of pairs of fields became factors" in line for line in outcome.lines)
+    plain = load_builtin_model(tree.model)
+    assert plain.field_weights is None
+    if artifact == "both":
+        held_out = Rows.draw(2, 50)
+        rows = CSRBatch.of(held_out.features)
+        model = load_model(tree.model)
+        assert model.field_weights is not None
+        np.testing.assert_allclose(plain.margin(rows), model.margin(rows), atol=1e-5)
 
 
 def test_a_table_stays_in_ours(tree):
@@ -200,7 +205,6 @@ def test_a_table_stays_in_ours(tree):
     [
         ({"optimizer": "mcmc", "epochs": "20", "posterior_samples": "4"}, "posterior_samples"),
         ({"columns": '{"rating": "label", "user": "category"}', "feature_dim": None}, "columns"),
-        ({"interaction": "field_weighted", "feature_fields": "[0, 3]"}, "interaction"),
     ],
 )
 def test_what_the_built_ins_artifact_cannot_hold_is_said_before_training(tree, changes, name):
