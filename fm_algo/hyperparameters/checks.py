@@ -13,7 +13,7 @@ from fm_algo.sparse import MAX_FEATURE_DIM
 WITHOUT_GRADIENTS: tuple[Literal["als", "mcmc"], ...] = ("als", "mcmc")
 """Optimisers that go over all rows again and again, feature by feature."""
 
-_WITHIN_THE_BUILTIN = {"posterior_samples": 0, "columns": None, "interaction": "all"}
+_WITHIN_THE_BUILTIN = {"posterior_samples": 0, "columns": None}
 """With another value, they give a model more than the built-in's artifact holds."""
 
 INIT_GROUPS = ("bias", "linear", "factors")

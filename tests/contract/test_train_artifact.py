@@ -170,17 +170,24 @@ def test_samples_stay_in_ours_and_the_log_says_so(tree):
     assert same(model, plain)
 
 
-def test_weights_of_fields_stay_in_ours_and_the_log_says_so(tree):
-    described(tree, "both", interaction="field_weighted", feature_fields="[0, 3]")
+@pytest.mark.parametrize("artifact", ["builtin", "both"])
+def test_weights_of_fields_become_factors_and_the_log_says_so(tree, artifact):
+    weights = {"interaction": "field_weighted", "feature_fields": "[0, 4, 5]"}
+    weighted = TrainingTree(tree.base.parent / "ours")
+    described(weighted, "ours", **weights).run()
 
-    outcome = tree.train()
+    outcome = described(tree, artifact, **weights).train()
 
     assert outcome.code == 0
-    assert any(
-        line.endswith("model_algo-1, without what interaction adds") for line in outcome.lines
-    )
-    assert load_model(tree.model).field_weights is not None
-    assert same(load_builtin_model(tree.model), load_model(tree.model))
+    assert left(tree) == LEFT[artifact]
+    said = "weights of pairs of fields became factors, "
+    assert sum(said in line for line in outcome.lines) == 1
+    model, plain = load_model(weighted.model), load_builtin_model(tree.model)
+    assert model.field_weights is not None
+    assert plain.field_weights is None
+    assert plain.num_factors > model.num_factors
+    rows = CSRBatch.of(ROWS.features[:9])
+    np.testing.assert_allclose(plain.margin(rows), model.margin(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_a_table_stays_in_ours(tree):
@@ -200,7 +207,6 @@ def test_a_table_stays_in_ours(tree):
     [
         ({"optimizer": "mcmc", "epochs": "20", "posterior_samples": "4"}, "posterior_samples"),
         ({"columns": '{"rating": "label", "user": "category"}', "feature_dim": None}, "columns"),
-        ({"interaction": "field_weighted", "feature_fields": "[0, 3]"}, "interaction"),
     ],
 )
 def test_what_the_built_ins_artifact_cannot_hold_is_said_before_training(tree, changes, name):
