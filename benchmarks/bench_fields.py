@@ -9,10 +9,10 @@ machines use them; rows of the first are trained on, those of the second are the
 MovieLens-100k the last tenth of a random order is the test.
 
 Quality: a tenth of the training rows is held out. For either interaction as many settings are drawn
-(--trials, row-wise Adagrad and Adagrad) and judged on these rows, and the best one trains with three
-seeds, stopped by these rows. One line of JSON per interaction tells the settings and the test metric
-of each seed. Cost: what a thread spends on a mini-batch of 1,000 rows, prepared and
-stepped, the median of 30 of them, and the ratio.
+(--trials, row-wise Adagrad and Adagrad) and judged on these rows. The best one trains with three
+seeds, stopped by these rows. One line of JSON per interaction tells the settings and the test
+metric of each seed. Cost: what a thread spends on a mini-batch of 1,000 rows, prepared and stepped,
+the median of 30 of them, and the ratio.
 """
 
 import argparse

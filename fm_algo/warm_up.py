@@ -12,24 +12,21 @@ from fm_algo.hyperparameters import parse_hyperparameters
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.bayes import warm_up as bayes
 from fm_algo.training.census import Census
-from fm_algo.training.gradient.cpu import CPUKernel
-from fm_algo.training.gradient.learner import GradientLearner
 from fm_algo.training.initialization import draw_initial
 from fm_algo.training.ranking import warm_up as ranking
 from fm_algo.training.rows import Rows
+from fm_algo.training.select import make_learner
 from fm_algo.training.trainer import train
 
 
 def main() -> None:
     """Run each compiled function once, as a training job does."""
-    hyperparameters = parse_hyperparameters(
-        {
-            "feature_dim": 2,
-            "num_factors": 1,
-            "predictor_type": "regressor",
-            "mini_batch_size": 1,
-        }
-    )
+    given: dict[str, object] = {
+        "feature_dim": 2, "num_factors": 1, "predictor_type": "regressor", "mini_batch_size": 1,
+        "device": "cpu",
+    }  # fmt: skip
+    hyperparameters = parse_hyperparameters(given)
+    fields = {"interaction": "field_weighted", "feature_fields": [0, 1]}
     rows = CSRBatch(
         np.array([0, 1, 2], np.int64),
         np.array([1, 1], np.int32),
@@ -37,11 +34,12 @@ def main() -> None:
         np.ones(2, np.float32),
         2,
     )
-    learner = GradientLearner(CPUKernel(hyperparameters), hyperparameters)
-    draw_initial(learner.writable_model(), hyperparameters)
-    learner.take_rows(Census(2, 0).watch(Rows.in_memory(rows)))
-    for _report in train(learner, hyperparameters):
-        pass
+    for chosen in (hyperparameters, parse_hyperparameters(given | fields)):
+        learner = make_learner(chosen)
+        draw_initial(learner.writable_model(), chosen)
+        learner.take_rows(Census(2, 0).watch(Rows.in_memory(rows)))
+        for _report in train(learner, chosen):
+            pass
     bulk.main()
     tables.main()
     bayes.main()

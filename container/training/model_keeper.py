@@ -14,7 +14,7 @@ from fm_algo.artifacts.model_tensors import SlicedModel
 from fm_algo.errors import PlatformError, UserError
 from fm_algo.hyperparameters import Artifact, beyond_the_builtin
 from fm_algo.model import FMModel
-from fm_algo.model.plain import as_plain
+from fm_algo.model.plain import plain_in_slices
 from fm_algo.training.checkpoint import Checkpoint, Checkpoints
 from fm_algo.training.early_stopping import BestEpoch
 from fm_algo.training.progress import Notes, Progress
@@ -232,7 +232,7 @@ class ModelKeeper:
         if self._hyperparameters.artifact != "ours":
             difference = None
             if isinstance(model, FMModel):
-                model, difference = as_plain(model)
+                model, difference = plain_in_slices(model)
             path = save_builtin_model(self._paths.model, model, described)
             beyond = beyond_the_builtin(described)
             without = f", without what {' and '.join(beyond)} adds" if beyond else ""

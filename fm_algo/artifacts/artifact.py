@@ -240,7 +240,9 @@ def load_stored_model(directory: Path) -> StoredModel:
     of_tables = below(OF_TABLES, tensors)
     try:
         tables = Tables.of_arrays(manifest.tables, of_tables)
-        tables.check_fits(model.feature_dim, model.num_factors)
+        weights = model.field_weights
+        num_fields = None if weights is None else len(weights.R)
+        tables.check_fits(model.feature_dim, model.num_factors, num_fields)
     except UserError as error:
         raise UserError(f"{path}: {error.message}") from error
     return StoredModel(model, manifest.hyperparameters, tables, labels)

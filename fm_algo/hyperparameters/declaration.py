@@ -393,7 +393,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
         _text(
             "Ours. What the job leaves in the model directory: ours (model.safetensors), builtin "
             "(model_algo-1, for programs that read the built-in's) or both. The built-in's holds "
-            "no samples, tables or weights of fields.",
+            "no samples and no tables, and weights of fields as more factors.",
             shapes_model=False,
             is_of_a_job=True,
         ),

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_algo.errors import UserError
+from fm_algo.loss import PredictorType
 from fm_algo.model.fm_model import FMModel
 from fm_algo.sparse import Float32Array, Int32Array, to_float32
 from fm_algo.sparse.feature_space import FeatureSpace
@@ -28,9 +29,9 @@ from fm_algo.sparse.feature_space import FeatureSpace
 TOLERANCE = 1e-6
 """How far a weight may move, in parts of the largest, for a dimension less."""
 
-_FLOOR = 2.0**-6
-"""The least eigenvalue of the weights of sets, in parts of the largest weight. The less it is, the
-larger are the free ones, and what float32 loses of them."""
+_LARGEST = 64
+"""How large a number on the free diagonal one direction of the fixed part may make, in parts of the
+largest weight. The larger it is, the more float32 loses when such numbers cancel each other."""
 
 _MAX_SWEEPS = 200
 _NUMBERS_AT_ONCE = 1 << 20
@@ -65,6 +66,52 @@ class Difference:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WideFactors:
+    """The factors u_{f(i)} ⊗ v_i, made where they are read: float32, (feature_dim, L num_factors).
+
+    Attributes
+    ----------
+    V : float32, shape (feature_dim, num_factors)
+    space : FeatureSpace
+    U : float64, shape (F, L)
+    """
+
+    V: Float32Array
+    space: FeatureSpace
+    U: _Numbers
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of all of them."""
+        return len(self.V), self.U.shape[1] * self.V.shape[1]
+
+    def __getitem__(self, rows: slice) -> Float32Array:
+        """Return those of some features in a row."""
+        first, stop, _ = rows.indices(len(self.V))
+        of_fields = self.U[self.space.field_of(np.arange(first, stop, dtype=np.int32))]
+        factors = of_fields[:, :, np.newaxis] * self.V[first:stop, np.newaxis]
+        return to_float32(factors.reshape(stop - first, -1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainModel:
+    """An ordinary machine whose wide factors are never in memory at once.
+
+    Attributes
+    ----------
+    predictor_type : {"regressor", "binary_classifier"}
+    w0 : float32, shape (1,)
+    w : float32, shape (feature_dim,)
+    V : WideFactors
+    """
+
+    predictor_type: PredictorType
+    w0: Float32Array
+    w: Float32Array
+    V: WideFactors
+
+
 def as_plain(
     model: FMModel, *, max_factors: int | None = None, among: Int32Array | None = None
 ) -> tuple[FMModel, Difference | None]:
@@ -97,6 +144,37 @@ def as_plain(
     -----
     Margins differ also for rows that have two features of a field that never had two in training.
     """
+    sliced, difference = plain_in_slices(model, max_factors=max_factors, among=among)
+    if isinstance(sliced, FMModel):
+        return sliced, None
+    V = np.empty(sliced.V.shape, np.float32)
+    step = max(1, _NUMBERS_AT_ONCE // V.shape[1])
+    for first in range(0, len(V), step):
+        V[first : first + step] = sliced.V[first : first + step]
+    return FMModel(model.predictor_type, model.w0, model.w, V), difference
+
+
+def plain_in_slices(
+    model: FMModel, *, max_factors: int | None = None, among: Int32Array | None = None
+) -> tuple[FMModel | PlainModel, Difference | None]:
+    """Return what `as_plain` does, with factors that are made where they are read.
+
+    Parameters
+    ----------
+    model, max_factors, among
+        As for `as_plain`.
+
+    Returns
+    -------
+    plain : FMModel or PlainModel
+        The model itself if all pairs count alike.
+    difference : Difference or None
+
+    Raises
+    ------
+    UserError
+        As from `as_plain`.
+    """
     weights = model.field_weights
     if weights is None:
         return model, None
@@ -117,8 +195,9 @@ def as_plain(
     first, second = np.unravel_index(int(error.argmax()), error.shape)
     U = np.zeros((len(fields), root.shape[1]))
     U[meant] = root
-    plain = FMModel(model.predictor_type, model.w0, model.w, _widened(model, weights.space, U))
+    V = WideFactors(model.V, weights.space, U)
     names = fields[meant[first]], fields[meant[second]]
+    plain = PlainModel(model.predictor_type, model.w0, model.w, V)
     return plain, Difference(float(error.max()), names, U.shape[1])
 
 
@@ -163,12 +242,14 @@ def _made_semidefinite(
     """
     made = R.copy()
     sizes, vectors = np.linalg.eigh(R[np.ix_(fixed, fixed)])
-    if sizes.min(initial=np.inf) < _FLOOR * scale:
-        raised = np.maximum(sizes, _FLOOR * scale)
-        made[np.ix_(fixed, fixed)] = (vectors * raised) @ vectors.T
+    across = R[np.ix_(free, fixed)] @ vectors
+    needed = (across**2).max(axis=0, initial=0) / (_LARGEST * scale)
+    if (sizes < needed).any():
+        sizes = np.maximum(sizes, needed)
+        made[np.ix_(fixed, fixed)] = (vectors * sizes) @ vectors.T
     # R is semidefinite if the fixed part and its Schur complement are.
-    across = R[np.ix_(free, fixed)]
-    taken = across @ np.linalg.solve(made[np.ix_(fixed, fixed)], across.T)
+    is_met = needed > 0
+    taken = (across[:, is_met] / sizes[is_met]) @ across[:, is_met].T
     rest = R[np.ix_(free, free)] - taken
     np.fill_diagonal(rest, 0)
     least = _least_diagonal(rest)
@@ -198,15 +279,3 @@ def _least_diagonal(R: _Numbers) -> _Numbers:
         if np.abs(diagonal - before).max(initial=0) <= 1e-9 * diagonal.max(initial=0):
             break
     return diagonal
-
-
-def _widened(model: FMModel, space: FeatureSpace, U: _Numbers) -> Float32Array:
-    """Return the factors u_{f(i)} ⊗ v_i, float32, shape (feature_dim, L num_factors)."""
-    V = np.empty((model.feature_dim, U.shape[1] * model.num_factors), np.float32)
-    step = max(1, _NUMBERS_AT_ONCE // V.shape[1])
-    for first in range(0, model.feature_dim, step):
-        stop = min(first + step, model.feature_dim)
-        of_fields = U[space.field_of(np.arange(first, stop, dtype=np.int32))]
-        factors = of_fields[:, :, np.newaxis] * model.V[first:stop, np.newaxis]
-        V[first:stop] = to_float32(factors.reshape(stop - first, -1))
-    return V

@@ -99,7 +99,7 @@ def test_pairs_within_sets_count_as_they_did_or_the_error_is_told(model, seed):
     errors = np.abs(wide - R)[is_known]
     assert errors.max(initial=0) <= difference.error + 1e-4 * np.abs(R).max()
     of_sets = R[np.ix_(R.diagonal() != 1, R.diagonal() != 1)]
-    if np.linalg.eigvalsh(of_sets)[0] > np.abs(R).max() / 32:  # nothing in the way
+    if np.linalg.eigvalsh(of_sets)[0] > len(R) * np.abs(R).max() / 64:  # nothing in the way
         assert difference.error <= 2e-6 * np.abs(R).max()
         size = 1 + np.abs(R).max() * np.abs(rows.values).sum() ** 2
         np.testing.assert_allclose(
@@ -168,6 +168,14 @@ def test_a_set_whose_pairs_count_against_each_other_cannot_be_had():
 
     assert difference.fields == ("tags", "tags")
     np.testing.assert_allclose(difference.error, 0.5 + 3 / 64)
+
+
+def test_sets_that_count_nearly_alike_stay_as_they_are():
+    # As after a little training: nearly singular, but what that would move hardly counts.
+    R = np.array([[1, 1.002, 1.003], [1.002, 1.004, 1.0041], [1.003, 1.0041, 1.0043]])
+    _, difference = as_plain(plain_example(R))
+
+    assert difference.error < 2e-6
 
 
 def test_blocks_of_features_make_no_difference(monkeypatch):

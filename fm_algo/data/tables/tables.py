@@ -179,8 +179,14 @@ class Tables:
         V, w = item_vectors(model, items.indptr, items.indices, items.values, fields)
         return dataclasses.replace(self, candidates=Candidates(V, w, fields))
 
-    def check_fits(self, feature_dim: int, num_factors: int) -> None:
+    def check_fits(self, feature_dim: int, num_factors: int, num_fields: int | None = None) -> None:
         """Check that these are the tables of a model of this size.
+
+        Parameters
+        ----------
+        feature_dim, num_factors : int
+        num_fields : int, optional
+            Where pairs of fields have weights, how many fields there are.
 
         Raises
         ------
@@ -195,12 +201,22 @@ class Tables:
         if items is None or self.candidates is None:
             return
         V, w, fields = self.candidates.V, self.candidates.w, self.candidates.fields
+        if not _are_fields(fields, num_fields):
+            raise UserError("the model's candidates are damaged: their fields are not the model's")
         num_items, width = len(items.keys), num_factors * num_blocks(fields)
         if V.shape != (num_items, width) or w.shape != (num_items,):
             raise UserError(
                 f"candidates V {V.shape} and w {w.shape} beside {num_items} items and num_factors "
                 f"{num_factors}"
             )
+
+
+def _are_fields(fields: Int32Array | None, num_fields: int | None) -> bool:
+    """Tell whether candidates can be of these fields."""
+    if fields is None or num_fields is None:
+        return fields is None and num_fields is None
+    is_list = fields.dtype == np.int32 and fields.ndim == 1
+    return is_list and bool(((fields >= 0) & (fields < num_fields)).all())
 
 
 def item_rows(encoder: TableEncoder) -> CSRBatch | None:

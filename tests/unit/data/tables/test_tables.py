@@ -116,6 +116,34 @@ def test_tables_of_another_model_are_refused(table_encoder, candidates, sizes, m
         tables.check_fits(*sizes)
 
 
+@pytest.mark.parametrize(
+    ("fields", "num_fields"),
+    [
+        (None, 4),
+        (np.array([1, 2], np.int32), None),
+        (np.array([1, 4], np.int32), 4),
+        (np.array([-1, 2], np.int32), 4),
+        (np.array([1, 2], np.int64), 4),
+        (np.array([[1, 2]], np.int32), 4),
+    ],
+)
+def test_candidates_of_other_fields_are_refused(table_encoder, fields, num_fields):
+    candidates = Candidates(np.zeros((3, 8), np.float32), np.zeros(3, np.float32), fields)
+    tables = Tables(table_encoder, candidates=candidates)
+
+    with pytest.raises(UserError, match="their fields are not the model's"):
+        tables.check_fits(11, 4, num_fields)
+
+
+def test_candidates_of_a_models_fields_have_a_vector_for_each(table_encoder):
+    fields = np.array([1, 3], np.int32)
+    candidates = Candidates(np.zeros((3, 8), np.float32), np.zeros(3, np.float32), fields)
+
+    Tables(table_encoder, candidates=candidates).check_fits(11, 4, 4)
+    with pytest.raises(UserError, match=r"candidates V \(3, 8\) .+ and num_factors 3"):
+        Tables(table_encoder, candidates=candidates).check_fits(11, 3, 4)
+
+
 def test_a_row_of_the_items_table_is_its_item_and_its_side_columns(table_encoder):
     batch = item_rows(table_encoder)
 
