@@ -1,11 +1,8 @@
 """`FMEstimator`: what the regressor and the classifier share."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Tags
@@ -17,17 +14,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from fm_algo.artifacts.artifact import Label, save_model
-from fm_algo.artifacts.location import write_to
 from fm_algo.errors import UserError
-from fm_algo.estimators.answers import Answers
 from fm_algo.estimators.frames import Frame, encode_frame
 from fm_algo.estimators.learning import Learning, history_of, split_off
 from fm_algo.estimators.parameters import OF_LABELS
+from fm_algo.estimators.recommending import Recommends
 from fm_algo.estimators.tables import RowsLike
-from fm_algo.hyperparameters import OF_TABLES, WITHOUT_GRADIENTS, Hyperparameters
+from fm_algo.hyperparameters import WITHOUT_GRADIENTS
 from fm_algo.model import PredictorType
-from fm_algo.sparse import CSRBatch, Float32Array
+from fm_algo.sparse import CSRBatch
 
 if TYPE_CHECKING:
     from fm_algo.estimators.model_report import ModelReport
@@ -45,7 +40,7 @@ def _learns_by_mini_batches(estimator: "FMEstimator") -> bool:
     )
 
 
-class FMEstimator(Answers):
+class FMEstimator(Recommends):
     """Trains, scores, explains and saves a factorization machine.
 
     A subclass says what its labels are.
@@ -199,38 +194,6 @@ class FMEstimator(Answers):
         encoder = None if self.tables_ is None else self.tables_.encoder
         return make_report(self.model_, chosen, getattr(self, "_epochs", []), rows, encoder)
 
-    def save(self, location: str | os.PathLike[str]) -> None:
-        """Write the artifact that a training job would write, and a server serves.
-
-        Parameters
-        ----------
-        location : path or str
-            A directory, which is made if need be, or a name in .tar.gz, as an endpoint wants it;
-            either may be s3://bucket/key if boto3 is installed.
-
-        Raises
-        ------
-        UserError
-            If the labels are none that an artifact can hold, or S3 refuses it.
-        PlatformError
-            If it cannot be written.
-        """
-        check_is_fitted(self, "model_")
-        labels = self._labels()
-
-        def write(directory: Path) -> None:
-            save_model(
-                directory, self.model_, self.hyperparameters_, tables=self.tables_, labels=labels
-            )
-
-        write_to(os.fspath(location), write)
-
-    @property
-    def factors_(self) -> Float32Array:
-        """Factors, float32, shape (feature_dim, num_factors)."""
-        check_is_fitted(self, "model_")
-        return self.model_.V
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -250,15 +213,6 @@ class FMEstimator(Answers):
     def _encode(self, y: ArrayLike) -> NDArray[Any]:
         """Check labels and turn them into numbers."""
         raise NotImplementedError
-
-    def _described(self, chosen: Hyperparameters) -> dict[str, object]:
-        """Return the hyperparameters of a training, with what was said of tables."""
-        described: dict[str, object] = msgspec.to_builtins(chosen)
-        return described | {name: getattr(self, name) for name in OF_TABLES}
-
-    def _labels(self) -> tuple[Label, ...] | None:
-        """Return what an artifact must know of the labels."""
-        return None
 
     def _to_batch(
         self,
@@ -311,9 +265,3 @@ class FMEstimator(Answers):
         """Return the rows to be scored."""
         check_is_fitted(self, "model_")
         return self._to_batch(X)
-
-    def _one_row(self, X: RowsLike) -> CSRBatch:
-        rows = self._rows(X)
-        if rows.num_rows != 1:
-            raise UserError(f"{rows.num_rows} rows, allowed is one")
-        return rows

@@ -10,6 +10,7 @@ from fm_algo.data.tables.arrow.encoding import ArrowEncoder, encode_table
 from fm_algo.data.tables.arrow.fitting import EncoderFit, Side
 from fm_algo.data.tables.arrow.reading import read_frame
 from fm_algo.data.tables.arrow.seen import SeenPairs, seen_columns
+from fm_algo.data.tables.arrow.table_reader import TableReader
 from fm_algo.data.tables.cells import Cell, listed
 from fm_algo.data.tables.columns import parse_columns
 from fm_algo.data.tables.encoder import SideName, TableEncoder
@@ -33,6 +34,7 @@ def learn_tables(
     min_count: int,
     *,
     keep_seen: bool,
+    pair: tuple[str, str] | None = None,
     earlier: TableEncoder | None = None,
 ) -> Tables:
     """Learn what the columns and values of a data frame are.
@@ -45,6 +47,8 @@ def learn_tables(
         The tables to join.
     columns, min_count, keep_seen
         The hyperparameters.
+    pair : (str, str), optional
+        The columns of users and items; by default as `seen_columns` finds them.
     earlier : TableEncoder, optional
         Of a model to go on from.
 
@@ -58,7 +62,7 @@ def learn_tables(
         If the columns do not fit the tables; names row, column and value of a wrong cell.
     """
     joined = [
-        Side(name, _to_table(side)) for name in _SIDES if (side := sides.get(name)) is not None
+        Side(name, to_table(side)) for name in _SIDES if (side := sides.get(name)) is not None
     ]
     reader = read_frame(frame)
     fit = EncoderFit(
@@ -69,7 +73,7 @@ def learn_tables(
         earlier=earlier,
         num_threads=usable_processors(),
     )
-    seen = SeenPairs(*seen_columns(fit.columns, fit.keys)) if keep_seen else None
+    seen = SeenPairs(*(pair or seen_columns(fit.columns, fit.keys))) if keep_seen else None
     for batch in reader:
         with reader.naming_rows():
             fit.add(batch)
@@ -79,7 +83,14 @@ def learn_tables(
     return Tables(encoder, None if seen is None else seen.finish(encoder))
 
 
-def _to_table(frame: Frame) -> pa.Table:
+def to_table(frame: Frame) -> pa.Table:
+    """Return a data frame as an Arrow table.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
     reader = read_frame(frame)
     return pa.Table.from_batches(list(reader), reader.schema)
 
@@ -105,6 +116,30 @@ def encode_frame(frame: Frame, encoder: TableEncoder, *, labelled: bool) -> CSRB
         if labelled:
             raise UserError("a list of rows can be scored, but not trained on: make a data frame")
         return RowEncoder(encoder).encode(frame).batch
+    reader = open_frame(frame, encoder, labelled=labelled)
+    batches = list(
+        encode_table(reader, ArrowEncoder(encoder, usable_processors()), labelled=labelled)
+    )
+    if not batches:
+        return CSRBatch.empty(encoder.feature_dim, labelled=False)
+    return CSRBatch.join(batches)
+
+
+def open_frame(frame: Frame, encoder: TableEncoder, *, labelled: bool) -> TableReader:
+    """Open a data frame for reading once.
+
+    Parameters
+    ----------
+    frame : data frame
+    encoder : TableEncoder
+    labelled : bool
+        Whether labels and weights are wanted, as far as the encoder has such columns.
+
+    Raises
+    ------
+    UserError
+        If a column is lacking.
+    """
     reader = read_frame(frame)
     needed = encoder.needed
     if labelled:
@@ -115,12 +150,7 @@ def encode_frame(frame: Frame, encoder: TableEncoder, *, labelled: bool) -> CSRB
             f"no column {listed(absent)}, which the training rows have; found are "
             f"{listed(reader.names)}"
         )
-    batches = list(
-        encode_table(reader, ArrowEncoder(encoder, usable_processors()), labelled=labelled)
-    )
-    if not batches:
-        return CSRBatch.empty(encoder.feature_dim, labelled=False)
-    return CSRBatch.join(batches)
+    return reader
 
 
 def is_frame(rows: object) -> bool:
@@ -144,5 +174,5 @@ def one_row_of(frame: Frame) -> dict[str, Cell]:
     """Return the cells of a data frame of one row, or of a row by name."""
     if isinstance(frame, Mapping):
         return dict(frame)
-    rows = frame if isinstance(frame, list | tuple) else _to_table(frame).to_pylist()
+    rows = frame if isinstance(frame, list | tuple) else to_table(frame).to_pylist()
     return dict(rows[0])
