@@ -47,7 +47,7 @@ INTERACTIONS = ("all", "field_weighted")
 NUM_FACTORS = {"binary_classifier": 64, "regressor": 16}
 """Of the clicks, and of the ratings, which 64 fit too well."""
 
-MOST_EPOCHS = 20
+MOST_EPOCHS = 40
 PATIENCE = 3
 SEEDS = (0, 1, 2)
 
@@ -88,16 +88,17 @@ def ratings() -> tuple[CSRBatch, CSRBatch, FeatureSpace]:
     return train_rows, test_rows, FeatureSpace.of_columns(names, firsts, feature_dim)
 
 
-def draw_settings(random: np.random.Generator) -> Settings:
-    """Draw rates, decay and so on."""
-    lr = float(10 ** random.uniform(-1.7, -0.8))
+def draw_settings(random: np.random.Generator, predictor_type: PredictorType) -> Settings:
+    """Draw rates, decay and so on; the sizes of decay are those that either data needs."""
+    lr = float(10 ** random.uniform(-1.5, -0.7))
+    most, least = (-3.5, -5) if predictor_type == "binary_classifier" else (-2.2, -3.2)
     return {
         "optimizer": str(random.choice(["adagrad", "rowwise_adagrad"])),
-        "mini_batch_size": int(random.choice([500, 1000, 2000])),
+        "mini_batch_size": int(random.choice([200, 500, 1000])),
         "factors_lr": lr,
         "linear_lr": lr * float(10 ** random.uniform(-0.5, 0.3)),
-        "factors_wd": float(10 ** random.uniform(-4.5, -2.5)),
-        "linear_wd": float(10 ** random.uniform(-5, -3)),
+        "factors_wd": float(10 ** random.uniform(least, most)),
+        "linear_wd": float(10 ** random.uniform(least - 0.5, most - 0.5)),
         "factors_init_sigma": float(10 ** random.uniform(-2.5, -1)),
         "field_weights_lr": lr * float(10 ** random.uniform(-0.5, 0.4)),
         "field_weights_wd": float(random.choice([0, 0.001, 0.003])),
@@ -136,7 +137,7 @@ def quality(
         random, best = np.random.default_rng(0), (np.inf, Settings())
         began = time.perf_counter()
         for _ in range(num_trials):
-            settings = draw_settings(random)
+            settings = draw_settings(random, predictor_type)
             if interaction == "all":
                 settings = {k: v for k, v in settings.items() if "field" not in k}
             chosen = hyperparameters(settings, predictor_type, interaction, rest.feature_dim)
