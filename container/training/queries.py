@@ -12,6 +12,7 @@ from container.training.job import EVALUATED, TrainingJob
 from container.training.tables.rows import read_table_rows
 from container.training.tables.source import num_threads
 from fm_algo.data.tables.arrow.encoding import ArrowEncoder
+from fm_algo.data.tables.tables import are_of_items
 from fm_algo.loss import LOSSES
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.ranking.queries import Queries, QueryCollector, most_users
@@ -58,7 +59,10 @@ def load_queries(
         _log.warning("rankings are not judged: column %s is ignored", seen.user)
         return {}
     cells = ArrowEncoder(encoder, num_threads(job))
-    most = most_users(len(items.keys), job.hyperparameters.num_factors)
+    width = job.hyperparameters.num_factors
+    if job.hyperparameters.is_field_weighted:
+        width *= int(are_of_items(encoder).sum())  # an item has a vector per column of its own
+    most = most_users(len(items.keys), width)
     least_label = _least_label(job, channels["train"])
     is_above_0 = job.hyperparameters.loss is not None
     relevant = "with a label above 0" if is_above_0 else f"from label {least_label:.6g} on"

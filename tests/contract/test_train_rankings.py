@@ -93,11 +93,15 @@ def slow(model, train, test, least_label):
     return {metric.name: metric.value for metric in ranking_metrics(answers)}
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "mcmc"])
+@pytest.mark.parametrize(
+    "learnt",
+    [{"optimizer": "adam"}, {"optimizer": "mcmc"}, {"interaction": "field_weighted"}],
+    ids=["adam", "mcmc", "field_weighted"],
+)
 @pytest.mark.parametrize("classes", [False, True])
-def test_the_rankings_of_the_saved_model_are_told(tree, optimizer, classes):
+def test_the_rankings_of_the_saved_model_are_told(tree, learnt, classes):
     sizes = {"train": 300, "test": 120, "validation": 100}
-    describe(tree, sizes, classes=classes, optimizer=optimizer)
+    describe(tree, sizes, classes=classes, **learnt)
 
     outcome = tree.train()
 
@@ -110,7 +114,7 @@ def test_the_rankings_of_the_saved_model_are_told(tree, optimizer, classes):
             assert values_of(outcome, channel, name)[-1] == pytest.approx(expected[name], abs=1e-6)
     # Per epoch, and at the end; of mcmc at the end, because the model is made of many samples.
     per_epoch = [line for line in outcome.lines if "epoch=0, validation ndcg@10 <score>=" in line]
-    assert len(per_epoch) == (optimizer == "adam")
+    assert len(per_epoch) == (learnt.get("optimizer", "adam") == "adam")
     assert any("test channel: items ranked for" in line for line in outcome.lines)
     assert load_stored_model(tree.model).tables.seen is None
 

@@ -253,17 +253,19 @@ def _key_features(encoder: TableEncoder, side: SideTable) -> Int32Array | None:
     return np.where(numbers == UNKNOWN, block.rare, block.first + numbers).astype(np.int32)
 
 
+def are_of_items(encoder: TableEncoder) -> NDArray[np.bool_]:
+    """Tell of each block whether its features make items: the key's, and those of side columns."""
+    side = encoder.side("items")
+    key = None if side is None else side.key
+    return np.array([block.table == "items" or block.name == key for block in encoder.blocks])
+
+
 def without_items(rows: CSRBatch, encoder: TableEncoder) -> CSRBatch:
     """Return rows without the features of their items, those of side columns included.
 
     They keep their weights, and no labels.
     """
-    side = encoder.side("items")
-    key = None if side is None else side.key
-    is_of_items = np.array(
-        [block.table == "items" or block.name == key for block in encoder.blocks]
-    )
-    is_kept = ~is_of_items[encoder.space.field_of(rows.indices)]
+    is_kept = ~are_of_items(encoder)[encoder.space.field_of(rows.indices)]
     indptr = np.append(0, np.cumsum(is_kept))[rows.indptr]
     indices, values = rows.indices[is_kept], rows.values[is_kept]
     return CSRBatch(indptr, indices, values, None, rows.feature_dim, rows.weights)
