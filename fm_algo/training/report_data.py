@@ -134,7 +134,8 @@ def collect(
         figures=_figures(course, verdict),
         tables=tables,
         details=details,
-        curve=_curve(chosen, course.epochs),
+        curve=_curve(minimised_metric(chosen.objective), course.epochs),
+        ranking_curve=_curve(RANKING_METRICS[0], course.epochs) if chosen.loss else None,
         scored=None if outcome is None else _scored(model, outcome),
         train_labels=None if rows is None or chosen.loss else rows.require_labels(),
         learnt=None if rows is None else Learnt.of(model, rows, _first_features(course, rows)),
@@ -143,8 +144,7 @@ def collect(
     )
 
 
-def _curve(hyperparameters: Hyperparameters, epochs: Sequence[EpochReport]) -> Curve:
-    metric = minimised_metric(hyperparameters.objective)
+def _curve(metric: str, epochs: Sequence[EpochReport]) -> Curve:
     told = [epoch for epoch in epochs if epoch.metrics]
     best = told[-1].progress.best if told else None
     validation = [value for epoch in told for value in _values(epoch.validation, metric)]

@@ -207,6 +207,7 @@ def test_the_report_speaks_of_rankings(tmp_path, loss):
     assert set(numbers["metrics"]["test"]) == {"ndcg@10", "recall@10", "map@10"}
     page = (tree.base / "output" / "data" / "report.html").read_text()
     assert f">Learning curve: {loss}<" in page
+    assert ">Learning curve: ndcg@10<" in page
     assert "test ndcg@10" in page
     for nonsense in ("rmse", "constant", "Residuals", "Labels<", "labels from"):
         assert nonsense not in page

@@ -124,7 +124,8 @@ class ReportData:
         Tables of two columns, by title.
     details : mapping of str to mapping of str to str
         Further names and values, by title, shown when asked for.
-    curve : Curve or None
+    curve, ranking_curve : Curve or None
+        Of the metric that training minimises; of validation rankings, with a ranking loss.
     scored : Scored or None
     train_labels : float32, shape (n,), or None
         A sample.
@@ -144,6 +145,7 @@ class ReportData:
     tables: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     curve: Curve | None = None
+    ranking_curve: Curve | None = None
     scored: Scored | None = None
     train_labels: Float32Array | None = None
     learnt: Learnt | None = None

@@ -80,7 +80,9 @@ def make_page(data: ReportData) -> str:
 
 def _plots(data: ReportData) -> Iterator[tuple[_Plot, str]]:
     if data.curve is not None and len(data.curve.epochs):
-        yield from _of_curve(data.curve)
+        yield _of_curve(data.curve), "How far off the model was, epoch by epoch."
+    if data.ranking_curve is not None and len(data.ranking_curve.validation):
+        yield _of_curve(data.ranking_curve), "How good the rankings were, epoch by epoch."
     if data.scored is not None and len(data.scored.scores):
         yield from _of_scores(data.scored, is_classifier=data.is_classifier)
     if data.learnt is not None:
@@ -94,8 +96,8 @@ def _plots(data: ReportData) -> Iterator[tuple[_Plot, str]]:
         )
 
 
-def _of_curve(curve: Curve) -> Iterator[tuple[_Plot, str]]:
-    plot = functools.partial(
+def _of_curve(curve: Curve) -> _Plot:
+    return functools.partial(
         plots.learning_curve,
         curve.epochs,
         curve.train,
@@ -103,7 +105,6 @@ def _of_curve(curve: Curve) -> Iterator[tuple[_Plot, str]]:
         metric=curve.metric,
         best_epoch=curve.best_epoch,
     )
-    yield plot, "How far off the model was, epoch by epoch."
 
 
 def _of_scores(scored: Scored, *, is_classifier: bool) -> Iterator[tuple[_Plot, str]]:

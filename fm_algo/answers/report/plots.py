@@ -37,7 +37,7 @@ def learning_curve(
     epochs : sequence of int
         Numbers of the epochs.
     train, validation : sequence of float
-        The metric after each; no validation values, or one per epoch.
+        The metric after each; no values of either, or one per epoch.
     metric : str
     best_epoch : int, optional
         The epoch whose model was saved.
@@ -45,7 +45,8 @@ def learning_curve(
     """
     ax = ax or new_axes()
     marker = "o" if len(epochs) < 30 else ""
-    ax.plot(epochs, train, color=BLUE, marker=marker, markersize=4, label="training")
+    if len(train):
+        ax.plot(epochs, train, color=BLUE, marker=marker, markersize=4, label="training")
     if len(validation):
         ax.plot(epochs, validation, color=ORANGE, marker=marker, markersize=4, label="validation")
     if best_epoch is not None:

@@ -162,3 +162,56 @@ def test_a_file_that_cannot_be_read_is_the_platforms_fault(load, tmp_path):
 
     with pytest.raises(PlatformError, match=r"resourceconfig.json cannot be read: .*directory"):
         load(resources=None)
+
+
+TABLE = CHANNEL | {"ContentType": "text/csv;header=present"}
+RANKED = {"train": TABLE, "items": TABLE}
+OF_RANKING = {
+    "num_factors": "2",
+    "predictor_type": "regressor",
+    "loss": "bpr",
+    "columns": '{"user": "category", "item": "category"}',
+}
+
+
+def test_a_job_with_a_ranking_loss_has_items(load):
+    assert load(OF_RANKING, RANKED).hyperparameters.loss == "bpr"
+    numbered = HYPERPARAMETERS | {"loss": "bpr"}
+    for chosen, channels, found in (
+        (OF_RANKING, {"train": TABLE}, "train"),
+        (numbered, TRAIN_ALONE, "train"),
+    ):
+        with pytest.raises(
+            UserError,
+            match="^loss=bpr ranks the items of a table: it needs columns and an items channel; "
+            f"channels found: {found}$",
+        ):
+            load(chosen, channels)
+
+
+def test_a_job_with_a_ranking_loss_is_one_of_one_host(load):
+    resources = RESOURCES | {"hosts": ["algo-1", "algo-2"]}
+    with pytest.raises(
+        UserError, match=r"^loss=bpr learns on one host, and this job has 2: use one instance$"
+    ):
+        load(OF_RANKING, RANKED, resources)
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_no_channel_of_a_ranking_loss_is_a_pipe(load, name):
+    piped = {name: TABLE | {"TrainingInputMode": "Pipe"}}
+    with pytest.raises(
+        UserError, match=f"^{name} channel: TrainingInputMode is Pipe; loss=bpr goes over its rows"
+    ):
+        load(OF_RANKING, RANKED | piped)
+
+
+def test_rankings_stop_training_early_by_a_validation_channel(load):
+    patient = OF_RANKING | {"early_stopping_patience": "2"}
+    with pytest.raises(
+        UserError,
+        match=r"^early_stopping_metric=ndcg@10 needs an items channel and a validation channel; "
+        r"channels found: items, train$",
+    ):
+        load(patient, RANKED)
+    assert load(patient, RANKED | {"validation": TABLE}).is_ranked

@@ -97,6 +97,7 @@ def count(num_hosts=1, most=4, **chosen):
         (2, 4, {"num_factors": 5, "device": "gpu"}, 2),
         (1, 4, {"num_factors": 64, "optimizer": "rowwise_adagrad"}, 1),
         (1, 1, {"num_factors": 64, "optimizer": "rowwise_adagrad", "device": "gpu"}, 1),
+        (1, 4, {"num_factors": 64, "loss": "bpr"}, 1),
     ],
 )
 def test_as_many_gpus_train_as_can_share_the_model_out(
@@ -113,6 +114,11 @@ def test_as_many_gpus_train_as_can_share_the_model_out(
             {"num_factors": 64, "optimizer": "rowwise_adagrad"},
             "optimizer=rowwise_adagrad looks at all factors of a feature together, and 4 GPUs "
             "would each have some of them",
+        ),
+        (
+            1,
+            {"num_factors": 64, "loss": "warp"},
+            "loss=warp compares items on one GPU, and here are 4 GPUs",
         ),
         (2, {}, "num_factors=1 are too few for the GPUs of 2 hosts, which need one each"),
     ],
