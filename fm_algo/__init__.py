@@ -2,6 +2,7 @@
 
     FMRegressor(...).fit(X, y)                  predict numbers, on scikit-learn's interface
     FMClassifier(...).fit(X, y)                 predict one of two classes
+    FMRanker(...).fit(interactions)             learn from who has what to recommend items
     load_model(location)                        a fitted estimator from any artifact
     read_recordio(source) -> rows, labels       RecordIO-protobuf to a scipy matrix
     write_recordio(target, rows, labels)        and back
@@ -23,9 +24,16 @@ from typing import TYPE_CHECKING
 from fm_algo.data.recordio_file import read_recordio, write_recordio
 
 if TYPE_CHECKING:
-    from fm_algo.estimators import FMClassifier, FMRegressor, load_model
+    from fm_algo.estimators import FMClassifier, FMRanker, FMRegressor, load_model
 
-__all__ = ["FMClassifier", "FMRegressor", "load_model", "read_recordio", "write_recordio"]
+__all__ = [
+    "FMClassifier",
+    "FMRanker",
+    "FMRegressor",
+    "load_model",
+    "read_recordio",
+    "write_recordio",
+]
 
 
 def __getattr__(name: str) -> object:

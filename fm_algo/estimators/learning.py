@@ -20,8 +20,10 @@ from fm_algo.training.initialization import draw_initial, start_at_mean
 from fm_algo.training.learner import Learner
 from fm_algo.training.metrics import Metric
 from fm_algo.training.peers import Alone
+from fm_algo.training.positives import Positives
 from fm_algo.training.progress import Progress
 from fm_algo.training.progress_bar import with_progress_bar
+from fm_algo.training.ranking.queries import Queries, evaluate_ranking
 from fm_algo.training.report import EpochReport
 from fm_algo.training.rows import Rows
 from fm_algo.training.select import make_learner
@@ -91,8 +93,8 @@ class Learning:
 
     def train(
         self,
-        rows: CSRBatch,
-        validation: CSRBatch | None = None,
+        rows: CSRBatch | Positives,
+        validation: CSRBatch | Queries | None = None,
         *,
         epochs: range | None = None,
         is_shown: bool = False,
@@ -101,8 +103,10 @@ class Learning:
 
         Parameters
         ----------
-        rows, validation : CSRBatch
-            With labels.
+        rows : CSRBatch or Positives
+            With labels; or, for a ranking loss, what users want.
+        validation : CSRBatch or Queries, optional
+            With labels; or what users should be recommended.
         epochs : range, optional
             Their numbers, which the order of the rows depends on; by default all that the
             hyperparameters want.
@@ -122,7 +126,7 @@ class Learning:
         if epochs is not None:
             chosen = msgspec.structs.replace(chosen, epochs=epochs.stop)
         start = Progress(epoch=0 if epochs is None else epochs.start)
-        training_rows = dataclasses.replace(Rows.in_memory(rows), space=self._space)
+        training_rows = dataclasses.replace(_in_memory(rows), space=self._space)
         if self._is_to_start_at_mean:
             start_at_mean(learner.writable_model(), chosen, training_rows)
             self._is_to_start_at_mean = False
@@ -131,12 +135,20 @@ class Learning:
         def validate(_epoch: int) -> list[Metric]:
             if validation is None:
                 return []
+            if isinstance(validation, Queries):
+                return evaluate_ranking(learner.model(), validation)
             return evaluate(learner, chosen.predictor_type, [validation])
 
         reports = fit(learner, chosen, MemoryStore(learner, start), Alone(), validate)
         num_rows = (chosen.epochs - start.epoch) * rows.num_rows
         shown = with_progress_bar(reports, num_rows, is_hidden=not is_shown)
         return [report for report in shown if isinstance(report, EpochReport)]
+
+
+def _in_memory(rows: CSRBatch | Positives) -> Rows:
+    if isinstance(rows, Positives):
+        return Rows(lambda _epoch: iter(()), positives=rows)
+    return Rows.in_memory(rows)
 
 
 def history_of(reports: Sequence[EpochReport]) -> History:

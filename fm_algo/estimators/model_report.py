@@ -13,6 +13,7 @@ from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.model import FMModel
 from fm_algo.sparse import CSRBatch
 from fm_algo.training.census import Census
+from fm_algo.training.metrics import Metric
 from fm_algo.training.report import EpochReport
 from fm_algo.training.report_data import Course, collect, numbers, score
 from fm_algo.training.row_sample import RowSample
@@ -36,7 +37,7 @@ class ModelReport:
         The numbers of a job's metrics.json; docs/report.md says what is what.
     verdict : str
         Whether the model is better than the best constant; if it is not, why most likely, and what
-        to set.
+        to set. Empty of a ranker.
     """
 
     page: str
@@ -67,6 +68,7 @@ def make_report(
     epochs: Sequence[EpochReport],
     rows: CSRBatch,
     encoder: TableEncoder | None = None,
+    of_rankings: Sequence[Metric] = (),
 ) -> ModelReport:
     """Report on a model by rows with labels.
 
@@ -81,6 +83,8 @@ def make_report(
         Best such as were not trained on.
     encoder : TableEncoder, optional
         Names features.
+    of_rankings : sequence of Metric, optional
+        With a ranking loss: what the rankings reach.
 
     Raises
     ------
@@ -98,13 +102,15 @@ def make_report(
         num_hosts=1,
         epochs=epochs,
         validation=(),
-        test=(),
+        test=of_rankings,
         elapsed_s=sum(epoch.elapsed_s for epoch in epochs),
         facts=facts,
         train_rows=sample.rows(),
         encoder=encoder,
     )
-    outcome = score(model, "given", sample.rows() or rows, epochs)
-    verdict = judge(hyperparameters, facts, outcome)
+    outcome, verdict = None, None
+    if hyperparameters.loss is None:  # else a margin alone means nothing
+        outcome = score(model, "given", sample.rows() or rows, epochs)
+        verdict = judge(hyperparameters, facts, outcome)
     page = make_page(collect(model, course, outcome, verdict))
-    return ModelReport(page, numbers(course, verdict), str(verdict))
+    return ModelReport(page, numbers(course, verdict), "" if verdict is None else str(verdict))

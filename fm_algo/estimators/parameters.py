@@ -208,10 +208,12 @@ OF_RANKER = Parameters(
         *(field for field in Hyperparameters.__struct_fields__ if field.startswith("bias_")),
     ),
     defaults={
+        **{field.name: field.default for field in msgspec.structs.fields(Hyperparameters)},
         "loss": "warp",
         "optimizer": "rowwise_adagrad",
         "num_factors": 64,
         "epochs": 30,
+        "mini_batch_size": 250,
         "linear_lr": 0.03,
         "factors_lr": 0.03,
         "factors_init_sigma": 0.01,

@@ -11,7 +11,14 @@ import pytest
 import fm_algo
 
 PUBLIC = {
-    "fm_algo": ["FMClassifier", "FMRegressor", "load_model", "read_recordio", "write_recordio"],
+    "fm_algo": [
+        "FMClassifier",
+        "FMRanker",
+        "FMRegressor",
+        "load_model",
+        "read_recordio",
+        "write_recordio",
+    ],
     "fm_algo.answers.report.page": ["make_page"],
     "fm_algo.answers.report.plots": [
         "calibration",

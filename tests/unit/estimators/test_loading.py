@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fm_algo
-from fm_algo import FMClassifier, FMRegressor, load_model
+from fm_algo import FMClassifier, FMRanker, FMRegressor, load_model
 from fm_algo.artifacts.artifact import save_model
 from fm_algo.artifacts.builtin.artifact import load_builtin_model
 from fm_algo.artifacts.model_source import read_any_model
@@ -143,7 +143,8 @@ def test_a_loaded_model_is_trained_further(ratings, tmp_path):
 
 
 def test_the_face_of_the_library_tells_its_types():
-    assert inspect.signature(fm_algo.load_model).return_annotation == FMClassifier | FMRegressor
+    found = inspect.signature(fm_algo.load_model).return_annotation
+    assert found == FMClassifier | FMRanker | FMRegressor
     assert {"FMClassifier", "FMRegressor", "load_model"} <= set(dir(fm_algo))
-    with pytest.raises(AttributeError, match="no attribute 'FMRanker'"):
-        _ = fm_algo.FMRanker
+    with pytest.raises(AttributeError, match="no attribute 'FMClusterer'"):
+        _ = fm_algo.FMClusterer
