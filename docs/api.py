@@ -13,7 +13,10 @@ What can be imported, and what each name takes, returns and raises. [library.md]
 how to use them. `make docs` makes this page from the docstrings.
 """
 PUBLIC = {
-    "fm_algo": ["FMRegressor", "FMClassifier", "load_model", "read_recordio", "write_recordio"],
+    "fm_algo": [
+        *("FMRegressor", "FMClassifier", "FMRanker"),
+        *("load_model", "read_recordio", "write_recordio"),
+    ],
     "fm_algo.sparse": ["CSRBatch"],
     "fm_algo.model": ["FMModel"],
     "fm_algo.model.plain": ["as_plain", "Difference"],

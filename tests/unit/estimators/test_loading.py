@@ -146,5 +146,5 @@ def test_the_face_of_the_library_tells_its_types():
     found = inspect.signature(fm_algo.load_model).return_annotation
     assert found == FMClassifier | FMRanker | FMRegressor
     assert {"FMClassifier", "FMRegressor", "load_model"} <= set(dir(fm_algo))
-    with pytest.raises(AttributeError, match="no attribute 'FMRanker'"):
-        _ = fm_algo.FMRanker
+    with pytest.raises(AttributeError, match="no attribute 'FMClusterer'"):
+        _ = fm_algo.FMClusterer
