@@ -7,7 +7,7 @@ interactions data frames of users and the items that they want to what a ranking
 tables       the part of an estimator that takes data frames
 trained      the part that saves its model and names its features
 answers      the part that explains and finds what is alike
-recommending the part that recommends for a row
+recommending the part that recommends: for a row, or to users
 model_report a model's report, as a page and as numbers
 estimator    what the regressor and the classifier share
 regressor, classifier, ranker

@@ -1,19 +1,15 @@
 """`FMRanker`, which learns from interactions what to recommend to whom."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight
 
-from fm_algo.data.tables.cells import Cell, Scalar
 from fm_algo.data.tables.moves import find_moves
 from fm_algo.data.tables.tables import Tables
 from fm_algo.errors import UserError
-from fm_algo.estimators.answers import Answers
 from fm_algo.estimators.frames import Frame, encode_frame, to_table
 from fm_algo.estimators.interactions import (
     complete_columns,
@@ -24,6 +20,7 @@ from fm_algo.estimators.interactions import (
 )
 from fm_algo.estimators.learning import Learning, history_of
 from fm_algo.estimators.parameters import OF_RANKER
+from fm_algo.estimators.recommending import RecommendsToUsers
 from fm_algo.estimators.tables import RowsLike
 from fm_algo.hyperparameters import Hyperparameters
 from fm_algo.sparse import CSRBatch, Float32Array
@@ -34,12 +31,9 @@ from fm_algo.training.ranking.queries import Queries, evaluate_ranking
 if TYPE_CHECKING:
     from fm_algo.estimators.model_report import ModelReport
 
-Users: TypeAlias = "Scalar | Mapping[str, Cell] | Sequence[Scalar | Mapping[str, Cell]] | Frame"
-"""One user, as a value or as cells by column; or several, also as a data frame of cells."""
-
 
 @OF_RANKER.documented
-class FMRanker(Answers):
+class FMRanker(RecommendsToUsers):
     """A factorization machine that learns from interactions what to recommend to whom.
 
     Each interaction says that its user wants its item, and is compared with items that this user
@@ -63,7 +57,6 @@ class FMRanker(Answers):
         Those that the model was trained with.
     """
 
-    user: str
     item: str
     warm_start: bool
     verbose: bool
@@ -76,9 +69,10 @@ class FMRanker(Answers):
     def fit(
         self,
         interactions: Frame,
+        y: None = None,
+        *,
         sample_weight: ArrayLike | None = None,
         eval_set: Frame | None = None,
-        *,
         users: Frame | None = None,
         items: Frame | None = None,
     ) -> Self:
@@ -89,6 +83,8 @@ class FMRanker(Answers):
         interactions : data frame, n rows
             Of pandas, polars or pyarrow. It has the columns that `user` and `item` name. Columns
             that are called label and weight are such; `columns` says what all others are.
+        y : None
+            There is none, as scikit-learn's pipelines say: labels are a column.
         sample_weight : array-like, shape (n,), optional
             How much each row counts, by default the column of weights.
         eval_set : data frame, optional
@@ -111,6 +107,8 @@ class FMRanker(Answers):
         AlgorithmError
             If training diverges.
         """
+        if y is not None:
+            raise UserError("a ranker has no y: labels are a column of the interactions")
         earlier = self.model_ if self.warm_start and hasattr(self, "model_") else None
         before = None if earlier is None or self.tables_ is None else self.tables_.encoder
         frame = to_table(interactions)
@@ -155,64 +153,6 @@ class FMRanker(Answers):
         """
         rows = self._rows(X)
         return self.model_.score(rows)
-
-    def recommend(
-        self,
-        users: Users,
-        top_k: int = 10,
-        *,
-        candidates: str | None = None,
-        exclude: Sequence[Scalar] = (),
-        exclude_seen: bool | None = None,
-    ) -> tuple[list[str], Float32Array] | tuple[list[list[str]], list[Float32Array]]:
-        """Find the items that users want most.
-
-        Parameters
-        ----------
-        users : text, number or dict; or a sequence or data frame of such
-            One user, or several. A dict has cells by column: of a user whom the model does not
-            know, columns of the table of users say something all the same.
-        top_k : int, optional
-            How many items are wanted.
-        candidates : str, optional
-            The column whose values are ranked, by default the items.
-        exclude : sequence of values, optional
-            Candidates that are not to be among them.
-        exclude_seen : bool, optional
-            Whether to leave out what a user has in the training rows; by default if the model
-            knows it, because of keep_seen.
-
-        Returns
-        -------
-        names : list of str
-            The best first. There are fewer than top_k if there are no more candidates. For several
-            users, a list per user.
-        scores : float32, same length
-            Those of `predict`. For several users, a list of arrays.
-
-        Raises
-        ------
-        UserError
-            If there are no such candidates, or a cell is not what its column holds.
-        """
-        tables = self._tables()
-        items = self._candidates(candidates, top_k)
-        is_one, cells = self._cells_of(users)
-        rows = self._names().rows.encode(cells).batch
-        if exclude_seen is None:
-            exclude_seen = tables.seen is not None and tables.seen.item == items.column
-        found = [
-            items.top(
-                self.model_,
-                rows.rows(number, number + 1),
-                top_k,
-                self._left_out(items, exclude, row if exclude_seen else None),
-            )
-            for number, row in enumerate(cells)
-        ]
-        names = [best for best, _ in found]
-        scores = [self.model_.link(margin) for _, margin in found]
-        return (names[0], scores[0]) if is_one else (names, scores)
 
     def score(self, interactions: Frame, *, metric: str = "ndcg@10") -> float:
         """Judge the rankings by interactions that were not trained on.
@@ -288,29 +228,5 @@ class FMRanker(Answers):
         queries = queries_of(interactions, self._tables(), self.model_.num_factors)
         return evaluate_ranking(self.model_, queries)
 
-    def _tables(self) -> Tables:
-        check_is_fitted(self, "model_")
-        return cast(Tables, self.tables_)
-
     def _rows(self, X: RowsLike) -> CSRBatch:
         return encode_frame(X, self._tables().encoder, labelled=False)
-
-    def _cells_of(self, users: Users) -> tuple[bool, Sequence[Mapping[str, Cell]]]:
-        """Return whether one user is meant, and a row of cells for each."""
-        if isinstance(users, Mapping):
-            return True, [users]
-        if users is None or isinstance(users, str | int | float | np.generic):
-            return True, [{self.user: _plain(users)}]
-        if hasattr(users, "columns"):  # a data frame, where a column alone has none
-            return False, to_table(users).to_pylist()
-        return False, [
-            user if isinstance(user, Mapping) else {self.user: _plain(user)}
-            for user in cast(Iterable[Any], users)
-        ]
-
-
-def _plain(value: Any) -> Scalar:  # noqa: ANN401 - of NumPy, Arrow or Python
-    """Return a value of Python."""
-    if isinstance(value, pa.Scalar):
-        return cast(Scalar, value.as_py())
-    return cast(Scalar, value.item() if isinstance(value, np.generic) else value)

@@ -109,6 +109,12 @@ def test_it_recommends_to_one_or_to_many(ranker):
     assert names[3][0] not in left
 
 
+def test_pairs_of_columns_may_have_weights():
+    ranker = make(interaction="field_weighted").fit(TRAIN)
+
+    assert ranker.score(LATER) > 0.6
+
+
 def test_numbers_are_names_too():
     def number(frame):
         return frame.map(lambda name: int(name[1:]))
@@ -257,6 +263,8 @@ def test_the_signature_is_the_declaration():
             "columns does not say what rating, time is: name it, as \"label\"",
         ),
         (lambda: make(columns={"user": "ignore"}).fit(TRAIN), "column user is ignored, but items"),
+        (lambda: make().fit(TRAIN, TRAIN["user"]), "a ranker has no y: labels are a column"),
+        (lambda: make().fit(TRAIN[:0]), "no row to learn from"),
         (lambda: make(loss=None).fit(TRAIN), "loss=None, allowed: bpr, warp"),
         (lambda: make(loss="hinge", epochs=0).fit(TRAIN), "2 problems in the hyperparameters"),
         (lambda: make(optimizer="mcmc").fit(TRAIN), "loss=warp needs gradients"),
