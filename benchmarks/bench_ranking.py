@@ -46,7 +46,7 @@ _OURS: Ranges = {
     "linear_wd": (float, 1e-7, 1e-3),
     "factors_init_sigma": (float, 0.003, 0.05),
     "mini_batch_size": (int, 100, 1000),
-    "negative_sampling_power": (float, 0.02, 1.0),
+    "negative_sampling_power": (float, 0.02, 0.5),
 }
 _LIGHTFM: Ranges = {
     "no_components": (int, 16, 128),
@@ -61,8 +61,8 @@ RANGES: dict[str, Ranges] = {
         **_OURS,
         "optimizer": "adam",
         "factors_lr": (float, 0.0007, 0.01),
-        "factors_wd": (float, 1e-5, 5e-3),
-        "num_negatives": (int, 3, 30),
+        "factors_wd": (float, 1e-4, 5e-3),
+        "num_negatives": (int, 3, 100),
         "epochs": (int, 4, 40),
     },
     "ours-bpr": {
@@ -70,7 +70,7 @@ RANGES: dict[str, Ranges] = {
         "optimizer": "adagrad",
         "factors_lr": (float, 0.02, 0.3),
         "factors_wd": (float, 1e-6, 1e-3),
-        "num_negatives": (int, 1, 4),
+        "num_negatives": (int, 1, 10),
         "epochs": (int, 5, 60),
     },
     "lightfm-warp": _WARP,
