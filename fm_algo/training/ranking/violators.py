@@ -6,7 +6,7 @@ from fm_algo.runtime.jit import njit, prange
 from fm_algo.runtime.simd import WIDTH, load, splat, store, total
 from fm_algo.sparse import Float32Array, Int32Array, Int64Array
 from fm_algo.training.ranking.comparisons import RowArrays
-from fm_algo.training.ranking.negatives import Drawing, Whose, draw_item
+from fm_algo.training.ranking.negatives import Drawing, Whose, draw_item, key_of
 
 _POSITIVES_A_PIECE = 16
 
@@ -36,7 +36,7 @@ def find_violators(
     Parameters
     ----------
     whose, drawing
-        As for `draw_item`.
+        As for `key_of` and `draw_item`.
     chosen : int64, shape (n,)
     items : int32, shape (num_positives,)
         The item of each positive.
@@ -46,36 +46,54 @@ def find_violators(
         The last draw of each, and how many there were: at first, the most that are allowed. How far
         the positive is above the last draw, and above the first.
     """
-    negatives, tries, above = found
-    rows, w_at, use_linear = parameters
-    indptr, indices, values = contexts
-    item_indptr, item_indices, item_values = of_items
     num_positives = len(chosen)
     for piece in prange((num_positives + _POSITIVES_A_PIECE - 1) // _POSITIVES_A_PIECE):
-        sums = np.empty((1, w_at), np.float32)  # S of a context
-        last_positive = min(num_positives, (piece + 1) * _POSITIVES_A_PIECE)
-        for n in range(piece * _POSITIVES_A_PIECE, last_positive):
-            positive = chosen[n]
-            _sum_up(indptr[positive], indptr[positive + 1], indices, values, rows, sums)
-            own = _float32(0)
-            for t in range(tries[n] + 1):
-                item = items[positive]
-                if t > 0:
-                    item = draw_item(whose, np.uint64(t - 1), positive, drawing)
-                first, last = item_indptr[item], item_indptr[item + 1]
-                margin = _pairwise(first, last, item_indices, item_values, rows, sums)
-                if use_linear:
-                    for e in range(first, last):
-                        margin += rows[item_indices[e], w_at] * item_values[e]
-                if t == 0:
-                    own = margin
-                    continue
-                negatives[n], above[n, 0] = item, own - margin
-                if t == 1:
-                    above[n, 1] = own - margin
-                if own - margin < _float32(1):
-                    tries[n] = t
-                    break
+        first = piece * _POSITIVES_A_PIECE
+        stop = min(num_positives, first + _POSITIVES_A_PIECE)
+        _search(
+            (first, stop), whose, chosen, items, (contexts, of_items), drawing, parameters, found
+        )
+
+
+# A function of its own: Numba makes slower code of what stands in a parallel one.
+@njit(nogil=True, error_model="numpy")
+def _search(
+    piece: tuple[int, int],
+    whose: Whose,
+    chosen: Int64Array,
+    items: Int32Array,
+    rows_of: tuple[RowArrays, RowArrays],
+    drawing: Drawing,
+    parameters: ParameterRows,
+    found: tuple[Int32Array, Int32Array, Float32Array],
+) -> None:
+    negatives, tries, above = found
+    rows, w_at, use_linear = parameters
+    (indptr, indices, values), (item_indptr, item_indices, item_values) = rows_of
+    sums = np.empty((1, w_at), np.float32)  # S of a context
+    for n in range(piece[0], piece[1]):
+        positive = chosen[n]
+        key = key_of(whose, positive)
+        _sum_up(indptr[positive], indptr[positive + 1], indices, values, rows, sums)
+        own = _float32(0)
+        for t in range(tries[n] + 1):
+            item = items[positive]
+            if t > 0:
+                item = draw_item(key, np.uint64(t - 1), positive, drawing)
+            first, last = item_indptr[item], item_indptr[item + 1]
+            margin = _pairwise(first, last, item_indices, item_values, rows, sums)
+            if use_linear:
+                for e in range(first, last):
+                    margin += rows[item_indices[e], w_at] * item_values[e]
+            if t == 0:
+                own = margin
+                continue
+            negatives[n], above[n, 0] = item, own - margin
+            if t == 1:
+                above[n, 1] = own - margin
+            if own - margin < _float32(1):
+                tries[n] = t
+                break
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)

@@ -27,6 +27,7 @@ def main() -> None:
                 "num_factors": 1,
                 "predictor_type": "regressor",
                 "loss": loss,
+                "negative_sampling_power": 1,
             }
         )
         learner = RankingLearner(CPUKernel(hyperparameters), hyperparameters)
