@@ -8,11 +8,11 @@ FOLDER holds frappe.validation.libfm and frappe.test.libfm, as papers on neural 
 machines use them; rows of the first are trained on, those of the second are the test. Of
 MovieLens-100k the last tenth of a random order is the test.
 
-Quality: a tenth of the training rows is held out. For either interaction as many settings are drawn
-(--trials, row-wise Adagrad and Adagrad) and judged on these rows. The best one trains with three
-seeds, stopped by these rows. One line of JSON per interaction tells the settings and the test
-metric of each seed. Cost: what a thread spends on a mini-batch of 1,000 rows, prepared and stepped,
-the median of 30 of them, and the ratio.
+Quality: some rows are held out, half of the test's clicks, a tenth of the ratings. For either
+interaction as many settings are drawn (--trials, row-wise Adagrad and Adagrad) and judged on these
+rows. The best one trains with three seeds, stopped by these rows. One line of JSON per interaction
+tells the settings and the metric of each seed on the other test rows. Cost: what a thread spends on
+a mini-batch of 1,000 rows, prepared and stepped, the median of 30 of them, and the ratio.
 """
 
 import argparse
@@ -42,6 +42,8 @@ from fm_algo.training.trainer import train
 from fm_algo.training.validation_split import split_rows
 
 Settings = dict[str, Any]
+Data = tuple[CSRBatch, CSRBatch, CSRBatch, FeatureSpace]
+"""Rows to train on, to tune by and to test on, and their fields."""
 
 INTERACTIONS = ("all", "field_weighted")
 NUM_FACTORS = {"binary_classifier": 64, "regressor": 16}
@@ -52,8 +54,8 @@ PATIENCE = 3
 SEEDS = (0, 1, 2)
 
 
-def frappe(folder: Path) -> tuple[CSRBatch, CSRBatch, FeatureSpace]:
-    """Return training rows, test rows and fields of the Frappe data."""
+def frappe(folder: Path) -> Data:
+    """Return the Frappe data."""
     parts = []
     for name in ("validation", "test"):
         lines = (folder / f"frappe.{name}.libfm").read_text().splitlines()
@@ -74,18 +76,20 @@ def frappe(folder: Path) -> tuple[CSRBatch, CSRBatch, FeatureSpace]:
         for features, labels in parts
     )  # fmt: skip
     names = [str(field) for field in range(parts[0][0].shape[1])]
-    return train_rows, test_rows, FeatureSpace.of_map(names, field_of)
+    rest, drawn = split_rows(test_rows, 0.5, 0)
+    return train_rows, drawn, rest, FeatureSpace.of_map(names, field_of)
 
 
-def ratings() -> tuple[CSRBatch, CSRBatch, FeatureSpace]:
-    """Return training rows, test rows and fields of MovieLens-100k with its side columns."""
-    train_rows, test_rows = load("B", 0)
+def ratings() -> Data:
+    """Return MovieLens-100k with its side columns."""
+    all_rows, test_rows = load("B", 0)
+    train_rows, drawn = split_rows(all_rows, 0.1, 0)
     sides, feature_dim = side_features()
     of_users = np.array([sides[user] for user in range(NUM_USERS)])  # (n, 3)
     side_firsts = [*of_users.min(axis=0), of_users.max() + 1]
     firsts = np.array([0, NUM_USERS, *side_firsts], np.int64)
     names = ("user", "item", "age", "gender", "occupation", "genres")
-    return train_rows, test_rows, FeatureSpace.of_columns(names, firsts, feature_dim)
+    return train_rows, drawn, test_rows, FeatureSpace.of_columns(names, firsts, feature_dim)
 
 
 def draw_settings(random: np.random.Generator, predictor_type: PredictorType) -> Settings:
@@ -127,12 +131,9 @@ def train_and_judge(
     return np.array(losses)
 
 
-def quality(
-    data: tuple[CSRBatch, CSRBatch, FeatureSpace], predictor_type: PredictorType, num_trials: int
-) -> None:
+def quality(data: Data, predictor_type: PredictorType, num_trials: int) -> None:
     """Tune both interactions alike, and print how they predict the test rows."""
-    train_rows, test_rows, space = data
-    rest, drawn = split_rows(train_rows, 0.1, 0)
+    train_rows, drawn, test_rows, space = data
     for interaction in INTERACTIONS:
         random, best = np.random.default_rng(0), (np.inf, Settings())
         began = time.perf_counter()
@@ -140,16 +141,21 @@ def quality(
             settings = draw_settings(random, predictor_type)
             if interaction == "all":
                 settings = {k: v for k, v in settings.items() if "field" not in k}
-            chosen = hyperparameters(settings, predictor_type, interaction, rest.feature_dim)
-            loss = float(train_and_judge(rest, [drawn], space, chosen).min())
+            reached = []
+            for seed in SEEDS[:2]:  # one alone may be lucky
+                chosen = hyperparameters(
+                    settings | {"seed": seed}, predictor_type, interaction, space.feature_dim
+                )
+                reached.append(train_and_judge(train_rows, [drawn], space, chosen).min())
+            loss = float(np.mean(reached))
             best = min(best, (loss, settings), key=lambda found: found[0])
         loss, settings = best
         tests = []
         for seed in SEEDS:
             chosen = hyperparameters(
-                settings | {"seed": seed}, predictor_type, interaction, rest.feature_dim
+                settings | {"seed": seed}, predictor_type, interaction, space.feature_dim
             )
-            losses = train_and_judge(rest, [drawn, test_rows], space, chosen)
+            losses = train_and_judge(train_rows, [drawn, test_rows], space, chosen)
             tests.append(round(float(losses[losses[:, 0].argmin(), 1]), 5))
         line = {
             "interaction": interaction, "test": float(np.median(tests)), "tests": tests,

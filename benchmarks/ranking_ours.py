@@ -114,7 +114,7 @@ def main() -> None:
     loss = asked["model"].partition("-")[2]
     is_warm = False
     for number, run in enumerate(asked["runs"]):
-        settings = dict(run["settings"])
+        settings = run["settings"] | {"num_threads": run["threads"]}
         choices = Choices(folder / "split.npz", bool(settings.pop("item_identity", 1)))
         chosen = hyperparameters_of(loss, settings, run["seed"], choices.feature_dim)
         set_up(run["threads"])

@@ -300,7 +300,7 @@ def _sum_part(
                 place_residual[p] = residual[r]
                 products[fields[p], fields[p]] += residual[r] * within[p]
         for f in range(0, num_fields, 3):
-            for g in range(f // 4 * 4, num_fields, 4):
+            for g in range((f + 1) // 4 * 4, num_fields, 4):  # the first with a pair f < g
                 _add_tile(residual[first:last], sums, place_of, f, g, products)
 
 
