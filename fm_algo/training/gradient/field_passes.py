@@ -30,6 +30,9 @@ _ROWS_A_PIECE = 64
 _MOST_PARTS = 32
 """The most parts of a mini-batch whose gradients by R are added up one after the other."""
 
+_SPARSE = 4
+"""Where rows have less than one field in so many, their pairs are gone through one by one."""
+
 _float32 = np.float32
 _Number = Any  # a vector of float32
 
@@ -81,7 +84,7 @@ def _forward_piece(
     parameters, w_at, use_linear = of_features
     reach = entries_ahead(w_at + use_linear)
     # The weights of the fields of a row, side by side; most rows have those of the row before.
-    weights = np.zeros((len(R), len(R) + 3), np.float32)
+    weights = np.empty((len(R), len(R) + 3), np.float32)
     known_first = known_last = 0
     for r in range(rows[0], rows[1]):
         first, last = row_starts[r], row_starts[r + 1]
@@ -153,11 +156,13 @@ def _are_alike(fields: Int32Array, first: int, last: int, other: int, other_last
 def _gather_weights(
     fields: Int32Array, first: int, last: int, R: Float32Array, weights: Float32Array
 ) -> None:
-    """Set weights[q, p] to the weight of the pair of places p and q of a row, and 0 beyond."""
-    weights[:] = 0
-    for q in range(last - first):
-        for p in range(last - first):
+    """Set weights[q, p] to the weight of the pair of places p and q of a row, and 3 more to 0."""
+    num_places = last - first
+    for q in range(num_places):
+        for p in range(num_places):
             weights[q, p] = R[fields[first + q], fields[first + p]]
+        for p in range(num_places, num_places + 3):
+            weights[q, p] = 0
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)
@@ -293,15 +298,42 @@ def _sum_part(
     place_of = np.empty((_ROWS_A_PIECE, len(products)), np.uint32)
     for first in range(rows[0], rows[1], _ROWS_A_PIECE):
         last = min(rows[1], first + _ROWS_A_PIECE)
-        place_of[:] = len(sums) - 1
+        num_places = row_starts[last] - row_starts[first]
+        is_sparse = _SPARSE * num_places < (last - first) * num_fields
+        if not is_sparse:
+            place_of[:] = len(sums) - 1
         for r in range(first, last):
             for p in range(row_starts[r], row_starts[r + 1]):
                 place_of[r - first, fields[p]] = p
                 place_residual[p] = residual[r]
                 products[fields[p], fields[p]] += residual[r] * within[p]
+            if is_sparse:
+                _add_row_alone(
+                    row_starts[r], row_starts[r + 1], fields, residual[r], sums, products
+                )
+        if is_sparse:
+            continue
         for f in range(0, num_fields, 3):
             for g in range((f + 1) // 4 * 4, num_fields, 4):  # the first with a pair f < g
                 _add_tile(residual[first:last], sums, place_of, f, g, products)
+
+
+@njit(nogil=True, error_model="numpy", forceinline=True)
+def _add_row_alone(
+    first: int,
+    last: int,
+    fields: Int32Array,
+    residual: np.float32,
+    sums: Float32Array,
+    products: Float32Array,
+) -> None:
+    """Add g <s_f, s_g> for each pair of places of a row."""
+    for p in range(np.uint64(first), np.uint64(last)):
+        for q in range(p + np.uint64(1), np.uint64(last)):
+            product = splat(_float32(0))
+            for j in range(0, sums.shape[1], WIDTH):
+                product = product + load(sums, p, j) * load(sums, q, j)
+            products[fields[p], fields[q]] += residual * total(product)
 
 
 @njit(nogil=True, error_model="numpy", forceinline=True)

@@ -127,6 +127,13 @@ def test_batches_of_any_size_agree(seed, num_rows, density):
     assert_same_training(hyperparameters(), batches, space(seed))
 
 
+def test_rows_may_have_few_of_many_fields():
+    """Some pieces of rows have all fields, others have few."""
+    of = FeatureSpace.of_columns([str(f) for f in range(30)], np.arange(30) * 2, FEATURE_DIM)
+    parts = [random_batch(seed, 64, density=density) for seed, density in enumerate((0.03, 0.6))]
+    assert_same_training(hyperparameters(), [CSRBatch.join([*parts, *parts])], of)
+
+
 def test_one_and_two_threads_give_the_same_bits():
     trained = []
     for num_threads in (1, 2):
