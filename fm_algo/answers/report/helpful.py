@@ -101,13 +101,16 @@ def largest_linear(model: FMModel, presence: Presence, most: int) -> Parts:
 def largest_pairs(model: FMModel, presence: Presence, most: int) -> Parts:
     """Find the pairs whose part <v_i, v_j> x_i x_j is largest at their usual values.
 
-    Only pairs of frequent features count that stand in a row together: the product of two users
+    Where pairs of fields have weights, a part is multiplied by that of its fields. Only pairs of frequent features count that stand in a row together: the product of two users
     means nothing.
     """
     features = presence.features[:_FREQUENT]
     scaled = model.V[features] * presence.sizes[: len(features), np.newaxis]  # (m, num_factors)
     first, second = np.nonzero(np.triu(presence.together(len(features)), 1))
     effects = (scaled @ scaled.T)[first, second]
+    if model.field_weights is not None:
+        fields = model.field_weights.space.field_of(features)
+        effects = effects * model.field_weights.R[fields[first], fields[second]]
     chosen = _largest(effects, most)
     pairs = np.stack([features[first[chosen]], features[second[chosen]]], axis=1)
     return Parts(np.sort(pairs, axis=1), effects[chosen])

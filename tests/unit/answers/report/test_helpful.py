@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fm_algo.answers.report.helpful import Presence, factor_map, largest_linear, largest_pairs
-from fm_algo.model import FMModel
+from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import CSRBatch
+from fm_algo.sparse.feature_space import FeatureSpace
 
 # Features 0 to 2 are users, 3 and 4 items, 5 a number, 6 never occurs.
 ROWS = CSRBatch.of(
@@ -55,6 +58,18 @@ def test_only_pairs_that_stand_in_a_row_count():
         (4, 5): 0,
     }
     assert [*found][:3] == [(0, 4), (1, 3), (0, 3)]
+
+
+def test_the_weight_of_their_fields_counts():
+    V = [[2, 0], [3, 0], [9, 9], [1, 0], [-4, 0], [0, 0.1], [9, 9]]
+    space = FeatureSpace.of_columns(("user", "item", "number"), np.array([0, 3, 5]), 7)
+    R = np.array([[1, -0.5, 1], [-0.5, 1, 1], [1, 1, 1]], np.float32)
+    model = dataclasses.replace(model_of(V=V), field_weights=FieldWeights(R, space))
+
+    parts = largest_pairs(model, Presence(ROWS), 3)
+
+    assert parts.features.tolist() == [[0, 4], [1, 3], [0, 3]]
+    np.testing.assert_allclose(parts.effects, [4, -1.5, -1])
 
 
 def test_the_map_is_that_of_principal_components():
