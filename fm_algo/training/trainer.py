@@ -170,7 +170,10 @@ def _diverged(found: str, learner: Learner) -> AlgorithmError:
 def _check_finite(learner: Learner, epoch: int) -> None:
     """Check the parameters after the last update, which no loss reflects yet."""
     model = learner.model()
-    for name, values in (("w0", model.w0), ("w", model.w), ("V", model.V)):
+    parameters = [("w0", model.w0), ("w", model.w), ("V", model.V)]
+    if model.field_weights is not None:
+        parameters.append(("R", model.field_weights.R))
+    for name, values in parameters:
         for start in range(0, len(values), _CHECKED_AT_ONCE):
             if not np.isfinite(values[start : start + _CHECKED_AT_ONCE]).all():
                 found = f"epoch {epoch}: {name} holds numbers that are not finite"

@@ -101,8 +101,8 @@ def largest_linear(model: FMModel, presence: Presence, most: int) -> Parts:
 def largest_pairs(model: FMModel, presence: Presence, most: int) -> Parts:
     """Find the pairs whose part <v_i, v_j> x_i x_j is largest at their usual values.
 
-    Where pairs of fields have weights, a part is multiplied by that of its fields. Only pairs of frequent features count that stand in a row together: the product of two users
-    means nothing.
+    Where pairs of fields have weights, a part is multiplied by that of its fields. Only pairs of
+    frequent features count that stand in a row together: the product of two users means nothing.
     """
     features = presence.features[:_FREQUENT]
     scaled = model.V[features] * presence.sizes[: len(features), np.newaxis]  # (m, num_factors)

@@ -1,10 +1,13 @@
 """The CPU kernel with weights of fields does what the reference kernel does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fm_algo.errors import AlgorithmError
 from fm_algo.hyperparameters import Hyperparameters, parse_hyperparameters
 from fm_algo.model import FieldWeights, FMModel
 from fm_algo.sparse import CSRBatch
@@ -14,6 +17,9 @@ from fm_algo.training.gradient.cpu_fields import FieldCPUKernel
 from fm_algo.training.gradient.field_rows import by_field
 from fm_algo.training.gradient.reference import ReferenceKernel
 from fm_algo.training.initialization import initial_model
+from fm_algo.training.rows import Rows
+from fm_algo.training.select import make_learner
+from fm_algo.training.trainer import train
 
 FEATURE_DIM, NUM_FIELDS = 60, 6
 
@@ -225,6 +231,18 @@ def test_the_state_of_one_kernel_continues_in_another():
         kernel.step(kernel.prepare(random_batch(1, 32)))
     assert first.model().field_weights.R.tobytes() == second.model().field_weights.R.tobytes()
     assert first.model().V.tobytes() == second.model().V.tobytes()
+
+
+def test_weights_that_went_astray_are_told_though_no_loss_shows_them():
+    chosen = hyperparameters(
+        optimizer="sgd", field_weights_lr=3e38, factors_lr=0, linear_lr=0, mini_batch_size=100
+    )
+    learner = make_learner(chosen, FieldCPUKernel.starting_from(start(chosen), chosen), space())
+    batch = random_batch(1, 100)
+    learner.take_rows(Rows.in_memory(dataclasses.replace(batch, labels=1e6 * batch.labels)))
+
+    with pytest.raises(AlgorithmError, match="epoch 0: R holds numbers that are not finite"):
+        list(train(learner, chosen))
 
 
 @settings(max_examples=50, deadline=None)
