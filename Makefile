@@ -3,6 +3,7 @@ PYTHON ?= python3
 IMAGE ?= fm-algo
 DOCKER ?= docker
 DEVICE ?= cpu
+TORCH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -59,8 +60,8 @@ docs: setup ## renew the generated pages
 notebooks: setup ## run the notebooks again and keep what they print and draw
 	$(BIN)/python examples/notebooks/renew.py
 
-image: ## build the image; DEVICE=gpu: one that trains on GPUs, too
-	$(DOCKER) build --tag $(IMAGE) --build-arg DEVICE=$(DEVICE) \
+image: ## build the image; DEVICE=gpu: one for GPUs, too; TORCH=none: a small one, for one host
+	$(DOCKER) build --tag $(IMAGE) --build-arg DEVICE=$(DEVICE) $(if $(TORCH),--build-arg TORCH=$(TORCH)) \
 	  --label org.opencontainers.image.version=$(VERSION) \
 	  --label org.opencontainers.image.revision=$(REVISION) .
 

@@ -5,6 +5,7 @@ If a host uses several GPUs, each GPU has its own process, which counts as a hos
 
 import contextlib
 import fcntl
+import importlib.util
 import ipaddress
 import logging
 import socket
@@ -18,7 +19,7 @@ from typing import Protocol, TypeVar
 from container.settings import Paths, quiet_torch, take_errors_of_nccl, use_interface
 from container.training.job import Resources, TrainingJob
 from container.training.model_keeper import Keeper, ModelKeeper
-from fm_algo.errors import PlatformError
+from fm_algo.errors import PlatformError, UserError
 from fm_algo.training.gradient.select import count_gpus
 from fm_algo.training.learner import Learner
 from fm_algo.training.peers import Alone, Peers
@@ -96,8 +97,8 @@ def join(
     Raises
     ------
     UserError
-        If the job asks for GPUs that are missing or cannot share the model, or if hosts have
-        different numbers of GPUs.
+        If the job asks for GPUs that are missing or cannot share the model, if hosts have different
+        numbers of GPUs, or if there is no torch for several hosts.
     PlatformError
         If hosts do not come in time or cannot be connected.
     """
@@ -110,6 +111,7 @@ def join(
     deadline = time.monotonic() + MEETING_S
     address: str | None
     if num_hosts > 1:
+        _check_torch(num_hosts)
         address = find_leader(job.resources, port, stop, deadline)
     elif job.gpu == 0 and own_gpus <= 1:
         return contextlib.nullcontext(OneHost(job, stop))
@@ -122,6 +124,15 @@ def join(
     from container.training.several_hosts import SeveralHosts  # noqa: PLC0415
 
     return SeveralHosts.meet(job, address, port, stop, deadline, own_gpus)
+
+
+def _check_torch(num_hosts: int) -> None:
+    """Check that there is what hosts exchange their numbers by."""
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            f"{num_hosts} hosts exchange their numbers by torch, which this image lacks: build it "
+            "without TORCH=none, or use one instance"
+        )
 
 
 def find_leader(

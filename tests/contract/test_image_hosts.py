@@ -25,7 +25,28 @@ def network(image, tmp_path):
     docker("run", "--rm", "--volume", f"{tmp_path}:/delete", image, "chmod", "-R", "777", "/delete")
 
 
+def has_torch(image):
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    return docker("run", "--rm", image, "python", "-c", code, check=False).returncode == 0
+
+
+def test_an_image_without_torch_says_that_several_hosts_need_it(image, tmp_path):
+    if has_torch(image):
+        pytest.skip("this image has torch; the next test is for it")
+    tree = TrainingTree(tmp_path)
+    tree.config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
+    tree.channel("train", {"a.csv": Rows.draw(1, 9).csv})
+
+    done = docker("run", "--rm", "--volume", f"{tree.base}:/opt/ml", image, "train", check=False)
+
+    assert done.returncode == 1
+    assert "2 hosts exchange their numbers by torch, which this image lacks" in tree.failure
+
+
 def test_two_containers_make_the_model_of_one_host(image, network, tmp_path):
+    if not has_torch(image):
+        pytest.skip("this image has no torch; the test before is for it")
+
     def describe(tree, size):
         tree.hyperparameters(mini_batch_size=str(size), shuffle="false", eps="0.001")
         tree.channel("train", {"a.csv": Rows.draw(1, 1000).csv})

@@ -153,6 +153,22 @@ def test_a_gpu_that_is_not_there(tree):
     )
 
 
+def test_several_hosts_without_torch(tree, tmp_path):
+    """As in an image that was built with TORCH=none."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
+    tree.config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
+    tree.channel("train", {"a.csv": ROWS.csv})
+
+    reason = check_failure(tree, tree.train(PYTHONPATH=str(tmp_path)), "ClientError")
+
+    assert reason == (
+        "ClientError: 2 hosts exchange their numbers by torch, which this image lacks: build it "
+        "without TORCH=none, or use one instance"
+    )
+    tree.config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"]})
+    assert tree.train(PYTHONPATH=str(tmp_path)).code == 0
+
+
 def test_a_missing_train_channel(tree):
     tree.channel("test", {"a.csv": GOOD})
 
