@@ -132,6 +132,7 @@ def test_a_job_starts_from_it(tree, tmp_path):
     assert same(load_any_model(again.model), load_any_model(tree.model))
 
 
+@pytest.mark.hosts
 @pytest.mark.parametrize("num_factors", ["3", "24"], ids=["by feature", "by factor"])
 def test_hosts_leave_the_same_on_the_first_alone(tmp_path, num_factors):
     hosts = HostTrees(tmp_path, 2, lambda tree, _: described(tree, "both", num_factors=num_factors))
@@ -146,6 +147,7 @@ def test_hosts_leave_the_same_on_the_first_alone(tmp_path, num_factors):
     assert model.V.any(axis=1).all()
 
 
+@pytest.mark.hosts
 def test_hosts_leave_the_built_ins_alone(tmp_path):
     hosts = HostTrees(tmp_path, 2, lambda tree, _: described(tree, "builtin"))
 

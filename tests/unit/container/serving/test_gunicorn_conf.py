@@ -82,6 +82,9 @@ def test_the_log_goes_to_stdout_in_one_form(configure, capsys):
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        for name in config.logconfig_dict["loggers"]:
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [], True
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition("] ")[2] for line in lines] == [
