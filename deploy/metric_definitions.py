@@ -77,6 +77,14 @@ def _of_evaluations(name: str, text: str, kind: str) -> Iterator[MetricDefinitio
     yield MetricDefinition(f"validation:{name}", f"{_QUALITY}validation {tail}", goal)
 
 
+def _of_comparisons(loss: str) -> Iterator[MetricDefinition]:
+    """Define what a job with a ranking loss tells of the training rows."""
+    for name, kind in ((loss, "loss"), ("pairs_in_order", "score")):
+        tail = rf"train {name} <{kind}>=(\S+)"
+        yield MetricDefinition(f"train:{name}", f"{_QUALITY}{tail}")
+        yield MetricDefinition(f"train:{name}:epoch", rf"{_QUALITY}epoch=\S+, {tail}")
+
+
 METRIC_DEFINITIONS = tuple(_define())
 RANKING_DEFINITIONS = tuple(
     definition for name, of in _RANKINGS.items() for definition in _of_evaluations(name, *of)
@@ -92,14 +100,21 @@ RANKING_OBJECTIVES = {
 PROGRESS = METRIC_DEFINITIONS[0]
 
 
-def metrics_with_rankings(predictor_type: str) -> tuple[MetricDefinition, ...]:
+def metrics_with_rankings(
+    predictor_type: str, loss: str | None = None
+) -> tuple[MetricDefinition, ...]:
     """Return the metrics of a job with a table of items; AWS has no room for those of both types.
 
     Parameters
     ----------
     predictor_type : str
         regressor or binary_classifier.
+    loss : str, optional
+        bpr or warp, whose jobs predict no labels.
     """
+    if loss is not None:
+        of_both = (metric for metric in METRIC_DEFINITIONS if metric.name in _OF_BOTH)
+        return (*of_both, *_of_comparisons(loss), *RANKING_DEFINITIONS)
     is_regressor = predictor_type == "regressor"
     of_job = (
         metric

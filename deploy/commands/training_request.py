@@ -143,7 +143,9 @@ class TrainingRequest:
         """The metrics that AWS reads from the log of such a job."""
         if not any(channel.name == "items" for channel in self.channels):
             return METRIC_DEFINITIONS
-        return metrics_with_rankings(self.hyperparameters["predictor_type"])
+        return metrics_with_rankings(
+            self.hyperparameters["predictor_type"], self.hyperparameters.get("loss")
+        )
 
     def upload_calls(self) -> list[Call]:
         """Return the calls that upload local data to S3."""

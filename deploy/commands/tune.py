@@ -231,7 +231,7 @@ def _objective(chosen: str | None, request: TrainingRequest) -> str:
     if chosen is None:
         return _default_objective(request)
     if chosen not in {metric.name for metric in request.metrics}:
-        needs = "--items" if chosen in RANKING_OBJECTIVES else "another predictor_type"
+        needs = "--items" if chosen in RANKING_OBJECTIVES else "another predictor_type or no loss"
         raise UserError(f"--objective {chosen} is not a metric of these jobs: it needs {needs}")
     return chosen
 
@@ -240,7 +240,10 @@ def _default_objective(request: TrainingRequest) -> str:
     names = {channel.name for channel in request.channels}
     for channel in ("validation", "test"):
         if channel in names:
-            return f"{channel}:{_DEFAULT_OBJECTIVES[request.hyperparameters['predictor_type']]}"
+            chosen = request.hyperparameters
+            is_ranking = chosen.get("loss") is not None
+            metric = "ndcg@10" if is_ranking else _DEFAULT_OBJECTIVES[chosen["predictor_type"]]
+            return f"{channel}:{metric}"
     raise UserError("tuning compares jobs by a validation or a test channel: add one of them")
 
 

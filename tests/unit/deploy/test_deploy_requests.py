@@ -336,6 +336,20 @@ def test_rankings_can_be_tuned_where_there_are_items(dry_run, refused):
     assert "it needs --items" in refused("tune", *TRAINING, *objective)
 
 
+def test_a_ranking_loss_is_tuned_by_its_rankings(dry_run, refused):
+    ranking = (*OF_TABLES, "--columns", json.dumps(COLUMNS), "-H", "loss=warp")
+    (step,) = dry_run("tune", *ranking)
+    tuned = step["parameters"]["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]
+    definition = step["parameters"]["TrainingJobDefinition"]["AlgorithmSpecification"]
+    names = {metric["Name"] for metric in definition["MetricDefinitions"]}
+
+    assert tuned == {"Type": "Maximize", "MetricName": "validation:ndcg@10"}
+    assert {"train:warp", "train:pairs_in_order:epoch", "validation:map@10"} < names
+    assert not any("rmse" in name or "accuracy" in name for name in names)
+    told = refused("tune", *ranking, "--objective", "test:rmse")
+    assert "it needs another predictor_type or no loss" in told
+
+
 def test_an_algorithm_takes_tables(dry_run):
     (step,) = dry_run("register-algorithm")
     channels = step["parameters"]["TrainingSpecification"]["TrainingChannels"]
