@@ -25,11 +25,11 @@ step() { # step SECONDS FILE COMMAND…: add what COMMAND prints to FILE, and go
 }
 
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-  tests=(-n 4) bench=(--num-rows 1048576) trajectory=()
+  tests=(-n 4 tests/unit/training/gradient) bench=(--num-rows 1048576) trajectory=()
 else
-  tests=(-n 0) bench=(--device interpreter --small) trajectory=(--small)
+  tests=(-n 0 tests/unit/training/gradient/gpu/test_gpu_trains.py) bench=(--device interpreter --small) trajectory=(--small)
 fi
-step 200 tests "$python" -m pytest -q -m gpu "${tests[@]}" tests/unit/training/gradient
+step 200 tests "$python" -m pytest -q -m gpu "${tests[@]}"
 step 180 lines "$python" benchmarks/bench_gpu.py "${bench[@]}"
 step 80 lines "$python" benchmarks/bench_gpu_trajectory.py "${trajectory[@]}"
 mkdir -p "$(dirname "$output")"

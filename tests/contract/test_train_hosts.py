@@ -125,6 +125,7 @@ def test_no_rows_on_any_host_is_an_error(tmp_path):
         assert "train channel is empty: no rows on any of 2 hosts" in tree.failure
 
 
+@pytest.mark.hosts
 def test_a_mistake_in_one_hosts_data_is_told_by_all(tmp_path):
     def describe(tree, number):
         content = b"1,2,3,4,5,6,7\n" if number == 0 else b"1,2,3,4,5,6,7\n1,2,x,4,5,6,7\n"

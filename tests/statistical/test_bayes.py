@@ -134,7 +134,7 @@ def mean_margins(rows):
         for seed in (1, 2)
     ]
     for chain in chains:
-        for _ in range(2000):
+        for _ in range(1000):
             chain.sweep()
     return np.mean([chain.mean_margin() for chain in chains], axis=0)
 

@@ -29,6 +29,7 @@ def test_gpus_train_as_one_kernel_on_all_the_rows(tmp_path, root, changes, num_h
     assert_trained_as_one(tmp_path, rows, num_hosts, hyperparameters)
 
 
+@pytest.mark.hosts
 def test_gpus_train_on_weighted_rows_as_one_kernel(tmp_path, root):
     rows = weigh(draw_rows(13))
     hyperparameters = HYPERPARAMETERS | {"mini_batch_size": 4, "epochs": 1, "num_factors": 3}

@@ -11,7 +11,15 @@ from run_hosts import HYPERPARAMETERS, assert_trained_as_one, draw_rows, run_hos
         pytest.param("RowKernel", "adam", 5, 3, 37, id="by feature, one host with a step more"),
         pytest.param("RowKernel", "rowwise_adagrad", 16, 2, 240, marks=pytest.mark.hosts),
         pytest.param("FactorKernel", "ftrl", 19, 2, 240, marks=pytest.mark.hosts),
-        pytest.param("FactorKernel", "adam", 24, 3, 37, id="by factor, one host with a step more"),
+        pytest.param(
+            "FactorKernel",
+            "adam",
+            24,
+            3,
+            37,
+            id="by factor, one host with a step more",
+            marks=pytest.mark.hosts,
+        ),
     ],
 )
 def test_hosts_train_as_one_on_all_the_rows(
@@ -26,6 +34,7 @@ def test_hosts_train_as_one_on_all_the_rows(
     assert_trained_as_one(tmp_path, rows, num_hosts, hyperparameters)
 
 
+@pytest.mark.hosts
 @pytest.mark.parametrize(
     "num_factors", [pytest.param(5, id="by feature"), pytest.param(16, id="by factor")]
 )
