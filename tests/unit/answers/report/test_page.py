@@ -22,8 +22,9 @@ CLASSES = (RANDOM.random(300) < SCORES).astype(np.float32)
 
 
 def learnt(feature_dim=6):
-    rows = CSRBatch.of(RANDOM.integers(0, 2, (50, feature_dim)), np.zeros(50))
-    w, V = RANDOM.normal(size=(2, feature_dim)).astype(np.float32)
+    random = np.random.default_rng(0)  # the same whatever tests have run before
+    rows = CSRBatch.of(random.integers(0, 2, (50, feature_dim)), np.zeros(50))
+    w, V = random.normal(size=(2, feature_dim)).astype(np.float32)
     model = FMModel("regressor", w[:1], w, np.stack([w, V], axis=1))
     return Learnt.of(model, rows, np.array([0, 3]))
 
