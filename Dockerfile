@@ -15,7 +15,7 @@ WORKDIR /opt/program
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock
 # Not locked by hash: each platform has its own wheel of torch, and its own packages that go with it.
-# TORCH=none: half the size, for training on the processors of one host and for serving.
+# TORCH=none: 0.9 GB less, for training on the processors of one host and for serving.
 ARG TORCH=torch==2.13.0
 RUN if [ "$TORCH" != none ]; then pip install --no-cache-dir "$TORCH"; fi
 # To train on GPUs: a torch built for CUDA, and the compiler with which Triton links to the driver.
