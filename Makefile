@@ -35,7 +35,7 @@ check: setup ## format, lint, types, import direction
 	$(BIN)/lint-imports
 
 test: check ## check, then every test that needs no Docker and no hosts
-	$(BIN)/pytest -n 2 -rs -m 'not docker and not hosts'
+	$(BIN)/pytest -n 3 -rs -m 'not docker and not hosts'
 	@echo 'not run: the tests in Docker (`make local-test`) and of several hosts (`make hosts-test`)'
 
 hosts-test: setup ## test several hosts; kills, freezes and cuts them off where root may
