@@ -338,7 +338,7 @@ class GPUKernel(Kernel[DeviceBatch]):
         layout, work, tiles = self._host.layout, self._work, self._tiles
         gpu_passes.forward_rows[num_places,](
             chosen=plan, starts=plan[num_places:], indptr=rows.indptr, indices=rows.indices,
-            values=rows.labels if rows.values is None else rows.values, labels=rows.labels,
+            values=values_or_stand_in(rows), labels=rows.labels,
             row_weights=weights_or_stand_in(rows),
             bias=self._own["bias_row"], parameters=self._own["parameter_rows"],
             stride=layout.stride, w_at=layout.w_at, width=layout.width,
@@ -431,6 +431,11 @@ class GPUKernel(Kernel[DeviceBatch]):
             f"beside {self._parameters_bytes / 1e9:.2f} GB of parameters and states and "
             f"{self._held_bytes / 1e9:.2f} GB of training rows,"
         )
+
+
+def values_or_stand_in(rows: DeviceRows) -> torch.Tensor:
+    """Return what a program takes for the values, which it does not read if there are none."""
+    return rows.labels if rows.values is None else rows.values
 
 
 def weights_or_stand_in(rows: DeviceRows) -> torch.Tensor:

@@ -17,7 +17,7 @@ from fm_algo.sparse import CSRBatch, Float32Array, Int64Array
 from fm_algo.sparse.feature_space import FeatureSpace
 from fm_algo.training.gradient import gpu_field_passes
 from fm_algo.training.gradient.field_rows import by_field
-from fm_algo.training.gradient.gpu import GPUKernel, weights_or_stand_in
+from fm_algo.training.gradient.gpu import GPUKernel, values_or_stand_in, weights_or_stand_in
 from fm_algo.training.gradient.gpu_field_passes import BLOCK_ROWS
 from fm_algo.training.gradient.gpu_memory import check_room, device_errors
 from fm_algo.training.gradient.gpu_rows import DeviceBatch, DeviceRows, to_device
@@ -176,7 +176,7 @@ class FieldGPUKernel(GPUKernel):
             cells.weigh(num_rows)
             gpu_field_passes.weigh_fields[num_rows,](
                 chosen=plan, starts=plan[num_places:], indptr=rows.indptr, indices=rows.indices,
-                values=_values_or_stand_in(rows), labels=rows.labels,
+                values=values_or_stand_in(rows), labels=rows.labels,
                 row_weights=weights_or_stand_in(rows),
                 field_of=self._field_of, num_fields=len(cells.R), bias=self._own["bias_row"],
                 parameters=self._own[PARAMETER_ROWS], stride=layout.stride, w_at=layout.w_at,
@@ -196,7 +196,7 @@ class FieldGPUKernel(GPUKernel):
         cells.clear(num_rows)
         gpu_field_passes.sum_fields[num_rows,](
             chosen=plan, indptr=rows.indptr, indices=rows.indices,
-            values=_values_or_stand_in(rows), field_of=self._field_of, num_fields=len(cells.R),
+            values=values_or_stand_in(rows), field_of=self._field_of, num_fields=len(cells.R),
             parameters=self._own[PARAMETER_ROWS], stride=layout.stride, width=layout.width,
             first_row=first, sums=cells.sums, within=cells.within,
             HAS_VALUES=rows.values is not None,
@@ -217,7 +217,3 @@ class FieldGPUKernel(GPUKernel):
             **dataclasses.asdict(self._constants),
             OPTIMIZER=OPTIMIZER_CODES[chosen.optimizer], PAIRS=_PAIRS_A_PROGRAM, num_warps=1,
         )  # fmt: skip
-
-
-def _values_or_stand_in(rows: DeviceRows) -> torch.Tensor:
-    return rows.labels if rows.values is None else rows.values
