@@ -25,7 +25,6 @@ class Stream(NamedTuple):
     ----------
     seed : uint64
     sweep : uint64
-        Or epoch.
     purpose : uint64
         What a draw is for: a number that the caller chooses.
     item : uint64
